@@ -1,0 +1,21 @@
+"""The test pass alone: `python evaluate.py ckpt=RUN_OR_FILE [dataset=...]`, or of `model=...` untouched."""
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from fashionclip.app.door import one_message
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
+def main(cfg: DictConfig) -> float:
+    with one_message():
+        from fashionclip.app.config import check_added_keys
+        from fashionclip.app.evaluate import evaluate
+
+        check_added_keys(cfg, HydraConfig.get().overrides.task)
+        return evaluate(cfg)["text_to_image/recall@10"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Fine-tune, evaluate and search with open_clip backbones on fashion images."""

@@ -1,0 +1,42 @@
+"""The config at the edge between Hydra and plain Python."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from fashionclip.errors import InputError
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved config as dicts, lists and scalars, which a checkpoint may hold; missing values stay "???"."""
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuses a key added with `+` where nothing would read it; Hydra itself refuses unknown keys without `+`.
+
+    Args:
+        cfg: The composed config.
+        overrides: As on the command line.
+
+    Raises:
+        InputError: Naming the key and what its place has.
+    """
+    for override in overrides:
+        if not override.startswith("+"):
+            continue
+        key = override.lstrip("+").split("=")[0]
+        parts = key.split(".")
+        nodes = [OmegaConf.select(cfg, ".".join(parts[:end])) for end in range(1, len(parts))]
+        targets = [node["_target_"] for node in nodes if isinstance(node, DictConfig) and "_target_" in node]
+        known = inspect.signature(get_method(targets[-1])).parameters if targets else {}
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+        if parts[-1] not in known and not takes_any:
+            place = nodes[-1] if nodes else cfg
+            has = sorted(known) or sorted(map(str, place)) if isinstance(place, DictConfig) else []
+            raise InputError(f"{key}: unknown key. Its place has {has}. Correct the name or leave it out.")

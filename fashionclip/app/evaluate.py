@@ -1,0 +1,110 @@
+"""The test pass alone: of a run, of a checkpoint file, or of an untouched model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from fashionclip.app.config import plain
+from fashionclip.app.prepare import open_dataset
+from fashionclip.app.report import print_table, write_results
+from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.relations import PairRelation, check_columns
+from fashionclip.data.rows import Rows
+from fashionclip.data.transforms import eval_transform
+from fashionclip.errors import InputError
+from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.models.backbone import Backbone
+from fashionclip.training.module import RetrievalModule
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Prints the table, writes `results.json` into Hydra's run folder, and returns the metrics.
+
+    Raises:
+        InputError: No checkpoint and no model, or no dataset, is given; or one of them cannot be read.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    dataset = cfg.dataset
+    if cfg.ckpt is not None:
+        checkpoint = load_checkpoint(Path(cfg.ckpt))
+        backbone = backbone_of(checkpoint)
+        dataset = dataset or OmegaConf.create(checkpoint["config"]["dataset"])
+    elif cfg.model is not None:
+        backbone = instantiate(cfg.model.backbone)
+    else:
+        raise InputError("neither ckpt nor model is given. Use ckpt=RUN_OR_FILE, or model=NAME for a baseline.")
+    if dataset is None:
+        raise InputError("dataset: not given. Use dataset=NAME [dataset.root=DIR].")
+
+    rows = Rows(open_dataset(dataset))
+    relation = PairRelation()
+    check_columns(relation, rows)
+    transform = eval_transform(backbone.preprocess)
+    data = RetrievalDataModule(
+        rows=rows,
+        relation=relation,
+        tokenize=backbone.tokenizer,
+        train_transform=transform,
+        eval_transform=transform,
+        decode_size=2 * backbone.preprocess.size,
+        batch_size=1,  # nothing is trained
+        eval_batch_size=cfg.data.eval_batch_size,
+        num_workers=cfg.data.num_workers,
+    )
+    module = RetrievalModule(
+        backbone=backbone,
+        loss=nn.Identity(),  # nothing is trained
+        metrics=RetrievalMetrics(item_id=rows.item_id, text_id=rows.text_id, functions=instantiate(cfg.metrics)),
+    )
+    trainer: L.Trainer = instantiate(
+        cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
+    )
+    measured = trainer.test(module, data, verbose=False)[0]
+    if trainer.is_global_zero:
+        results = {str(cfg.ckpt or cfg.model.label): measured}
+        write_results(folder / "results.json", {"config": plain(cfg), **results})
+        print_table({"value": measured})
+        print(f"results: {folder / 'results.json'}")
+    return {name.removeprefix("test/"): value for name, value in measured.items()}
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A run's checkpoint, from its file, or the best one of its folder.
+
+    Raises:
+        InputError: There is none, or it is not one of fashionclip's.
+    """
+    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"ckpt={path}: no {file}. Expected a run folder or a .ckpt file.")
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and OS errors alike
+        raise InputError(
+            f"ckpt={file}: cannot be read ({error}). Expected a checkpoint that train.py wrote."
+        ) from error
+    if not isinstance(checkpoint, dict) or "config" not in checkpoint or "state_dict" not in checkpoint:
+        raise InputError(
+            f"ckpt={file}: no checkpoint of fashionclip, which holds its config. For plain weights use "
+            "model=NAME model.backbone.pretrained=FILE."
+        )
+    return checkpoint
+
+
+def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
+    """Rebuilds the backbone from the config in the checkpoint and fills it with the checkpoint's weights."""
+    backbone: Backbone = instantiate(checkpoint["config"]["model"]["backbone"], load_weights=False)
+    prefix = "backbone."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    if "clip.logit_bias" in state:
+        backbone.add_logit_bias()
+    backbone.load_state_dict(state)
+    return backbone

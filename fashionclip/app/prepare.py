@@ -1,0 +1,40 @@
+"""From a dataset's config to its prepared folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from fashionclip.errors import InputError
+from fashionclip.manifest import PreparedDataset, read_dataset
+
+
+def prepare(cfg: DictConfig) -> PreparedDataset:
+    """Runs a dataset's preparation.
+
+    Raises:
+        InputError: The source is not given, or not as the preparation needs it.
+    """
+    if OmegaConf.is_missing(cfg, "source"):
+        if not cfg.get("download"):
+            raise InputError("dataset.source: not given. Expected the folder of the raw data: dataset.source=DIR.")
+        return instantiate(cfg, source=".")
+    return instantiate(cfg)
+
+
+def open_dataset(cfg: DictConfig) -> PreparedDataset:
+    """The prepared dataset of a config; the demo catalogue is prepared on first use.
+
+    Raises:
+        InputError: It is not prepared, or breaks the manifest's contract.
+    """
+    if cfg.name == "demo":
+        return prepare(cfg)  # does nothing where it stands already
+    if not Path(cfg.root, "dataset.json").is_file():
+        raise InputError(
+            f"dataset.root={cfg.root}: no prepared dataset there. Run: "
+            f"python prepare.py dataset={cfg.name} dataset.source=DIR dataset.root={cfg.root}"
+        )
+    return read_dataset(cfg.root)

@@ -1,0 +1,69 @@
+"""What a run leaves for people: the table, `results.json` and the picture of its history."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+Results = Mapping[str, Mapping[str, float]]  # stage ("before", "after") -> "test/text_to_image/recall@1" -> value
+
+
+def write_results(path: Path, results: Results) -> None:
+    """Writes metrics by stage as JSON, in one step."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def print_table(results: Results) -> None:
+    """Prints one block a direction, one line a metric, one column a stage."""
+    stages = list(results)
+    names = [name.removeprefix("test/") for name in results[stages[-1]]]
+    table = Table(title="retrieval on the test split")
+    for column in ("", "metric", *stages):
+        table.add_column(column, justify="right" if column in stages else "left")
+    shown = None
+    for name in names:
+        direction, _, metric = name.rpartition("/")
+        if direction != shown:
+            table.add_section()
+        values = [results[stage].get(f"test/{name}", float("nan")) for stage in stages]
+        table.add_row("" if direction == shown else direction.replace("_", " "), metric, *map(_figure, values))
+        shown = direction
+    Console(width=max(72, 40 + 12 * len(stages))).print(table)
+
+
+def draw_history(metrics_csv: Path, picture: Path) -> None:
+    """Draws training loss and validation recall over the steps from Lightning's `metrics.csv`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    history = pd.read_csv(metrics_csv)
+    recalls = [name for name in history if name.startswith("val/text_to_image/recall@")]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    if "train/loss" in history:
+        loss = history.dropna(subset="train/loss")
+        left.plot(loss["step"], loss["train/loss"])
+    left.set(title="training loss", xlabel="step")
+    for name in recalls:
+        points = history.dropna(subset=name)
+        right.plot(points["step"], points[name], marker="o", markersize=3, label=name.rpartition("/")[2])
+    right.set(title="validation, text to image", xlabel="step", ylim=(0, 1))
+    if recalls:
+        right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"

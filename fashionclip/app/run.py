@@ -1,0 +1,105 @@
+"""A training run from config to results: the one page to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from fashionclip.app.config import check_added_keys, plain
+from fashionclip.app.prepare import open_dataset
+from fashionclip.app.report import draw_history, print_table, write_results
+from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.relations import check_columns
+from fashionclip.data.rows import Rows
+from fashionclip.data.transforms import eval_transform, train_transform
+from fashionclip.errors import InputError
+from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.training.module import RetrievalModule
+from fashionclip.training.optim import trained_share
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Builds, evaluates, fits, evaluates again; leaves everything in Hydra's run folder.
+
+    Returns:
+        The test metrics of the best checkpoint, such as `text_to_image/recall@10`.
+
+    Raises:
+        InputError: Config, dataset and model do not go together, found before the first step.
+    """
+    check_added_keys(cfg, HydraConfig.get().overrides.task)
+    L.seed_everything(cfg.seed, workers=True, verbose=False)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+
+    rows = Rows(open_dataset(cfg.dataset))
+    relation = instantiate(cfg.loss.relation)
+    check_columns(relation, rows)
+    backbone = instantiate(cfg.model.backbone)
+    loss = instantiate(cfg.loss.function)
+    if cfg.temperature is not None:
+        backbone.set_temperature(cfg.temperature)
+    if getattr(loss, "form", None) == "sigmoid":
+        backbone.add_logit_bias()
+    augmentation = plain(cfg.augmentation)
+    cache = cfg.data.cache_features
+    if cache and any(augmentation.values()):
+        raise InputError(
+            f"data.cache_features=true: photos are embedded once, so augmentation={augmentation} could not act. "
+            "Use augmentation=none or data.cache_features=false."
+        )
+    if cache and backbone.frozen_image_part() is None:
+        raise InputError(
+            "data.cache_features=true: needs a frozen image tower, such as model.backbone.freeze=[visual]."
+        )
+
+    data = RetrievalDataModule(
+        rows=rows,
+        relation=relation,
+        tokenize=backbone.tokenizer,
+        train_transform=train_transform(backbone.preprocess, **augmentation),
+        eval_transform=eval_transform(backbone.preprocess),
+        decode_size=2 * backbone.preprocess.size,
+        batch_size=cfg.data.batch_size,
+        eval_batch_size=cfg.data.eval_batch_size,
+        num_workers=cfg.data.num_workers,
+        frozen_image_part=backbone.frozen_image_part() if cache else None,
+    )
+    module = RetrievalModule(
+        backbone=backbone,
+        loss=loss,
+        metrics=RetrievalMetrics(item_id=rows.item_id, text_id=rows.text_id, functions=instantiate(cfg.metrics)),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+        weight_decay=cfg.optimizer.weight_decay,
+        config=plain(cfg),
+    )
+    trainer: L.Trainer = instantiate(
+        cfg.trainer,
+        logger=list(instantiate(cfg.logger).values()),
+        callbacks=list(instantiate(cfg.callbacks).values()),
+        default_root_dir=str(folder),
+        num_sanity_val_steps=0,  # the evaluation before training is the check
+        enable_model_summary=False,
+    )
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+        print(f"{rows.root}: { ({name: len(part) for name, part in rows.split.items()}) } photos")
+        print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
+
+    trainer.validate(module, data, verbose=False)  # the point at step 0
+    before = trainer.test(module, data, verbose=False)[0]
+    trainer.fit(module, data)
+    after = trainer.test(module, data, ckpt_path="best", weights_only=True, verbose=False)[0]
+
+    if trainer.is_global_zero:
+        results = {"before": before, "after": after}
+        write_results(folder / "results.json", results)
+        draw_history(folder / "csv" / "metrics.csv", folder / "training_history.png")
+        print_table(results)
+        print(f"run folder: {folder}")
+    return {name.removeprefix("test/"): value for name, value in after.items()}

@@ -1,0 +1,55 @@
+"""A batch: unique images, unique texts, and a table of relations among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class Pairs:
+    """N image-text pairs that belong together; indices point into the batch's images and texts.
+
+    Attributes:
+        image_index: (N,) position among the batch's images.
+        text_index: (N,) position among the batch's texts.
+        item_id: (N,) code of the product shown, the same in every batch and process.
+        text_id: (N,) code of the text, the same in every batch and process.
+    """
+
+    image_index: Tensor
+    text_index: Tensor
+    item_id: Tensor
+    text_id: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image_index)
+
+    def select(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        """The loss's arguments from the embeddings of the batch's images (I, D) and texts (T, D)."""
+        return {
+            "image": image[self.image_index],  # (N, D)
+            "text": text[self.text_index],  # (N, D)
+            "item_id": self.item_id,
+            "text_id": self.text_id,
+        }
+
+
+@dataclass
+class Batch:
+    """What a training or evaluation step gets; every image and text in it is encoded once.
+
+    Attributes:
+        images: (I, 3, H, W) uint8 pixels, or (I, F) features of a frozen image tower.
+        image_row: (I,) row of each image in the manifest.
+        texts: (T, L) token ids.
+        text_id: (T,) code of each text.
+        relation: Which of them belong together.
+    """
+
+    images: Tensor
+    image_row: Tensor
+    texts: Tensor
+    text_id: Tensor
+    relation: Pairs

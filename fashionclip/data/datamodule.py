@@ -1,0 +1,132 @@
+"""The data loaders of a prepared dataset, for any relation."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from fashionclip.batch import Batch
+from fashionclip.data.dataset import RetrievalDataset, Tokenize
+from fashionclip.data.features import write_features
+from fashionclip.data.relations import PairRelation, Relation
+from fashionclip.data.rows import Rows
+from fashionclip.data.transforms import Transform
+from fashionclip.errors import InputError
+
+
+class RetrievalDataModule(L.LightningDataModule):
+    """Train, validation and test loaders. Evaluation always pairs each photo with its own text.
+
+    Args:
+        rows: The prepared dataset.
+        relation: What a training batch relates.
+        tokenize: T texts to (T, L) token ids.
+        train_transform, eval_transform: Photo to (3, S, S) uint8.
+        decode_size: Side in pixels below which a JPEG need not be decoded.
+        batch_size: Rows a training batch and process.
+        eval_batch_size: Rows an evaluation batch and process.
+        num_workers: Loading processes; None: one a core, at most 8.
+        frozen_image_part: Where given, photos are run through it once before training and its features are kept in
+            `<root>/features`; augmentation is impossible then.
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: Rows,
+        relation: Relation,
+        tokenize: Tokenize,
+        train_transform: Transform,
+        eval_transform: Transform,
+        decode_size: int,
+        batch_size: int,
+        eval_batch_size: int,
+        num_workers: int | None = None,
+        frozen_image_part: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.rows = rows
+        self.relation = relation
+        self.tokenize = tokenize
+        self.train_transform = train_transform
+        self.eval_transform = eval_transform
+        self.decode_size = decode_size
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
+        self.frozen_image_part = frozen_image_part
+        self.features: Path | None = None
+        if frozen_image_part is not None:
+            self.features = rows.root / "features" / f"{_fingerprint(frozen_image_part, eval_transform, rows)}.npy"
+        train = len(rows.of_split("train")) if "train" in rows.split else 0
+        if 0 < train < batch_size:
+            raise InputError(
+                f"data.batch_size={batch_size}: more than the {train} rows of the train split of {rows.root}. "
+                "Lower it or prepare more products."
+            )
+
+    def prepare_data(self) -> None:
+        """Computes the features of a frozen image tower, on one process a machine."""
+        if self.frozen_image_part is None or self.features is None:
+            return
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        write_features(
+            self.frozen_image_part,
+            self.rows,
+            self.features,
+            transform=self.eval_transform,
+            decode_size=self.decode_size,
+            device=device,
+            batch_size=self.eval_batch_size,
+            num_workers=self.num_workers,
+        )
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("train", self.relation, self.train_transform, self.batch_size, train=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("val", PairRelation(), self.eval_transform, self.eval_batch_size)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test", PairRelation(), self.eval_transform, self.eval_batch_size)
+
+    def _loader(
+        self, split: str, relation: Relation, transform: Transform, batch_size: int, *, train: bool = False
+    ) -> DataLoader[Batch]:
+        dataset = RetrievalDataset(
+            self.rows,
+            self.rows.of_split(split),
+            relation=relation,
+            transform=transform,
+            tokenize=self.tokenize,
+            decode_size=self.decode_size,
+            features=self.features,
+        )
+        workers = 0 if self.features else self.num_workers  # reading features takes less than starting processes
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            shuffle=train,
+            drop_last=train,  # every process must bring the same number of rows to a gathered loss
+            num_workers=workers,
+            persistent_workers=workers > 0 and train,
+            collate_fn=_whole,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def _whole(batch: Batch) -> Batch:
+    return batch
+
+
+def _fingerprint(encoder: nn.Module, transform: Transform, rows: Rows) -> str:
+    digest = hashlib.sha256(repr(transform).encode() + rows.path.bytes.numpy().tobytes())
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

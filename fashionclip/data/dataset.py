@@ -1,0 +1,75 @@
+"""Rows to batches: decodes each distinct photo and tokenizes each distinct text of a batch once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fashionclip.batch import Batch
+from fashionclip.data.relations import Relation
+from fashionclip.data.rows import Rows
+from fashionclip.data.transforms import Transform
+from fashionclip.images import load_image
+
+Tokenize = Callable[[list[str]], Tensor]
+
+
+class RetrievalDataset(Dataset):
+    """One split. The data loader hands it all positions of a batch at once and gets the finished `Batch`.
+
+    Args:
+        rows: The whole prepared dataset.
+        chosen: (N,) row numbers that this split consists of.
+        relation: What to relate.
+        transform: Photo to (3, S, S) uint8.
+        tokenize: T texts to (T, L) token ids.
+        decode_size: Side in pixels below which a JPEG need not be decoded.
+        features: A `.npy` of (rows, F) features to use in place of the photos.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        chosen: Tensor,
+        *,
+        relation: Relation,
+        transform: Transform,
+        tokenize: Tokenize,
+        decode_size: int,
+        features: Path | None = None,
+    ) -> None:
+        self.rows = rows
+        self.chosen = chosen
+        self.relation = relation
+        self.transform = transform
+        self.tokenize = tokenize
+        self.decode_size = decode_size
+        self.features = features
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.__getitems__([position])
+
+    def __getitems__(self, positions: Sequence[int]) -> Batch:
+        related = self.relation.relate(self.rows, self.chosen[torch.as_tensor(positions)])
+        return Batch(
+            images=self.load(related.image_row),
+            image_row=related.image_row,
+            texts=self.tokenize([self.rows.text[i] for i in related.text_id.tolist()]),
+            text_id=related.text_id,
+            relation=related.relation,
+        )
+
+    def load(self, image_row: Tensor) -> Tensor:
+        """The (I, 3, S, S) pixels, or (I, F) features, of some rows."""
+        if self.features is not None:
+            return torch.from_numpy(np.load(self.features, mmap_mode="r")[image_row.numpy()])
+        photos = (self.rows.root / self.rows.path[i] for i in image_row.tolist())
+        return torch.stack([self.transform(load_image(photo, at_least=self.decode_size)) for photo in photos])

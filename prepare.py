@@ -1,0 +1,21 @@
+"""Prepare a dataset: `python prepare.py dataset=kaggle-products dataset.source=DIR [dataset.root=OUT]`."""
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from fashionclip.app.door import one_message
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="prepare")
+def main(cfg: DictConfig) -> None:
+    with one_message():
+        from fashionclip.app.config import check_added_keys
+        from fashionclip.app.prepare import prepare
+
+        check_added_keys(cfg, HydraConfig.get().overrides.task)
+        prepare(cfg.dataset)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,342 @@
+"""The fast ranking functions against double loops, pytrec_eval and hand-made cases."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterator
+
+import pytest
+import pytrec_eval  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from torch.overrides import TorchFunctionMode
+
+from fashionclip.metrics.ranking import (
+    Ranks,
+    _full_float32,
+    mean_average_precision_at_r,
+    mean_reciprocal_rank,
+    median_rank,
+    ndcg,
+    rank_relevant,
+    recall,
+    relevant_pairs,
+    strict_ceiling,
+)
+
+METRICS: dict[str, Callable[[Ranks], Tensor]] = {
+    "recall@1": lambda ranks: recall(ranks, k=1),
+    "recall@5": lambda ranks: recall(ranks, k=5),
+    "mrr": mean_reciprocal_rank,
+    "median": median_rank,
+    "map@r": mean_average_precision_at_r,
+    "ndcg@1": lambda ranks: ndcg(ranks, k=1),
+    "ndcg@5": lambda ranks: ndcg(ranks, k=5),
+    "ndcg@1000": lambda ranks: ndcg(ranks, k=1000),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On tensors this small threads only wait for each other: 8 ms a repeat_interleave on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def slow_pairs(query_keys: list[Tensor], gallery_keys: list[Tensor]) -> list[list[int]]:
+    pairs = []
+    for q in range(len(query_keys[0])):
+        for g in range(len(gallery_keys[0])):
+            keys = zip(query_keys, gallery_keys, strict=True)
+            if any(int(of_query[q]) == int(of_gallery[g]) >= 0 for of_query, of_gallery in keys):
+                pairs.append([q, g])
+    return pairs
+
+
+def slow_ranks(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor | None = None) -> dict[int, list[int]]:
+    """Query -> ranks of its right answers, best first."""
+    scores, pairs = (query.double() @ gallery.double().T).tolist(), relevant.tolist()
+    ranks: dict[int, list[int]] = {}
+    for q in range(len(query)):
+        shown = [g for g in range(len(gallery)) if exclude is None or g != int(exclude[q])]
+        right = [g for g in shown if [q, g] in pairs]
+        wrong = [g for g in shown if g not in right]
+        for i, g in enumerate(sorted(right, key=lambda g: -scores[q][g])):
+            ahead = [w for w in wrong if scores[q][w] >= scores[q][g] - 1e-6]
+            ranks.setdefault(q, []).append(1 + i + len(ahead))
+    return ranks
+
+
+def slow_metrics(ranks: dict[int, list[int]]) -> dict[str, float]:
+    def mean(of_query: Callable[[list[int]], float]) -> float:
+        return sum(of_query(mine) for mine in ranks.values()) / len(ranks)
+
+    def average_precision_at_r(mine: list[int]) -> float:
+        precisions = [sum(r <= place for r in mine) / place for place in range(1, len(mine) + 1) if place in mine]
+        return sum(precisions) / len(mine)
+
+    def ndcg_at(k: int, mine: list[int]) -> float:
+        gain = sum(1 / math.log2(1 + place) for place in range(1, k + 1) if place in mine)
+        return gain / sum(1 / math.log2(1 + place) for place in range(1, min(k, len(mine)) + 1))
+
+    return {
+        "recall@1": mean(lambda mine: mine[0] <= 1),
+        "recall@5": mean(lambda mine: mine[0] <= 5),
+        "mrr": mean(lambda mine: 1 / mine[0]),
+        "median": statistics.median(mine[0] for mine in ranks.values()),
+        "map@r": mean(average_precision_at_r),
+        "ndcg@1": mean(lambda mine: ndcg_at(1, mine)),
+        "ndcg@5": mean(lambda mine: ndcg_at(5, mine)),
+        "ndcg@1000": mean(lambda mine: ndcg_at(1000, mine)),
+    }
+
+
+def as_dict(ranks: Ranks) -> dict[int, list[int]]:
+    rows: dict[int, list[int]] = {}
+    for q, r in zip(ranks.query.tolist(), ranks.rank.tolist(), strict=True):
+        rows.setdefault(q, []).append(r)
+    return rows
+
+
+def grid(rows: int, seed: int) -> Tensor:
+    """(rows, 4) embeddings whose scores are multiples of 1/16, exact even in bf16: many ties and exact duplicates."""
+    return torch.randint(-2, 3, (rows, 4), generator=torch.Generator().manual_seed(seed)) / 4
+
+
+def codes(rows: int, seed: int) -> Tensor:
+    """(rows,) codes from -2: few, so that some repeat often."""
+    return torch.randint(-2, 9, (rows,), generator=torch.Generator().manual_seed(seed)) ** 2 - 4
+
+
+@pytest.mark.parametrize("keys", [1, 2, 3])
+@pytest.mark.parametrize(("queries", "gallery"), [(23, 31), (1, 1), (0, 5), (5, 0)])
+def test_relevant_pairs_equal_the_double_loop(keys: int, queries: int, gallery: int) -> None:
+    query_keys = [codes(queries, seed) for seed in range(keys)]
+    gallery_keys = [codes(gallery, 10 + seed) for seed in range(keys)]
+    pairs = relevant_pairs(query_keys, gallery_keys)
+    assert pairs.dtype == torch.long
+    assert pairs.shape[1:] == (2,)
+    assert pairs.tolist() == slow_pairs(query_keys, gallery_keys)
+
+
+def test_relevant_pairs_are_not_closed_transitively() -> None:
+    # 0 and 1 share the item, 1 and 2 the text; 0 and 2 share nothing.
+    item, text = torch.tensor([5, 5, 6]), torch.tensor([1, 2, 2])
+    pairs = relevant_pairs([item, text], [item, text]).tolist()
+    assert [0, 1] in pairs
+    assert [1, 2] in pairs
+    assert [0, 2] not in pairs
+
+
+def test_relevant_pairs_never_build_queries_by_gallery() -> None:
+    item = torch.randperm(50_000)  # 20 GB as a matrix of indices
+    pairs = relevant_pairs([item], [item.flip(0)])
+    assert pairs.tolist() == [[i, 49_999 - i] for i in range(50_000)]
+
+
+@pytest.mark.parametrize(
+    ("query_keys", "gallery_keys"), [([3], []), ([], []), ([3, 4], [5, 5]), ([3, 3], [5, 6]), ([3], [5, 5])]
+)
+def test_relevant_pairs_refuse_keys_that_do_not_fit(query_keys: list[int], gallery_keys: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"keys: expected as many \(Q,\) query keys as \(G,\) gallery keys, got"):
+        relevant_pairs([torch.zeros(n).long() for n in query_keys], [torch.zeros(n).long() for n in gallery_keys])
+
+
+@pytest.mark.parametrize("block", [1, 3, 10**9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("keys", [1, 2])
+def test_ranks_and_metrics_equal_the_double_loop(block: int, dtype: torch.dtype, keys: int) -> None:
+    query, gallery = grid(20, seed=0), grid(33, seed=1)
+    exclude = torch.arange(20) * 3 % 34 - 1  # some -1
+    relevant = relevant_pairs([codes(20, k) for k in range(keys)], [codes(33, 5 + k) for k in range(keys)])
+    answers = relevant[:, 0].bincount(minlength=20)
+    assert answers.min() == 0  # a query with no right answer
+    assert answers.max() > 5
+    shuffled = torch.cat([relevant, relevant[::3]])[torch.randperm(len(relevant) + len(relevant[::3]))]
+
+    for left_out in (None, exclude):
+        expected = slow_ranks(query, gallery, relevant, left_out)
+        ranks = rank_relevant(query.to(dtype), gallery.to(dtype), shuffled, exclude=left_out, block=block)
+        assert as_dict(ranks) == expected
+        assert ranks.query.tolist() == sorted(ranks.query.tolist())
+        assert (ranks.queries, ranks.answered) == (20, len(expected))
+        for name, value in slow_metrics(expected).items():
+            assert METRICS[name](ranks).item() == pytest.approx(value, rel=1e-5), name
+            assert METRICS[name](ranks).shape == ()
+
+
+def test_ranks_equal_pytrec_eval_without_ties() -> None:
+    queries, items = 300, 120
+    torch.manual_seed(0)
+    scores = torch.stack([torch.randperm(items) for _ in range(queries)]) / items - 0.7  # mostly negative
+    relevant = (torch.rand(queries, items) < 0.03).nonzero()
+    ranks = rank_relevant(scores, torch.eye(items), relevant)
+
+    qrel: dict[str, dict[str, int]] = {}
+    for q, g in relevant.tolist():
+        qrel.setdefault(str(q), {})[str(g)] = 1
+    run = {str(q): {str(g): score for g, score in enumerate(row)} for q, row in enumerate(scores.tolist())}
+    judged = pytrec_eval.RelevanceEvaluator(qrel, {"recip_rank", "ndcg_cut.1,10", "success.1,10"}).evaluate(run)
+    theirs = {name: statistics.mean(row[name] for row in judged.values()) for name in next(iter(judged.values()))}
+
+    assert ranks.answered == len(judged) < queries
+    assert mean_reciprocal_rank(ranks).item() == pytest.approx(theirs["recip_rank"], rel=1e-5)
+    for k in (1, 10):
+        assert ndcg(ranks, k=k).item() == pytest.approx(theirs[f"ndcg_cut_{k}"], rel=1e-5)
+        assert recall(ranks, k=k).item() == pytest.approx(theirs[f"success_{k}"], rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("block", [100, 5000])
+def test_a_collapsed_model_ranks_worst(dtype: torch.dtype, block: int) -> None:
+    items, answers = 2000, 3
+    torch.manual_seed(0)
+    embedding = normalize(torch.randn(1, 64), dim=1).repeat(items, 1).to(dtype)
+    relevant = torch.tensor([[q, (q + i) % items] for q in range(items) for i in range(answers)])
+
+    one = rank_relevant(embedding, embedding, relevant[::answers], block=block)
+    assert (one.rank == items).all()
+    assert recall(one, k=items - 1) == 0
+    assert mean_reciprocal_rank(one).item() == pytest.approx(1 / items)
+    assert median_rank(one) == items
+
+    three = rank_relevant(embedding, embedding, relevant, block=block)
+    assert three.rank.view(items, answers).unique(dim=0).tolist() == [[items - 2, items - 1, items]]
+    assert recall(three, k=items - answers) == 0
+    assert recall(three, k=items - answers + 1) == 1
+    assert mean_average_precision_at_r(three) == 0
+    assert ndcg(three, k=10) == 0
+
+
+def test_a_score_within_the_tolerance_is_a_tie_and_one_beyond_is_not() -> None:
+    query, relevant = torch.tensor([[1.0]]), torch.tensor([[0, 0]])
+    for below, rank in ((0.0, 2), (5e-7, 2), (1e-6, 2), (2e-6, 1)):
+        assert rank_relevant(query, torch.tensor([[0.5], [0.5 - below]]), relevant).rank.tolist() == [rank]
+
+
+def test_negative_scores_count() -> None:
+    query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0], [-0.6, 0.8], [-0.8, 0.6]])
+    ranks = rank_relevant(query, gallery, torch.tensor([[0, 1], [0, 0]]))
+    assert ranks.rank.tolist() == [1, 3]
+    assert recall(ranks, k=1) == 1
+    assert mean_reciprocal_rank(ranks) == 1
+
+
+def test_all_of_the_gallery_may_be_right() -> None:
+    everything = torch.cartesian_prod(torch.arange(5), torch.arange(40))
+    ranks = rank_relevant(grid(5, seed=0), grid(40, seed=1), everything)
+    assert ranks.rank.view(5, 40).tolist() == [list(range(1, 41))] * 5
+    assert mean_average_precision_at_r(ranks) == 1
+
+
+def test_exclude_leaves_out_an_item_also_as_right_answer() -> None:
+    photos = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
+    item = torch.tensor([0, 1, 0, 2])
+    relevant = relevant_pairs([item], [item])
+    assert rank_relevant(photos, photos, relevant).rank.tolist() == [1, 3, 1, 1, 4, 1]
+    ranks = rank_relevant(photos, photos, relevant, exclude=torch.arange(4))
+    assert as_dict(ranks) == {0: [2], 2: [3]}  # items 1 and 2 have no other photo
+    assert (ranks.queries, ranks.answered) == (4, 2)
+
+
+def test_autocast_and_matmul_precision_do_not_round_the_scores() -> None:
+    torch.manual_seed(0)
+    query, gallery = normalize(torch.randn(50, 64), dim=1), normalize(torch.randn(400, 64), dim=1)
+    relevant = torch.arange(50)[:, None].repeat(1, 2)
+    expected = rank_relevant(query, gallery, relevant).rank
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert (query @ gallery.T).dtype == torch.bfloat16
+            assert rank_relevant(query, gallery, relevant).rank.equal(expected)
+            with _full_float32(torch.device("cpu")):  # few processors round for "medium", so look at the setting too
+                assert (query @ gallery.T).dtype == torch.float32
+                assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "bf16"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class LargestTensor(TorchFunctionMode):
+    """Remembers the number of elements of the largest tensor that any torch function returned."""
+
+    elements = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return out
+
+
+def test_memory_grows_with_the_block_also_for_a_query_with_very_many_answers() -> None:
+    queries, items, block = 100, 1000, 10
+    crowd = torch.stack([torch.zeros(items).long(), torch.arange(items)], dim=1)
+    relevant = torch.cat([crowd, torch.arange(queries)[:, None].repeat(1, 2)])
+    with LargestTensor() as largest:
+        rank_relevant(torch.randn(queries, 8), torch.randn(items, 8), relevant, block=block)
+    assert block * items <= largest.elements <= block * (items + 1)  # not queries * items, nor items * items
+
+
+def test_without_an_answer_metrics_are_nan() -> None:
+    nothing = torch.empty(0, 2, dtype=torch.long)
+    for queries in (3, 0):
+        ranks = rank_relevant(grid(queries, seed=0), grid(5, seed=1), nothing)
+        assert (ranks.queries, ranks.answered, len(ranks.rank)) == (queries, 0, 0)
+        for name, metric in METRICS.items():
+            assert metric(ranks).shape == (), name
+            assert metric(ranks).isnan(), name
+
+
+ONE_PAIR = torch.tensor([[0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": torch.ones(3, 4)}, r"query, gallery: .* same D and G > 0, got \(3, 4\) and \(5, 2\)"),
+        ({"query": torch.ones(2)}, r"query, gallery: .* got \(2,\) and \(5, 2\)"),
+        ({"gallery": torch.ones(0, 2)}, r"query, gallery: .* got \(3, 2\) and \(0, 2\)"),
+        ({"relevant": torch.tensor([0, 0])}, r"relevant: expected \(2, 2\) torch.int64, got \(2,\) torch.int64"),
+        ({"relevant": ONE_PAIR.float()}, r"relevant: expected \(1, 2\) torch.int64, got \(1, 2\) torch.float32"),
+        ({"relevant": torch.tensor([[3, 0]])}, r"relevant\[:, 0\]: expected indices from 0 to 2, got 1 others: \[3\]"),
+        ({"relevant": torch.tensor([[0, 5]])}, r"relevant\[:, 1\]: expected indices from 0 to 4, got 1 others: \[5\]"),
+        ({"relevant": torch.tensor([[0, -1]])}, r"relevant\[:, 1\]: .* got 1 others: \[-1\]"),
+        ({"exclude": torch.tensor([0, 1])}, r"exclude: expected \(3,\) torch.int64, got \(2,\) torch.int64"),
+        ({"exclude": torch.tensor([0, 5, -2])}, r"exclude: expected indices from 0 to 4, got 2 others: \[5, -2\]"),
+    ],
+)
+def test_errors_say_what_got_and_expected(change: dict[str, Tensor], message: str) -> None:
+    given = {"query": torch.ones(3, 2), "gallery": torch.ones(5, 2), "relevant": ONE_PAIR, **change}
+    with pytest.raises(ValueError, match=message):
+        rank_relevant(given["query"], given["gallery"], given["relevant"], exclude=given.get("exclude"))
+
+
+@pytest.mark.parametrize("side", ["query", "gallery"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])  # the square of 1e30 is beyond float32
+def test_embeddings_that_are_not_finite_are_refused(side: str, value: float) -> None:
+    embeddings = {"query": torch.ones(3, 2), "gallery": torch.ones(5, 2)}
+    embeddings[side][1, 0] = value  # neither the query nor the gallery item of the pair
+    with pytest.raises(ValueError, match=rf"{side}: expected finite numbers, got nan, inf or overflow in rows \[1\]"):
+        rank_relevant(embeddings["query"], embeddings["gallery"], ONE_PAIR)
+
+
+def test_strict_ceiling_is_what_a_perfect_text_model_reaches() -> None:
+    text = torch.tensor([0, 1, 1, 2, 2, 2, 2, 3, 3, 3])
+    own = torch.arange(10)[:, None].repeat(1, 2)
+    query = torch.eye(4)[text]
+    photo = query * (1 - torch.arange(10)[:, None] / 100)  # each text ranks its own photos first, in one fixed order
+    ranks = rank_relevant(query, photo, own)
+    for k, expected in ((1, 0.4), (2, 0.7), (3, 0.9), (4, 1.0), (99, 1.0)):
+        assert strict_ceiling(text, k=k).item() == pytest.approx(expected)
+        assert recall(ranks, k=k).item() == pytest.approx(expected)
+
+
+def test_strict_ceiling_leaves_out_products_without_text() -> None:
+    assert strict_ceiling(torch.tensor([-1, 7, -1, 7]), k=1) == 0.5
+    assert strict_ceiling(torch.tensor([-1, -1]), k=1).isnan()

@@ -1,0 +1,18 @@
+"""Fine-tune a backbone: `python train.py dataset=kaggle-products loss=contrastive model=lite0`; `--help` for the rest."""
+
+import hydra
+from omegaconf import DictConfig
+
+from fashionclip.app.door import one_message
+
+
+@hydra.main(version_base="1.3", config_path="configs", config_name="train")
+def main(cfg: DictConfig) -> float:
+    with one_message():
+        from fashionclip.app.run import train  # not above: --help and config errors need no torch
+
+        return train(cfg)[cfg.callbacks.checkpoint.monitor.removeprefix("val/")]
+
+
+if __name__ == "__main__":
+    main()
