@@ -73,10 +73,9 @@ def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:
     """
     import pandera.pandas as pa
 
-    text = {"nullable": False, "coerce": False}
     schema = pa.DataFrameSchema(
         {
-            "image_id": pa.Column(str, unique=True, **text),
+            "image_id": pa.Column(str, unique=True),
             "path": pa.Column(
                 str,
                 pa.Check(
@@ -84,10 +83,9 @@ def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:
                     error="relative to the dataset, without '..'",
                 ),
                 unique=True,
-                **text,
             ),
-            "split": pa.Column(str, pa.Check.isin(SPLITS), **text),
-            **{name: pa.Column(str, **text) for name in COLUMNS[3:]},
+            "split": pa.Column(str, pa.Check.isin(SPLITS)),
+            **{name: pa.Column(str) for name in COLUMNS[3:]},
         }
     )
     if manifest.empty:

@@ -47,7 +47,7 @@ def draw_history(metrics_csv: Path, picture: Path) -> None:
     import matplotlib.pyplot as plt
 
     history = pd.read_csv(metrics_csv)
-    recalls = [name for name in history if name.startswith("val/text_to_image/recall@")]
+    recalls = [name for name in map(str, history) if name.startswith("val/text_to_image/recall@")]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     if "train/loss" in history:
         loss = history.dropna(subset="train/loss")

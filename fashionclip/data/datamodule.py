@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -116,12 +117,12 @@ class RetrievalDataModule(L.LightningDataModule):
             drop_last=train,  # every process must bring the same number of rows to a gathered loss
             num_workers=workers,
             persistent_workers=workers > 0 and train,
-            collate_fn=_whole,
+            collate_fn=_whole,  # the dataset returns finished batches
             pin_memory=torch.cuda.is_available(),
         )
 
 
-def _whole(batch: Batch) -> Batch:
+def _whole(batch: Any) -> Any:
     return batch
 
 

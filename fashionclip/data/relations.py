@@ -41,8 +41,8 @@ class Relation(Protocol):
 class PairRelation:
     """Each row's photo with its own text."""
 
-    name = "pairs"
-    columns = ("item_id", "text")
+    name: str = "pairs"
+    columns: tuple[str, ...] = ("item_id", "text")
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         image_row, image_index = torch.unique(chosen, return_inverse=True)

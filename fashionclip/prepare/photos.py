@@ -44,14 +44,14 @@ def write_photos(jobs: Sequence[tuple[Path, Path]], *, max_side: int, workers: i
     for folder in {target.parent for _, target in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
     work = partial(_write_photo, max_side=max_side)
-    bar = {"total": len(jobs), "desc": "photos", "unit": "photo"}
+    progress = partial(tqdm, total=len(jobs), desc="photos", unit="photo")
     workers = os.cpu_count() or 1 if workers is None else workers
     if workers == 0 or len(jobs) < 64:  # starting processes takes longer than the work
-        return [work(job) for job in tqdm(jobs, **bar)]
+        return [work(job) for job in progress(jobs)]
     # "spawn" behaves the same on Linux and macOS and is safe beside the threads of torch.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return list(tqdm(pool.map(work, jobs, chunksize=16), **bar))
+            return list(progress(pool.map(work, jobs, chunksize=16)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
