@@ -1,0 +1,34 @@
+# `make demo` and `make test` need nothing but make and Python >= 3.10 (`make demo PYTHON=python3.12` for another one).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint constraints
+
+demo: .venv/installed
+	$(BIN)/python train.py dataset=demo model=lite0
+
+test: .venv/installed
+	$(BIN)/python -m pytest -q
+
+test-all: .venv/installed
+	$(BIN)/python -m pytest -q -m ''
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "fashionclip needs Python >= 3.10, $(PYTHON) is older: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+# The versions that are tested, with hashes. torch and torchvision are chosen here; all else follows from pyproject.toml.
+constraints: .venv/installed
+	printf 'torch==2.14.1\ntorchvision==0.29.1\n' > .venv/torch.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev --constraint .venv/torch.txt --universal --python-version 3.10 --generate-hashes \
+		--no-emit-index-url --no-header --quiet --output-file constraints.txt
