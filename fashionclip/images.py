@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def load_image(path: Path | str, *, at_least: int | None = None) -> Image.Image:
         raise UnreadableImageError(_too_large(path)) from None
     except FileNotFoundError:
         raise UnreadableImageError(f"{path}: no such photo. Put it there or re-run prepare.py.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, struct.error) as error:  # the last two: odd EXIF
         if isinstance(error, UnreadableImageError):
             raise
         raise UnreadableImageError(

@@ -199,7 +199,8 @@ def begin_dataset(root: Path, *, fingerprint: str, restart: bool = False) -> Pat
                 f"{root}: exists and is no prepared dataset, so it is left alone. Choose another dataset.root."
             )
         info = root / "dataset.json"
-        if not restart and info.is_file() and json.loads(info.read_text())["fingerprint"] == fingerprint:
+        found = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
+        if not restart and (found.get("fingerprint"), found.get("schema_version")) == (fingerprint, SCHEMA_VERSION):
             return None
     partial = root.with_name(root.name + ".partial")
     mark = partial / "fingerprint"
@@ -238,7 +239,7 @@ def finish_dataset(
     if manifest.empty:
         raise InputError(
             f"no rows left of {read} read; dropped {reasons}. First: "
-            f"{dropped['detail'].iloc[0] if len(dropped) else 'the table is empty'}."
+            f"{dropped['detail'].iloc[0] if len(dropped) else 'the table is empty'}. Mend dataset.source, then re-run."
         )
     check_manifest(manifest)
     keep = set(manifest["path"])
@@ -263,6 +264,7 @@ def finish_dataset(
     (partial / "fingerprint").unlink()
     old = root.with_name(root.name + ".old")
     if root.exists():
+        shutil.rmtree(old, ignore_errors=True)  # of a run killed after its swap
         os.replace(root, old)
     os.replace(partial, root)
     shutil.rmtree(old, ignore_errors=True)

@@ -69,8 +69,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     )
     measured = trainer.test(module, data, verbose=False)[0]
     if trainer.is_global_zero:
-        results = {str(cfg.ckpt or cfg.model.label): measured}
-        write_results(folder / "results.json", {"config": plain(cfg), **results})
+        write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured})
         print_table({"value": measured})
         print(f"results: {folder / 'results.json'}")
     return {name.removeprefix("test/"): value for name, value in measured.items()}

@@ -40,8 +40,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     check_columns(relation, rows)
     backbone = instantiate(cfg.model.backbone)
     loss = instantiate(cfg.loss.function)
-    if cfg.temperature is not None:
-        backbone.set_temperature(cfg.temperature)
+    if cfg.loss.get("temperature") is not None:
+        backbone.set_temperature(cfg.loss.temperature)
     if getattr(loss, "form", None) == "sigmoid":
         backbone.add_logit_bias()
     augmentation = plain(cfg.augmentation)

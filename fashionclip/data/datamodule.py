@@ -127,7 +127,7 @@ def _whole(batch: Any) -> Any:
 
 
 def _fingerprint(encoder: nn.Module, transform: Transform, rows: Rows) -> str:
-    digest = hashlib.sha256(repr(transform).encode() + rows.path.bytes.numpy().tobytes())
+    digest = hashlib.sha256(f"{transform}{encoder}".encode() + rows.path.bytes.numpy().tobytes())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -61,7 +61,7 @@ def write_features(
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, done_file = path.with_suffix(".partial"), path.with_suffix(".done")
-    done = json.loads(done_file.read_text()) if done_file.exists() and partial.exists() else 0
+    done = json.loads(done_file.read_text() or "0") if done_file.exists() and partial.exists() else 0
     features = np.lib.format.open_memmap(partial, mode="r+") if done else None
     loader = DataLoader(_Photos(rows, done, transform, decode_size), batch_size=batch_size, num_workers=num_workers)
     was_training, home = encoder.training, next(encoder.parameters()).device

@@ -25,6 +25,8 @@ class PackedStrings(Sequence[str]):
         return len(self.ends) - 1
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]  # int only
+        if not 0 <= index < len(self):
+            raise IndexError(index)  # by which iteration ends
         start, end = self.ends[index : index + 2].tolist()
         return self.bytes[start:end].numpy().tobytes().decode()
 

@@ -16,10 +16,21 @@ from fashionclip.images import Preprocess
 Transform = Callable[[Image.Image], torch.Tensor]
 
 
+class _EvalTransform(v2.Compose):
+    """Names all of the preprocessing in its `repr`, which tells feature caches apart; that of the steps lacks some."""
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        steps = image_transform_v2(PreprocessCfg(**asdict(preprocess)), is_train=False).transforms
+        super().__init__([*steps[:-2], v2.PILToTensor()])  # the last two are ToTensor and Normalize
+        self.preprocess = preprocess
+
+    def extra_repr(self) -> str:
+        return repr(self.preprocess)
+
+
 def eval_transform(preprocess: Preprocess) -> Transform:
     """RGB picture to (3, S, S) uint8, by open_clip's own resizing and cropping."""
-    steps = image_transform_v2(PreprocessCfg(**asdict(preprocess)), is_train=False).transforms
-    return v2.Compose([*steps[:-2], v2.PILToTensor()])  # the last two are ToTensor and Normalize
+    return _EvalTransform(preprocess)
 
 
 def train_transform(

@@ -65,12 +65,13 @@ class RetrievalMetrics(Metric):
         own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
         same_item = relevant_pairs([item_id], [item_id])  # of photos
         text_image = torch.stack([own_text[same_item[:, 0]], same_item[:, 1]], dim=1)
+        product_text = torch.stack([item_id, own_text], dim=1).unique(dim=0)[:, 1]  # each product once, however many photos
         values: dict[str, Tensor] = {}
         for direction in self.directions:
             if direction == "text_to_image":
                 ranks = rank_relevant(text, image, text_image)
                 for k in CEILING_AT:
-                    values[f"{direction}/strict_ceiling@{k}"] = strict_ceiling(own_text, k=k)
+                    values[f"{direction}/strict_ceiling@{k}"] = strict_ceiling(product_text, k=k)
             elif direction == "image_to_text":
                 ranks = rank_relevant(image, text, text_image.flip(1))
             else:
@@ -84,6 +85,8 @@ class RetrievalMetrics(Metric):
 
 
 def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    if len(state) == 0:
+        raise ValueError("RetrievalMetrics: got no embeddings since the last reset, expected update() before compute().")
     return state if isinstance(state, Tensor) else torch.cat(state)  # torchmetrics joins only when it gathers
 
 

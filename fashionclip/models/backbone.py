@@ -220,6 +220,12 @@ def load_backbone(
             f"model.backbone.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
             "hf-hub:owner/repo or local-dir:folder."
         )
+    tags = open_clip.list_pretrained_tags_by_model(name) if plain else []
+    if plain and pretrained and pretrained not in tags and not Path(pretrained).is_file():
+        raise InputError(
+            f"model.backbone.pretrained={pretrained}: neither a file nor a tag that open_clip has for {name}. "
+            f"Expected a weights file or one of {tags}."
+        )
     with _reachable(name, pretrained):
         tokenize = open_clip.get_tokenizer(name)
         clip = open_clip.create_model(
@@ -248,11 +254,6 @@ def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
     tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
     wanted = bool(tag.get("quick_gelu", False)) if tag else False
     has = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
-    if tag and has and not wanted:
-        raise InputError(
-            f"model.backbone: name={name}, pretrained={pretrained}: these weights were trained with GELU, the "
-            f"model has QuickGELU. Use model.backbone.name={name.removesuffix('-quickgelu')}."
-        )
     if wanted and not has:
         print(f"{name}/{pretrained}: switched to QuickGELU, which these weights were trained with")
     return wanted

@@ -137,7 +137,10 @@ def prepare_kaggle_products(
 
     manifest = pd.DataFrame(kept)
     if kept:
-        manifest["group_id"] = joined_groups(manifest["image_id"], keys=[manifest["text"]], pairs=near_pairs(hashes))
+        names = manifest["name"].where(manifest["name"] != "", manifest["text"])
+        manifest["group_id"] = joined_groups(
+            manifest["image_id"], keys=[names, manifest["text"]], pairs=near_pairs(hashes)
+        )
         manifest["split"] = assign_splits(manifest["group_id"], ratios=ratios, seed=seed)
         manifest["domain"] = "catalog"
         manifest["item_id"] = manifest["image_id"]
@@ -226,7 +229,8 @@ def _decode(data: bytes, table: Path) -> str:
 
 def _read_styles(text: str, table: Path, descriptions: Path) -> _Source:
     # Line by line: names hold stray quotes, which must not swallow the lines that follow.
-    lines = [line for line in text.splitlines() if line.strip()]
+    # Not splitlines(): it also cuts at form feeds and U+2028 within a name.
+    lines = [line for line in io.StringIO(text, newline=None) if line.strip()]
     header = next(csv.reader(lines[:1]), [])
     _check_header(header, STYLES_HEADER, table)
     source = _Source(read=len(lines) - 1)
@@ -257,6 +261,8 @@ def _read_table(text: str, table: Path, descriptions: Path) -> _Source:
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{table}: not a CSV that can be read ({error}). Mend the line or re-export it.") from None
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas would silently shift every cell by one column
+        raise InputError(f"{table}: line 2 has more cells than the header. Quote texts that hold commas.")
     frame.columns = [str(column).strip() for column in frame.columns]
     _check_header(list(frame.columns), TABLE_HEADER, table)
     source = _Source(read=len(frame))

@@ -66,7 +66,7 @@ def _write_photo(job: tuple[Path, Path], *, max_side: int) -> WrittenPhoto:
             if _fits_as_it_is(source, max_side):
                 load_image(source)  # a truncated file must be found now, not in training
                 try:
-                    os.link(source, temporary)
+                    os.link(source.resolve(), temporary)  # else a symbolic link would be linked itself
                 except OSError:  # another file system
                     shutil.copyfile(source, temporary)
             else:

@@ -1,0 +1,131 @@
+"""The three scripts as a user runs them: whole runs in processes of their own, mistakes in this one."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fashionclip.prepare.demo_catalog import write_demo_catalog
+
+REPO = Path(__file__).parents[2]
+SMALL = ["model=tiny", "trainer.max_epochs=2", "data.batch_size=16", "data.num_workers=0"]
+
+
+def run(script, *arguments):
+    """The output of a script that must end well."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, script, *map(str, arguments)], cwd=REPO, env=environment, text=True, capture_output=True
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-3000:]
+    return output
+
+
+@pytest.fixture(scope="module")
+def dataset(demo_dataset):
+    return ["dataset=kaggle-products", f"dataset.root={demo_dataset.root}"]
+
+
+def test_train_then_evaluate(dataset, tmp_path):
+    folder = tmp_path / "run"
+    output = run("train.py", *SMALL, *dataset, f"hydra.run.dir={folder}", "logger=wandb", "logger.wandb.offline=true")
+    assert "text to image" in output and f"run folder: {folder}" in output
+    results = json.loads((folder / "results.json").read_text())
+    before, after = results["before"], results["after"]
+    assert after["test/text_to_image/mrr"] > before["test/text_to_image/mrr"]
+    assert {"test/clip_score", "test/matching_accuracy", "test/image_to_image/map@r"} <= set(after)
+    history = pd.read_csv(folder / "csv" / "metrics.csv")
+    assert history["val/text_to_image/recall@10"].dropna().index.size == 3, "before training and after each epoch"
+    assert list((folder / "wandb").glob("offline-run-*")) and list((folder / "tensorboard").glob("events.*"))
+    assert (folder / "checkpoints" / "best.ckpt").is_file() and "batch_size: 16" in (folder / "config.yaml").read_text()
+    with Image.open(folder / "training_history.png") as picture:
+        assert picture.width > 500
+
+    again = tmp_path / "again"
+    run("evaluate.py", f"ckpt={folder}", "data.num_workers=0", f"hydra.run.dir={again}")
+    measured = json.loads((again / "results.json").read_text())["metrics"]
+    assert measured == pytest.approx(after, abs=1e-6)
+
+
+def test_multirun_leaves_a_folder_each_and_a_table(dataset, tmp_path):
+    one_epoch = ["trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+    output = run(
+        "train.py",
+        "-m",
+        "loss.temperature=0.05,0.2",
+        *SMALL[:1],
+        *SMALL[2:],
+        *dataset,
+        *one_epoch,
+        f"hydra.sweep.dir={tmp_path}",
+    )
+    summary = pd.read_csv(tmp_path / "summary.csv")
+    assert sorted(summary["loss.temperature"]) == [0.05, 0.2]
+    assert summary["text_to_image/recall@10"].is_monotonic_decreasing and "2 runs in" in output
+    assert all((tmp_path / job / "results.json").is_file() for job in "01")
+
+
+def test_two_processes(dataset, tmp_path):
+    devices = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    run(
+        "train.py", *SMALL, *dataset, *devices, "trainer.max_epochs=1", "data.batch_size=8", f"hydra.run.dir={tmp_path}"
+    )
+    after = json.loads((tmp_path / "results.json").read_text())["after"]
+    one = tmp_path / "one"
+    run("evaluate.py", f"ckpt={tmp_path}", "data.num_workers=0", f"hydra.run.dir={one}")
+    assert json.loads((one / "results.json").read_text())["metrics"] == pytest.approx(after, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train.py", "nonsense=1"], "nonsense"),
+        (["train.py", "model=nonsense"], "lite0"),
+        (["prepare.py", "dataset=kaggle-products"], "dataset.source: not given"),
+        (["prepare.py", "dataset=kaggle-products", "dataset.source=no/such"], "no such file or folder. Expected"),
+        (["train.py", "dataset=kaggle-products", "dataset.root=no/such"], "Run: python prepare.py"),
+        (["train.py", *SMALL, "data.batch_size=5000"], "more than the"),
+        (["train.py", "model=marqo-fashionclip"], "Ways on:"),
+        (["train.py", "augmentation=light"], "data.cache_features=false"),
+        (["evaluate.py"], "Use ckpt=RUN_OR_FILE"),
+        (["evaluate.py", "ckpt=no/such"], "Expected a run folder"),
+        (["evaluate.py", "ckpt=README.md"], "Expected a checkpoint that train.py wrote"),
+    ],
+)
+def test_a_mistake_ends_in_one_message(command, message, dataset, tmp_path, monkeypatch, capfd):
+    script, *arguments = command
+    if script == "train.py" and not any("dataset" in a or "nonsense" in a for a in arguments):
+        arguments += dataset
+    folder = [] if script == "prepare.py" else [f"hydra.run.dir={tmp_path}"]
+    monkeypatch.chdir(REPO)
+    monkeypatch.setattr(sys, "argv", [script, *arguments, *folder])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(script, run_name="__main__")
+    said = f"{end.value.code}\n{capfd.readouterr().err}"
+    assert end.value.code and message in said and "Traceback" not in said
+
+
+def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
+    write_demo_catalog(tmp_path / "raw", items=120, shots=3, seed=0)
+    root = tmp_path / "prepared"
+    command = ["dataset=kaggle-products", f"dataset.source={tmp_path / 'raw'}", f"dataset.root={root}"]
+    process = subprocess.Popen(
+        [sys.executable, "prepare.py", *command, "dataset.max_side=100"], cwd=REPO, stderr=subprocess.PIPE, text=True
+    )
+    images = tmp_path / "prepared.partial" / "images"
+    while process.poll() is None and not any(images.glob("*.jpg")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 1 and "goes on from here" in message and not root.exists()
+    assert "kept 360 of 360" in run("prepare.py", *command, "dataset.max_side=100")
+    assert json.loads((root / "dataset.json").read_text())["counts"]["kept"] == 360

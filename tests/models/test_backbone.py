@@ -1,0 +1,171 @@
+import json
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from fashionclip.errors import InputError
+from fashionclip.models import backbone as module
+from fashionclip.models.backbone import ARCHITECTURES, load_backbone
+
+TEXTS = [
+    "a red dress",
+    "Puma Men's Striped Polo T-shirt, navy",
+    "shoes",
+    " ".join(["a very long text that does not fit"] * 20),
+    "",
+]
+VISION = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+ARCHITECTURE = {"embed_dim": 16, "vision_cfg": VISION, "text_cfg": TEXT}
+CUSTOM = {**ARCHITECTURE, "custom_text": True}
+POOL_EOS = {**ARCHITECTURE, "text_cfg": {**TEXT, "pool_type": "eos", "eos_id": 49407}}
+NOT_CAUSAL = {**ARCHITECTURE, "custom_text": True, "text_cfg": {**TEXT, "no_causal_mask": True, "pool_type": "last"}}
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Registers an architecture under a name of its own and builds it."""
+
+    def build(architecture, name="fashionclip-under-test", **settings):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(architecture))
+        open_clip.add_model_config(file)
+        torch.manual_seed(0)
+        return load_backbone(name=name, **settings).eval()
+
+    return build
+
+
+@pytest.mark.parametrize("architecture", [ARCHITECTURE, CUSTOM, POOL_EOS, NOT_CAUSAL])
+@torch.inference_mode()
+def test_cut_texts_embed_as_open_clip_embeds_them_in_full(build, architecture):
+    backbone = build(architecture)
+    texts = TEXTS * 30  # more than one group of like length
+    tokens = backbone.tokenizer(texts[:1])
+    assert tokens.shape[1] == (77 if architecture is NOT_CAUSAL else 5)
+    full = backbone.clip.encode_text(open_clip.tokenize(texts), normalize=True)
+    torch.testing.assert_close(backbone.encode_text(backbone.tokenizer(texts)), full, atol=2e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_images_embed_as_open_clip_embeds_its_own_preprocessing(build):
+    backbone = build(ARCHITECTURE)
+    pixels = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)
+    mean, std = (torch.tensor(open_clip.get_model_preprocess_cfg(backbone.clip)[key]) for key in ("mean", "std"))
+    normal = (pixels / 255 - mean[:, None, None]) / std[:, None, None]
+    expected = backbone.clip.encode_image(normal, normalize=True)
+    torch.testing.assert_close(backbone.encode_image(pixels), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "wanted"),
+    [
+        ("ViT-B-32", "openai", True),
+        ("ViT-B-32-quickgelu", "openai", True),
+        ("ViT-B-32", "laion2b_s34b_b79k", False),
+        ("ViT-B-32", None, False),
+    ],
+)
+def test_weights_get_the_activation_they_were_trained_with(name, tag, wanted):
+    assert module._needs_quick_gelu(name, tag) is wanted
+
+
+@pytest.mark.parametrize("form", ["pt", "trainer", "safetensors", "local-dir"])
+@torch.inference_mode()
+def test_weights_from_a_file_or_folder(build, tmp_path, form):
+    source = build(ARCHITECTURE, "fashionclip-source")
+    state = {name: tensor.contiguous() for name, tensor in source.clip.state_dict().items()}
+    if form == "local-dir":
+        folder = tmp_path / "model"
+        folder.mkdir()
+        config = {"model_cfg": ARCHITECTURE, "preprocess_cfg": {"size": 32, "mean": [0.1] * 3, "std": [0.3] * 3}}
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        save_file(state, folder / "open_clip_model.safetensors")
+        loaded = load_backbone(name=f"local-dir:{folder}").eval()
+        assert loaded.preprocess.mean == (0.1, 0.1, 0.1)
+    else:
+        file = tmp_path / f"weights.{'safetensors' if form == 'safetensors' else 'pt'}"
+        if form == "safetensors":
+            save_file(state, file)
+        else:  # open_clip's trainer writes its state with DDP's prefix
+            trainer = {"epoch": 1, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}
+            torch.save(trainer if form == "trainer" else state, file)
+        torch.manual_seed(1)
+        loaded = load_backbone(name="fashionclip-source", pretrained=str(file)).eval()
+    tokens = source.tokenizer(TEXTS)
+    assert torch.equal(loaded.encode_text(tokens), source.encode_text(tokens))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "hf-hub:Marqo/marqo-fashionCLIP"}, "could not be loaded.*\n.*local-dir:FOLDER.*model=lite0"),
+        ({"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}, "could not be loaded"),
+        ({"name": "ViT-B-32", "pretrained": "no-such-tag"}, "neither a file nor a tag .* one of .*laion2b_s34b_b79k"),
+        ({"name": "ViT-B-33"}, "open_clip knows no such model"),
+        ({"name": "local-dir:no/such/folder"}, "could not be loaded"),
+        ({"name": "fashionclip-tiny", "freeze": ["visual.trunk"]}, r"no module \['visual.trunk'\]; has .*visual"),
+    ],
+)
+def test_what_cannot_be_loaded_says_what_to_do(monkeypatch, settings, message):
+    monkeypatch.setattr(module, "_skip_hub_if_away", lambda: None)  # the tests are offline by setting
+    monkeypatch.setattr(open_clip.factory, "CLIP", lambda *_, **__: torch.nn.Identity()) if "ViT" in settings[
+        "name"
+    ] else None
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        load_backbone(**settings)
+
+
+def test_a_broken_weights_file_is_one_message(build, tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"not weights")
+    with pytest.raises(InputError, match=r"weights\.pt: could not be loaded"):
+        build(ARCHITECTURE, pretrained=str(tmp_path / "weights.pt"))
+
+
+def test_frozen_modules_are_neither_trained_nor_switched_to_training(build):
+    backbone = build(ARCHITECTURE, freeze=["visual"])
+    backbone.train()
+    assert not backbone.clip.visual.training and backbone.clip.transformer.training
+    trained = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert trained and not any(name.startswith("clip.visual") for name in trained)
+
+
+@torch.inference_mode()
+def test_the_frozen_part_and_what_follows_it_are_the_image_tower(build):
+    pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    whole = build(ARCHITECTURE, freeze=["visual"])
+    torch.testing.assert_close(whole.encode_image(whole.frozen_image_part()(pixels)), whole.encode_image(pixels))
+    assert build(ARCHITECTURE).frozen_image_part() is None
+
+
+def test_weights_are_saved_once(build):
+    backbone = build(ARCHITECTURE)
+    assert set(backbone.state_dict()) == {f"clip.{name}" for name in backbone.clip.state_dict()}
+
+
+def test_logit_scale_and_bias(build):
+    backbone = build(ARCHITECTURE)
+    backbone.set_temperature(0.05)
+    assert backbone.logit_scale.exp().item() == pytest.approx(20)
+    backbone.set_temperature(1e-5)
+    backbone.clamp_logit_scale()
+    assert backbone.logit_scale.exp().item() == pytest.approx(100)
+    assert backbone.logit_bias is None
+    backbone.add_logit_bias()
+    assert backbone.logit_bias.item() == -10
+    assert "clip.logit_bias" in backbone.state_dict()
+
+
+def test_every_architecture_of_ours_builds():
+    for file in ARCHITECTURES.glob("*.json"):
+        backbone = load_backbone(name=file.stem).eval()
+        size = backbone.preprocess.size
+        with torch.inference_mode():
+            image = backbone.encode_image(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+            text = backbone.encode_text(backbone.tokenizer(["a dress"]))
+        assert image.shape == text.shape
+        torch.testing.assert_close(image.norm(dim=1), torch.ones(1))
+        torch.testing.assert_close(F.normalize(text, dim=1), text)

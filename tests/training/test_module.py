@@ -1,0 +1,87 @@
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+
+from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.relations import PairRelation
+from fashionclip.data.rows import Rows
+from fashionclip.data.transforms import eval_transform
+from fashionclip.losses.contrastive import ContrastiveLoss
+from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.metrics.ranking import recall
+from fashionclip.models.backbone import load_backbone
+from fashionclip.training.module import RetrievalModule
+from fashionclip.training.optim import warmup_cosine
+
+
+@pytest.fixture
+def built(demo_dataset):
+    torch.manual_seed(0)
+    rows = Rows(demo_dataset)
+    backbone = load_backbone(name="fashionclip-tiny")
+    look = eval_transform(backbone.preprocess)
+    data = RetrievalDataModule(
+        rows=rows,
+        relation=PairRelation(),
+        tokenize=backbone.tokenizer,
+        train_transform=look,
+        eval_transform=look,
+        decode_size=224,
+        batch_size=16,
+        eval_batch_size=16,
+        num_workers=0,
+    )
+    module = RetrievalModule(
+        backbone=backbone,
+        loss=ContrastiveLoss(),
+        metrics=RetrievalMetrics(
+            item_id=rows.item_id, text_id=rows.text_id, functions={"recall@1": partial(recall, k=1)}
+        ),
+        optimizer=partial(torch.optim.AdamW, lr=1e-3),
+        scheduler=warmup_cosine,
+        config={"model": {"label": "tiny"}},
+    )
+    return module, data
+
+
+def trainer(folder, **settings):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return L.Trainer(accelerator="cpu", default_root_dir=folder, num_sanity_val_steps=0, **quiet, **settings)
+
+
+def test_the_loss_falls_and_the_checkpoint_loads_without_code(built, tmp_path):
+    module, data = built
+    losses = []
+    step = module.training_step
+    module.training_step = lambda batch, batch_idx: losses.append(step(batch, batch_idx)) or losses[-1]
+    runner = trainer(tmp_path, max_epochs=4, enable_checkpointing=False)
+    runner.fit(module, data)
+    assert sum(losses[-3:]) / 3 < 0.9 * sum(losses[:3]) / 3
+    assert module.lr_schedulers().get_last_lr()[0] == pytest.approx(0, abs=1e-9)
+    assert 0 <= runner.callback_metrics["val/text_to_image/recall@1"] <= 1
+    runner.save_checkpoint(tmp_path / "one.ckpt")
+    checkpoint = torch.load(tmp_path / "one.ckpt", weights_only=True)
+    assert checkpoint["config"] == {"model": {"label": "tiny"}}
+    assert all(name.startswith("backbone.clip.") for name in checkpoint["state_dict"])
+
+
+def test_the_logit_scale_stays_below_100(built, tmp_path):
+    module, data = built
+    with torch.no_grad():
+        module.backbone.logit_scale.fill_(10)
+    trainer(tmp_path, max_steps=1, enable_checkpointing=False, limit_val_batches=0).fit(module, data)
+    assert module.backbone.logit_scale.exp().item() == pytest.approx(100)
+
+
+def test_evaluation_sees_each_photo_of_its_split_once(built, tmp_path):
+    module, data = built
+    seen = []
+    update = module.metrics.update
+    module.metrics.update = lambda image, row, text, text_id: (
+        seen.extend(row.tolist()),
+        update(image, row, text, text_id),
+    )
+    trainer(tmp_path, enable_checkpointing=False).test(module, data, verbose=False)
+    assert sorted(seen) == sorted(data.rows.of_split("test").tolist())
