@@ -8,10 +8,10 @@ demo: .venv/installed
 	$(BIN)/python train.py dataset=demo model=lite0
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -q -m ''
+	$(BIN)/python -m pytest -q -n 2 -m ''
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -52,8 +52,9 @@ def read_dataset(root: Path | str) -> PreparedDataset:
     """
     root = Path(root)
     restore(root)
-    if not (root / "dataset.json").is_file():
-        raise InputError(f"{root}: no prepared dataset there (no dataset.json). Run prepare.py first.")
+    for file in ("dataset.json", "manifest.parquet"):
+        if not (root / file).is_file():
+            raise InputError(f"{root}: no prepared dataset there (no {file}). Run prepare.py first.")
     info = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
     if info.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
@@ -103,14 +104,14 @@ def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:
         raise InputError(
             f"{where}: {len(failure.failure_cases)} breaches of the manifest's contract, the first:\n"
             + "\n".join(lines)
-            + "\nRe-run prepare.py."
+            + "\nRemove the dataset's folder and re-run prepare.py."
         ) from None
     straddling = manifest[["group_id", "split"]].drop_duplicates()["group_id"]
     straddling = straddling[straddling.duplicated()]
     if len(straddling):
         raise InputError(
             f"{where}: group_id {straddling.iloc[0]!r} lies in two splits ({len(straddling)} groups do); "
-            "a group may never straddle. Re-run prepare.py."
+            "a group may never straddle. Remove the dataset's folder and re-run prepare.py."
         )
 
 
@@ -147,6 +148,16 @@ def joined_groups(
     return [name[root(row)] for row in range(len(ids))]
 
 
+def check_ratios(ratios: Mapping[str, float]) -> None:
+    """Refuses shares of the splits that have other names, are below 0, or do not sum to 1.
+
+    Raises:
+        InputError: With what was given.
+    """
+    if set(ratios) != set(SPLITS) or min(ratios.values()) < 0 or abs(sum(ratios.values()) - 1) > 1e-6:
+        raise InputError(f"dataset.ratios: got {dict(ratios)}, expected train, val and test >= 0 that sum to 1.")
+
+
 def assign_splits(groups: Sequence[str], *, ratios: Mapping[str, float], seed: int) -> list[str]:
     """Gives each group a split by a stable hash of its name, so that new rows never move old groups.
 
@@ -158,8 +169,7 @@ def assign_splits(groups: Sequence[str], *, ratios: Mapping[str, float], seed: i
     Raises:
         InputError: Ratios with other names, below 0, or not summing to 1.
     """
-    if set(ratios) != set(SPLITS) or min(ratios.values()) < 0 or abs(sum(ratios.values()) - 1) > 1e-6:
-        raise InputError(f"dataset.ratios: got {dict(ratios)}, expected train, val and test >= 0 that sum to 1.")
+    check_ratios(ratios)
 
     def split(group: str) -> str:
         place = stable_hash(f"{seed}/{group}") / 2**64

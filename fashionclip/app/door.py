@@ -21,4 +21,7 @@ def one_message() -> Iterator[None]:
             cause = cause.__cause__
         if cause is None:
             raise
-        raise SystemExit(f"error: {cause}") from None
+        message = str(cause)
+        if "Original Traceback" in message:  # torch's wrapping of what a loading process raised
+            message = message.rpartition(f"{type(cause).__name__}: ")[2]
+        raise SystemExit(f"error: {message.strip()}") from None

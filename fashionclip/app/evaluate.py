@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         InputError: No checkpoint and no model, or no dataset, is given; or one of them cannot be read.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and device lists, twice each
     folder = Path(HydraConfig.get().runtime.output_dir)
     dataset = cfg.dataset
     if cfg.ckpt is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import lightning as L
@@ -10,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fashionclip.app.config import check_added_keys, plain
+from fashionclip.app.examples import draw_examples
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import draw_history, print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
@@ -33,6 +35,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """
     check_added_keys(cfg, HydraConfig.get().overrides.task)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and device lists, twice each
     folder = Path(HydraConfig.get().runtime.output_dir)
 
     rows = Rows(open_dataset(cfg.dataset))
@@ -44,6 +47,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         backbone.set_temperature(cfg.loss.temperature)
     if getattr(loss, "form", None) == "sigmoid":
         backbone.add_logit_bias()
+    elif backbone.logit_bias is not None:
+        backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
     augmentation = plain(cfg.augmentation)
     cache = cfg.data.cache_features
     if cache and any(augmentation.values()):
@@ -88,11 +93,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
-        print(f"{rows.root}: { ({name: len(part) for name, part in rows.split.items()}) } photos")
+        print(f"{rows.root}: {', '.join(f'{len(part)} {name}' for name, part in rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
 
     trainer.validate(module, data, verbose=False)  # the point at step 0
-    before = trainer.test(module, data, verbose=False)[0]
+    before, nearest_before = trainer.test(module, data, verbose=False)[0], module.metrics.nearest
     trainer.fit(module, data)
     after = trainer.test(module, data, ckpt_path="best", weights_only=True, verbose=False)[0]
 
@@ -100,6 +105,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         results = {"before": before, "after": after}
         write_results(folder / "results.json", results)
         draw_history(folder / "csv" / "metrics.csv", folder / "training_history.png")
+        draw_examples(folder / "examples.png", rows, {"before": nearest_before, "after": module.metrics.nearest})
         print_table(results)
         print(f"run folder: {folder}")
     return {name.removeprefix("test/"): value for name, value in after.items()}

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import write_features
@@ -65,12 +66,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self.features: Path | None = None
         if frozen_image_part is not None:
             self.features = rows.root / "features" / f"{_fingerprint(frozen_image_part, eval_transform, rows)}.npy"
-        train = len(rows.of_split("train")) if "train" in rows.split else 0
-        if 0 < train < batch_size:
-            raise InputError(
-                f"data.batch_size={batch_size}: more than the {train} rows of the train split of {rows.root}. "
-                "Lower it or prepare more products."
-            )
+        self._check_batch_size()
 
     def prepare_data(self) -> None:
         """Computes the features of a frozen image tower, on one process a machine."""
@@ -89,6 +85,7 @@ class RetrievalDataModule(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
+        self._check_batch_size()  # again: only now is the number of processes known
         return self._loader("train", self.relation, self.train_transform, self.batch_size, train=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -96,6 +93,15 @@ class RetrievalDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return self._loader("test", PairRelation(), self.eval_transform, self.eval_batch_size)
+
+    def _check_batch_size(self) -> None:
+        train = len(self.rows.of_split("train")) if "train" in self.rows.split else 0
+        processes = distributed.world_size()
+        if 0 < -(-train // processes) < self.batch_size:  # no batch would be full, and only full ones are trained on
+            raise InputError(
+                f"data.batch_size={self.batch_size} on each of {processes} processes: more than the {train} rows of "
+                f"the train split of {self.rows.root}. Lower it or prepare more products."
+            )
 
     def _loader(
         self, split: str, relation: Relation, transform: Transform, batch_size: int, *, train: bool = False

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import PreparedDataset
+from fashionclip.manifest import SPLITS, PreparedDataset
 
 
 class PackedStrings(Sequence[str]):
@@ -52,8 +52,9 @@ class Rows:
         self.text_id: Tensor = torch.from_numpy(text_id.astype("int64"))
         self.item_id: Tensor = torch.from_numpy(pd.factorize(manifest["item_id"])[0].astype("int64"))
         self.split = {
-            str(name): torch.from_numpy(part.to_numpy().copy())
-            for name, part in manifest.reset_index().groupby("split")["index"]
+            name: torch.from_numpy((manifest["split"] == name).to_numpy().nonzero()[0])
+            for name in SPLITS
+            if (manifest["split"] == name).any()
         }
         self.columns = [column for column in manifest.columns if (manifest[column] != "").any()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,15 @@ from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, st
 
 DIRECTIONS = ("text_to_image", "image_to_text", "image_to_image")
 CEILING_AT = (1, 10)
+EXAMPLES, NEAREST = 6, 5
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Some texts (E,) by id, spread evenly over those seen, and the manifest rows (E, 5) of their nearest photos."""
+
+    text_id: Tensor
+    image_row: Tensor
 
 
 class RetrievalMetrics(Metric):
@@ -27,6 +37,9 @@ class RetrievalMetrics(Metric):
         text_id: (R,) text of each row of the manifest.
         functions: Name, such as "recall@10", to a function of `Ranks`.
         directions: Some of `DIRECTIONS`.
+
+    Attributes:
+        nearest: Examples to look at, of the last `compute`.
     """
 
     full_state_update = False
@@ -34,6 +47,7 @@ class RetrievalMetrics(Metric):
     image_row: list[Tensor]
     text: list[Tensor]
     text_seen: list[Tensor]
+    nearest: Nearest
 
     def __init__(
         self,
@@ -63,9 +77,12 @@ class RetrievalMetrics(Metric):
         seen, text = _distinct(_joined(self.text_seen), _joined(self.text))  # (T,), (T, D)
         item_id, text_id = self.item_id.to(row.device)[row], self.text_id.to(row.device)[row]  # (I,) each
         own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
+        some = torch.linspace(0, len(seen) - 1, min(EXAMPLES, len(seen)), device=row.device).long()
+        closest = (text[some] @ image.T).topk(min(NEAREST, len(row))).indices
+        self.nearest = Nearest(text_id=seen[some].cpu(), image_row=row[closest].cpu())
         same_item = relevant_pairs([item_id], [item_id])  # of photos
         text_image = torch.stack([own_text[same_item[:, 0]], same_item[:, 1]], dim=1)
-        product_text = torch.stack([item_id, own_text], dim=1).unique(dim=0)[:, 1]  # each product once, however many photos
+        product_text = torch.stack([item_id, own_text], dim=1).unique(dim=0)[:, 1]  # one a product, not a photo
         values: dict[str, Tensor] = {}
         for direction in self.directions:
             if direction == "text_to_image":
@@ -86,7 +103,7 @@ class RetrievalMetrics(Metric):
 
 def _joined(state: list[Tensor] | Tensor) -> Tensor:
     if len(state) == 0:
-        raise ValueError("RetrievalMetrics: got no embeddings since the last reset, expected update() before compute().")
+        raise ValueError("RetrievalMetrics: no embeddings since the last reset. Call update() before compute().")
     return state if isinstance(state, Tensor) else torch.cat(state)  # torchmetrics joins only when it gathers
 
 

@@ -15,7 +15,7 @@ def clip_score(image: Tensor, text: Tensor) -> Tensor:
     Source: Hessel et al. 2021, "CLIPScore", equation 1, with the factor 100 in which it is usually quoted.
 
     >>> clip_score(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.6, 0.8], [-1.0, 0.0]]))
-    tensor(30.)
+    tensor(30.0000)
     """
     return 100 * (image.float() * text.float()).sum(1).clamp(min=0).mean()
 

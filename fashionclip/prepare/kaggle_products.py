@@ -24,6 +24,7 @@ from fashionclip.manifest import (
     PreparedDataset,
     assign_splits,
     begin_dataset,
+    check_ratios,
     finish_dataset,
     joined_groups,
     read_dataset,
@@ -103,6 +104,7 @@ def prepare_kaggle_products(
     Raises:
         InputError: Source or columns are missing, or no row is left.
     """
+    check_ratios(ratios)
     root = Path(root)
     table, photos = _locate(_download(str(kaggle_handle)) if download else Path(source))
     config = {"name": name, "max_side": max_side, "ratios": dict(ratios), "seed": seed}
@@ -206,7 +208,7 @@ def _photo_files(folder: Path) -> dict[str, Path]:
     for parent, _, names in os.walk(folder):
         for file in sorted(names):
             path = Path(parent, file)
-            if path.suffix.lower() in PHOTO_SUFFIXES:
+            if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
                 found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
     return found
 

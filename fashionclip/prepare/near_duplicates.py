@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Of 256 bits. On 7,000 product photos, re-encoding at quality 70 moved a hash by at most 4.
+# Of 256 bits. On 7,000 photos, quality 70 or scaling to 0.75 moves 99.7 % of hashes by at most 4, all by at most 7.
 MAX_DISTANCE = 4
 
 

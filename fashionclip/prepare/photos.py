@@ -73,7 +73,7 @@ def _write_photo(job: tuple[Path, Path], *, max_side: int) -> WrittenPhoto:
                 photo = fit_within(load_image(source, at_least=max_side), max_side=max_side)
                 photo.save(temporary, "JPEG", quality=JPEG_QUALITY, subsampling=0)
             os.replace(temporary, target)
-        return WrittenPhoto(hash=difference_hash(load_image(target, at_least=64)))
+        return WrittenPhoto(hash=difference_hash(load_image(target)))
     except UnreadableImageError as error:
         return WrittenPhoto(error=str(error))
 

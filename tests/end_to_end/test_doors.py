@@ -47,8 +47,9 @@ def test_train_then_evaluate(dataset, tmp_path):
     assert history["val/text_to_image/recall@10"].dropna().index.size == 3, "before training and after each epoch"
     assert list((folder / "wandb").glob("offline-run-*")) and list((folder / "tensorboard").glob("events.*"))
     assert (folder / "checkpoints" / "best.ckpt").is_file() and "batch_size: 16" in (folder / "config.yaml").read_text()
-    with Image.open(folder / "training_history.png") as picture:
-        assert picture.width > 500
+    for name in ("training_history.png", "examples.png"):
+        with Image.open(folder / name) as picture:
+            assert picture.width > 500
 
     again = tmp_path / "again"
     run("evaluate.py", f"ckpt={folder}", "data.num_workers=0", f"hydra.run.dir={again}")

@@ -1,0 +1,26 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fashionclip.data.rows import Rows
+from fashionclip.manifest import COLUMNS, PreparedDataset
+
+
+@pytest.fixture
+def make_rows(tmp_path: Path) -> Callable[..., Rows]:
+    """Builds a dataset whose i-th photo is flat, of red level i."""
+
+    def make_rows(items: Sequence[str], texts: Sequence[str], splits: Sequence[str] | None = None) -> Rows:
+        (tmp_path / "images").mkdir(exist_ok=True)
+        manifest = pd.DataFrame("", index=range(len(items)), columns=list(COLUMNS))
+        manifest["item_id"], manifest["text"] = list(items), list(texts)
+        manifest["split"] = list(splits or ["train"] * len(items))
+        manifest["path"] = [f"images/{i}.png" for i in range(len(items))]
+        for i, path in enumerate(manifest["path"]):
+            Image.new("RGB", (8, 12), (i, 100, 200)).save(tmp_path / path)
+        return Rows(PreparedDataset(root=tmp_path, manifest=manifest, info={}))
+
+    return make_rows

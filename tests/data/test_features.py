@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.features import write_features
+from fashionclip.data.relations import PairRelation
+from fashionclip.data.transforms import eval_transform
+from fashionclip.images import Preprocess, load_image
+
+TRANSFORM = eval_transform(Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3))
+
+
+class Tower(nn.Module):
+    """Remembers the red level, which is the row, of each photo it has seen; fails at the call `stop_at`."""
+
+    def __init__(self, *, seed=0, activation=nn.ReLU, stop_at=-1):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.linear, self.activation, self.dropout = nn.Linear(3, 5), activation(), nn.Dropout(0.5)
+        self.seen, self.stop_at = [], stop_at
+
+    def forward(self, images):
+        self.stop_at -= 1
+        if self.stop_at == 0:
+            raise KeyboardInterrupt
+        self.seen += images[:, 0, 0, 0].tolist()
+        return self.dropout(self.activation(self.linear(images.float().mean((2, 3)) / 255)))
+
+
+@pytest.fixture
+def rows(make_rows):
+    return make_rows([str(i) for i in range(45)], [f"text {i}" for i in range(45)], ["train"] * 40 + ["val"] * 5)
+
+
+def write(tower, rows, batch_size=7):
+    path = rows.root / "features" / "a.npy"
+    write_features(
+        tower,
+        rows,
+        path,
+        transform=TRANSFORM,
+        decode_size=16,
+        device=torch.device("cpu"),
+        batch_size=batch_size,
+        num_workers=0,
+    )
+    return np.load(path)
+
+
+@torch.inference_mode()
+def one_by_one(rows):
+    tower = Tower().eval()
+    return torch.cat([tower(TRANSFORM(load_image(rows.root / path))[None]) for path in rows.path]).numpy()
+
+
+@pytest.mark.parametrize("batch_size", [7, 40, 100])
+def test_features_equal_the_tower_photo_by_photo(rows, batch_size):
+    tower = Tower()
+    np.testing.assert_allclose(write(tower, rows, batch_size), one_by_one(rows), atol=1e-6)
+    assert tower.seen == list(range(45))
+    assert tower.training
+    write(tower, rows)
+    assert len(tower.seen) == 45
+    assert [file.name for file in (rows.root / "features").iterdir()] == ["a.npy"]
+
+
+@pytest.mark.parametrize("damage", [None, "progress emptied", "partial lost"])
+def test_a_stopped_run_goes_on_where_it_was(rows, damage):
+    folder = rows.root / "features"
+    with pytest.raises(KeyboardInterrupt):
+        write(Tower(stop_at=4), rows)
+    assert not (folder / "a.npy").exists()
+    if damage == "progress emptied":
+        (folder / "a.done").write_text("")
+    elif damage == "partial lost":
+        (folder / "a.partial").unlink()
+    tower = Tower()
+    np.testing.assert_allclose(write(tower, rows), one_by_one(rows), atol=1e-6)
+    assert tower.seen == list(range(0 if damage else 21, 45))
+
+
+def module(rows, tower, transform=TRANSFORM):
+    return RetrievalDataModule(
+        rows=rows,
+        relation=PairRelation(),
+        tokenize=lambda texts: torch.zeros(len(texts), 4, dtype=torch.long),
+        train_transform=transform,
+        eval_transform=transform,
+        decode_size=16,
+        batch_size=8,
+        eval_batch_size=8,
+        num_workers=0,
+        frozen_image_part=tower,
+    )
+
+
+def test_the_datamodule_trains_on_the_features_and_reuses_them(rows):
+    data = module(rows, Tower())
+    data.prepare_data()
+    expected = torch.from_numpy(one_by_one(rows))
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        for batch in loader:
+            torch.testing.assert_close(batch.images, expected[batch.image_row])
+    again = Tower()
+    module(rows, again, eval_transform(TRANSFORM.preprocess)).prepare_data()
+    assert again.seen == []
+
+
+@pytest.mark.parametrize(
+    ("tower", "preprocess"),
+    [({"seed": 1}, {}), ({"activation": nn.GELU}, {}), ({}, {"mean": (0.4,) * 3}), ({}, {"fill_color": 255})],
+)
+def test_another_model_or_preprocessing_does_not_reuse_the_features(rows, tower, preprocess):
+    module(rows, Tower()).prepare_data()
+    other = Tower(**tower)
+    settings = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3, **preprocess}
+    module(rows, other, eval_transform(Preprocess(**settings))).prepare_data()
+    assert other.seen == list(range(45))

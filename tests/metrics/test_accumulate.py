@@ -1,0 +1,106 @@
+from functools import partial
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from fashionclip.metrics.accumulate import DIRECTIONS, RetrievalMetrics
+from fashionclip.metrics.matching import clip_score, matching_accuracy
+from fashionclip.metrics.ranking import mean_reciprocal_rank, rank_relevant, recall
+
+FUNCTIONS = {"recall@1": partial(recall, k=1), "recall@5": partial(recall, k=5), "mrr": mean_reciprocal_rank}
+ITEM_ID = torch.tensor([0, 1, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8])
+TEXT_ID = torch.tensor([0, 1, 2, 3, 4, 4, 4, 0, 5, 6, 6, 7])  # of two products: 0, 4 and 6
+ROWS = range(len(ITEM_ID))
+
+
+def embeddings():
+    torch.manual_seed(0)
+    return normalize(torch.randn(len(ITEM_ID), 6), dim=1), normalize(torch.randn(8, 6), dim=1)
+
+
+def fill(metrics, image, text, batches):
+    for batch in batches:
+        rows = torch.tensor(batch)
+        text_id = TEXT_ID[rows].unique()
+        metrics.update(image[rows], rows, text[text_id], text_id)
+    return metrics
+
+
+def build(**settings):
+    return RetrievalMetrics(item_id=ITEM_ID, text_id=TEXT_ID, functions=FUNCTIONS, **settings)
+
+
+def assert_equal(values, expected):
+    torch.testing.assert_close(values, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def slow_relevant():
+    """Right (query, gallery) pairs of each direction."""
+    same_item = [(p, q) for p in ROWS for q in ROWS if ITEM_ID[p] == ITEM_ID[q]]
+    text_to_image = {(int(TEXT_ID[p]), q) for p, q in same_item}
+    alike = {(p, q) for p in ROWS for q in ROWS if p != q and (ITEM_ID[p] == ITEM_ID[q] or TEXT_ID[p] == TEXT_ID[q])}
+    return {
+        "text_to_image": text_to_image,
+        "image_to_text": {(photo, text) for text, photo in text_to_image},
+        "image_to_image": alike,
+    }
+
+
+def test_values_equal_the_pure_functions_called_directly():
+    image, text = embeddings()
+    values = fill(build(), image, text, [[7, 0, 4], [2, 11, 3, 10], [9, 1, 5], [8, 6]]).compute()
+    sides = {"text_to_image": (text, image), "image_to_text": (image, text), "image_to_image": (image, image)}
+    expected = {}
+    for direction, relevant in slow_relevant().items():
+        exclude = torch.arange(len(image)) if direction == "image_to_image" else None
+        ranks = rank_relevant(*sides[direction], torch.tensor(sorted(relevant)), exclude=exclude)
+        expected |= {f"{direction}/{name}": function(ranks) for name, function in FUNCTIONS.items()}
+        expected[f"{direction}/queries"] = torch.tensor(float(len({query for query, _ in relevant})))
+    expected["clip_score"] = clip_score(image, text[TEXT_ID])
+    expected["matching_accuracy"] = matching_accuracy(image, text[TEXT_ID], ITEM_ID, TEXT_ID)
+    products = {(int(ITEM_ID[row]), int(TEXT_ID[row])) for row in ROWS}
+    expected["text_to_image/strict_ceiling@1"] = torch.tensor(8 / len(products))  # 8 texts
+    expected["text_to_image/strict_ceiling@10"] = torch.tensor(1.0)
+    assert_equal(values, expected)
+
+
+@pytest.mark.parametrize("batches", [[list(ROWS)], [[0, 1, 2, 3, 3], [0, 4, 5, 6, 7], [7, 8, 9, 10, 11], [11, 0]]])
+def test_batches_and_repeated_samples_change_nothing(batches):
+    image, text = embeddings()
+    expected = fill(build(), image, text, [[row] for row in ROWS]).compute()
+    assert_equal(fill(build(), image, text, batches).compute(), expected)
+
+
+def test_a_text_of_two_products_has_the_photos_of_both_as_right_answers():
+    metrics = RetrievalMetrics(
+        item_id=torch.tensor([0, 0, 0, 1, 1, 1, 2]), text_id=torch.tensor([0, 0, 0, 0, 0, 0, 1]), functions=FUNCTIONS
+    )
+    photo = torch.eye(8)[[1, 2, 3, 0, 4, 5, 6]]  # the shared name points to a photo of the second product
+    metrics.update(photo, torch.arange(7), torch.eye(8)[[0, 6]], torch.arange(2))
+    values = metrics.compute()
+    assert values["text_to_image/recall@1"] == 1
+    assert values["text_to_image/strict_ceiling@1"] == pytest.approx(2 / 3)  # of three products
+    assert values["image_to_image/queries"] == 6  # the seventh photo has no fellow
+
+
+def test_bfloat16_embeddings_are_ranked_in_float32():
+    image, text = (side.bfloat16() for side in embeddings())
+    expected = fill(build(), image.float(), text.float(), [list(ROWS)]).compute()
+    assert_equal(fill(build(), image, text, [list(ROWS)]).compute(), expected)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_only_the_directions_asked_for(direction):
+    values = fill(build(directions=[direction]), *embeddings(), [list(ROWS)]).compute()
+    assert {name.split("/")[0] for name in values if "/" in name} == {direction}
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric RetrievalMetrics was called before")
+def test_nothing_seen_is_an_error_and_reset_forgets():
+    metrics = build()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"no embeddings since the last reset\. Call update\(\)"):
+            metrics.compute()
+        fill(metrics, *embeddings(), [[0, 1]]).compute()
+        metrics.reset()

@@ -1,0 +1,357 @@
+import csv
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fashionclip.errors import InputError
+from fashionclip.manifest import PreparedDataset, read_dataset
+from fashionclip.prepare import photos
+from fashionclip.prepare.kaggle_products import STYLES_HEADER, TABLE_HEADER, prepare_kaggle_products
+
+RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
+
+
+def draw(seed: int, size: tuple[int, int] = (48, 64)) -> Image.Image:
+    cells = np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+    return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
+
+
+def style(image_id: object, name: str) -> str:
+    return f"{image_id},Men,Apparel,Topwear,Shirts,Navy Blue,Fall,2011,Casual,{name}"
+
+
+def write_styles(
+    folder: Path, lines: list[str], *, photo_ids: list[int] | None = None, encoding: str = "utf-8"
+) -> Path:
+    """A release whose photo of id N is drawn from seed N."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "styles.csv").write_bytes("\n".join([",".join(STYLES_HEADER), *lines, ""]).encode(encoding))
+    for number in photo_ids if photo_ids is not None else [int(line.split(",")[0]) for line in lines]:
+        draw(number).save(folder / "images" / f"{number}.jpg")
+    return folder
+
+
+def write_table(folder: Path, rows: list[tuple[str, str, str, str]], *, photos_in: str = "data") -> Path:
+    (folder / photos_in).mkdir(parents=True, exist_ok=True)
+    with (folder / "data.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([TABLE_HEADER, *rows])
+    for number, row in enumerate(rows):
+        draw(number).save(folder / photos_in / row[0])
+    return folder
+
+
+def prepare(source: Path, root: Path, **changes: Any) -> PreparedDataset:
+    settings: dict[str, Any] = {"max_side": 64, "ratios": RATIOS, "seed": 0, "workers": 0, **changes}
+    return prepare_kaggle_products(name="products", source=source, root=root, **settings)
+
+
+def column(dataset: PreparedDataset, name: str) -> dict[str, str]:
+    return dict(zip(dataset.manifest["image_id"], dataset.manifest[name], strict=True))
+
+
+def dropped(dataset: PreparedDataset) -> dict[str, list[str]]:
+    """Ids by reason, after checking that dropped.csv and the counts of dataset.json say the same."""
+    table = pd.read_csv(dataset.root / "dropped.csv", dtype=str, keep_default_na=False)
+    assert table["detail"].all()
+    counts = json.loads((dataset.root / "dataset.json").read_text())["counts"]
+    assert counts["dropped"] == table["reason"].value_counts().to_dict()
+    assert counts["read"] == counts["kept"] + len(table) and counts["kept"] == len(dataset.manifest)
+    return {reason: list(rows["image_id"]) for reason, rows in table.groupby("reason")}
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_release_with_styles_csv(tmp_path) -> None:
+    lines = [style(1, "Turtle Shirt"), "2,Women,Apparel,Topwear,Tops,NA,,2012,,Plain &amp; White  Top"]
+    source = write_styles(tmp_path / "release", lines)
+    dataset = prepare(source, tmp_path / "set")
+    expected = {
+        "image_id": ["1", "2"],
+        "path": ["images/1.jpg", "images/2.jpg"],
+        "domain": ["catalog", "catalog"],
+        "item_id": ["1", "2"],
+        "group_id": ["1", "2"],
+        "text": ["Turtle Shirt", "Plain & White Top"],
+        "category": ["Shirts", "Tops"],
+        "gender": ["Men", "Women"],
+        "master_category": ["Apparel", "Apparel"],
+        "sub_category": ["Topwear", "Topwear"],
+        "colour": ["Navy Blue", ""],
+        "season": ["Fall", ""],
+        "year": ["2011", "2012"],
+        "usage": ["Casual", ""],
+    }
+    assert dataset.manifest.drop(columns="split").to_dict("list") == expected
+    assert (dataset.root / "images" / "1.jpg").samefile(source / "images" / "1.jpg")
+
+
+def test_release_with_descriptions_in_an_inner_folder(tmp_path) -> None:
+    values = ["<p>Soft&nbsp;cotton</p><br>", "Style Note", "-", "<p>Soft cotton</p>", "Long sleeves"]
+    names = ["Tee", "Top", "Cap", "Tee", "Tee"]
+    release = write_styles(tmp_path / "release" / "inner", [style(number, name) for number, name in enumerate(names)])
+    (release / "styles").mkdir()
+    for number, value in enumerate(values):
+        described = {"data": {"productDescriptors": {"description": {"value": value}}}}
+        (release / "styles" / f"{number}.json").write_text(json.dumps(described))
+    (release / "styles" / "2.json").write_text('{"data": {"productDescriptors": []}}')
+    dataset = prepare(tmp_path / "release", tmp_path / "set")
+    texts = {"0": "Tee. Soft cotton", "1": "Top", "2": "Cap", "4": "Tee. Long sleeves"}
+    assert column(dataset, "text") == texts
+    assert dropped(dataset) == {"duplicate": ["3"]}
+    group = column(dataset, "group_id")
+    assert group["0"] == group["4"] and len(set(group.values())) == 3
+
+
+@pytest.mark.parametrize("photos_in", ["data", "images", "."])
+def test_table_is_cleaned_and_every_dropped_row_counted_by_reason(tmp_path, photos_in) -> None:
+    rows = [
+        ("kept.jpg", "Soft cotton", "Tee", "Tshirts"),
+        ("same_name.jpg", "Long sleeves", "Tee", "Tshirts"),
+        ("same_text.jpg", "Soft cotton", "Top", "Tops"),
+        ("no_name.JPG", "Only described", "", "Tops"),
+        ("missing.jpg", "", "Tee", "Tshirts"),
+        ("blank.jpg", "  ", "Tee", "Tshirts"),
+        ("dash.jpg", "-", "Tee", "Tshirts"),
+        ("note.jpg", "Style Note", "Tee", "Tshirts"),
+        ("copy.jpg", "Soft  cotton", "Tee ", "Tshirts"),
+        ("no_photo.jpg", "Has no photo", "Tee", "Tshirts"),
+        ("broken.jpg", "Has a broken photo", "Tee", "Tshirts"),
+        ("../elsewhere.jpg", "Lies outside", "Tee", "Tshirts"),
+    ]
+    source = write_table(tmp_path / "release", rows, photos_in=photos_in)
+    (source / photos_in / "no_photo.jpg").unlink()
+    (source / photos_in / "broken.jpg").write_text("no picture")
+    dataset = prepare(source, tmp_path / "set")
+    assert dropped(dataset) == {
+        "no_description": ["missing", "blank", "dash", "note"],
+        "duplicate": ["copy"],
+        "photo_missing": ["no_photo", "../elsewhere"],
+        "photo_unreadable": ["broken"],
+    }
+    assert column(dataset, "text") == {
+        "kept": "Tee. Soft cotton",
+        "same_name": "Tee. Long sleeves",
+        "same_text": "Top. Soft cotton",
+        "no_name": "Only described",
+    }
+    assert column(dataset, "category")["same_text"] == "Tops"
+    group = column(dataset, "group_id")
+    assert group["kept"] == group["same_name"] and len(set(group.values())) == 3
+    assert {path.stem for path in (dataset.root / "images").iterdir()} == set(group)
+
+
+def test_table_without_names_does_not_become_one_group(tmp_path) -> None:
+    rows = [(f"{number}.jpg", f"Description {number}", "", "Tops") for number in range(5)]
+    dataset = prepare(write_table(tmp_path / "release", rows) / "data.csv", tmp_path / "set")
+    assert dataset.manifest["group_id"].is_unique
+
+
+def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path) -> None:
+    lines = [
+        style(1, "Be Reasonable,Do It My Way, Tee"),
+        style(2, '"Stray quote at the start'),
+        style(3, 'Two " quotes " within'),
+        style(4, '"Quoted, with a comma"'),
+        style(5, "Feed\x0cwithin\u2028a name"),
+        style(6, "  "),
+        style(7, "NA"),
+        style(8, "Photo lost"),
+        style(1, "Id again"),
+        "9,Men,Apparel,too short",
+        "",
+    ]
+    source = write_styles(tmp_path / "release", lines, photo_ids=[1, 2, 3, 4, 5, 6, 7, 9])
+    (source / "images" / "9.jpg").write_text("broken, but its row is dropped before")
+    dataset = prepare(source, tmp_path / "set")
+    assert column(dataset, "text") == {
+        "1": "Be Reasonable,Do It My Way, Tee",
+        "2": "Stray quote at the start",
+        "3": 'Two " quotes " within',
+        "4": "Quoted, with a comma",
+        "5": "Feed within a name",
+    }
+    reasons = {"duplicate_id": ["1"], "malformed": ["9"], "no_text": ["6", "7"], "photo_missing": ["8"]}
+    assert dropped(dataset) == reasons
+    assert dataset.info["config"]["mended_rows"] == 1
+
+
+def test_repeated_names_of_styles_csv_all_stay_and_share_a_split(tmp_path) -> None:
+    dataset = prepare(
+        write_styles(tmp_path / "release", [style(number, f"Name {number % 15}") for number in range(60)]),
+        tmp_path / "set",
+    )
+    assert dropped(dataset) == {}
+    by_name = dataset.manifest.groupby("text")
+    assert (by_name["group_id"].nunique() == 1).all() and (by_name["split"].nunique() == 1).all()
+    assert dataset.manifest["group_id"].nunique() == 15 and dataset.manifest["split"].nunique() > 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_any_usual_encoding_is_read(tmp_path, encoding, line_end) -> None:
+    source = write_styles(tmp_path / "release", [style(1, "Café Blouse für Ärzte"), style(2, "Top")])
+    text = (source / "styles.csv").read_text(encoding="utf-8")
+    (source / "styles.csv").write_bytes(text.replace("\n", line_end).encode(encoding))
+    dataset = prepare(source, tmp_path / "set")
+    assert column(dataset, "text") == {"1": "Café Blouse für Ärzte", "2": "Top"}
+
+
+def write_file(folder: Path, name: str, text: str) -> Path:
+    write_styles(folder, [style(1, "Tee")])
+    (folder / "styles.csv").unlink()
+    (folder / name).write_text(text)
+    return folder
+
+
+TABLE = ",".join(TABLE_HEADER)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda folder: folder, "no such file or folder. Expected a folder with styles.csv .* Give its path"),
+        (lambda folder: write_file(folder, "notes.txt", ""), "found 0 tables .*Name the file itself"),
+        (lambda folder: write_file(write_file(folder, "a.csv", ""), "b.csv", ""), r"2 tables \['a.csv', 'b.csv'\]"),
+        (lambda folder: write_file(folder, "styles.csv", ""), "no column 'id', .*; has .*Expected the columns id, "),
+        (lambda folder: write_file(folder, "styles.csv", "id,gender\n1,Men\n"), r"no column .*'usage'.*; has \['id'"),
+        (lambda folder: write_file(folder, "a.csv", ""), "a.csv: not a CSV that can be read .*re-export it"),
+        (
+            lambda folder: write_file(folder, "a.csv", "image,category\n"),
+            "no column 'description', 'display name'; has",
+        ),
+        (lambda folder: write_file(folder, "a.csv", f"{TABLE}\n1.jpg,a,b,c,d\n"), "line 2 has more cells .* Quote"),
+        (
+            lambda folder: write_file(folder, "a.csv", f"{TABLE}\n1.jpg,a,b,c\n2.jpg,a,b,c,d\n"),
+            "line 3.* Mend the line",
+        ),
+        (lambda folder: write_styles(folder, []), "no rows left of 0 read; .*the table is empty. Mend dataset.source"),
+        (lambda folder: write_styles(folder, [style(1, "Tee")], photo_ids=[]), "no rows left of 1 read; .*no photo"),
+        (lambda folder: write_file(folder, "a.csv", f"{TABLE}\n1.jpg,-,b,c\n"), "no rows left of 1 read; .*'-'"),
+    ],
+)
+def test_unusable_source_is_one_error_with_a_remedy(tmp_path, write, message) -> None:
+    with pytest.raises(InputError, match=rf"(?s){message}"):
+        prepare(write(tmp_path / "release"), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_same_picture_under_two_ids_never_straddles_splits(tmp_path) -> None:
+    lines = [style(number, f"Name {number}") for number in range(60)]
+    source = write_styles(tmp_path / "release", lines)
+    for number in range(30):  # the second half shows the first half again: re-encoded, and smaller
+        photo = Image.new("RGB", (240, 320), "white")
+        photo.paste(draw(number, size=(140, 210)), (50, 60))
+        photo.save(source / "images" / f"{number}.jpg", quality=90)
+        photo.resize((216, 288)).save(source / "images" / f"{number + 30}.jpg", quality=70)
+    dataset = prepare(source, tmp_path / "set", max_side=320)
+    group, split = column(dataset, "group_id"), column(dataset, "split")
+    assert all(group[str(number)] == group[str(number + 30)] for number in range(30))
+    assert all(split[str(number)] == split[str(number + 30)] for number in range(30))
+    assert len(set(group.values())) == 30 and len(set(split.values())) == 3
+
+
+def test_added_rows_move_only_what_they_join(tmp_path) -> None:
+    lines = [style(number, f"Name {number}") for number in range(80)]
+    before = prepare(write_styles(tmp_path / "release", lines), tmp_path / "set")
+    added = [style(100 + number, f"Name {number % 10}") for number in range(30)]
+    after = prepare(write_styles(tmp_path / "release", [*added, *lines]), tmp_path / "set")
+    assert len(before.manifest) == 80 and len(after.manifest) == 110
+    for name in ("group_id", "split"):
+        old, new = column(before, name), column(after, name)
+        moved = {int(image_id) for image_id in old if new[image_id] != old[image_id]}
+        assert moved <= set(range(10))
+
+
+def test_killed_run_goes_on_to_the_same_dataset(tmp_path, monkeypatch) -> None:
+    source = write_styles(tmp_path / "release", [style(number, f"Name {number % 6}") for number in range(12)])
+    whole = prepare(source, tmp_path / "whole", max_side=32)
+    hashed = photos.difference_hash
+
+    def killed(image: Image.Image) -> str:
+        if len(list((tmp_path / "set.partial" / "images").iterdir())) > 5:
+            raise KeyboardInterrupt
+        return hashed(image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photos, "difference_hash", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, tmp_path / "set", max_side=32)
+    assert not (tmp_path / "set").exists()
+    first = tmp_path / "set.partial" / "images" / "0.jpg"
+    written = first.stat().st_mtime_ns
+    again = prepare(source, tmp_path / "set", max_side=32)
+    assert content(again.root) == content(whole.root)
+    assert (again.root / "images" / "0.jpg").stat().st_mtime_ns == written
+
+
+def test_preparation_is_repeated_only_when_source_or_settings_change(tmp_path, capsys) -> None:
+    source = write_styles(tmp_path / "release", [style(number, f"Name {number}") for number in range(4)])
+
+    def redone(**changes: Any) -> bool:
+        prepare(source, tmp_path / "set", **changes)
+        return "already prepared" not in capsys.readouterr().out
+
+    assert redone() and not redone()
+    draw(99, size=(50, 50)).save(source / "images" / "0.jpg")
+    assert redone() and not redone()
+    assert redone(max_side=32) and not redone(max_side=32)
+    assert redone(seed=1, max_side=32)
+    assert Image.open(tmp_path / "set" / "images" / "1.jpg").size == (24, 32)
+
+
+def test_two_processes_write_the_same_dataset(tmp_path) -> None:
+    source = write_styles(tmp_path / "release", [style(number, f"Name {number}") for number in range(70)])
+    (source / "images" / "33.jpg").write_text("no picture")
+    one, two = (prepare(source, tmp_path / f"set{workers}", max_side=40, workers=workers) for workers in (0, 2))
+    assert content(one.root) == content(two.root)
+    assert dropped(two) == {"photo_unreadable": ["33"]}
+
+
+def test_download_without_kagglehub_says_which_file_to_put_where(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    message = (
+        r"(?s)could not fetch someone/products .*fashionclip\[kaggle\].*"
+        r"kaggle\.com/datasets/someone/products .*DIR/styles\.csv and DIR/images/<id>\.jpg exist.*dataset\.source=DIR"
+    )
+    with pytest.raises(InputError, match=message):
+        prepare(Path("."), tmp_path / "set", download=True, kaggle_handle="someone/products")
+
+
+def test_download_is_read_where_kagglehub_put_it(tmp_path, monkeypatch) -> None:
+    source = write_styles(tmp_path / "cache" / "versions" / "1", [style(1, "Tee")])
+    kagglehub = SimpleNamespace(dataset_download=lambda handle: {"someone/products": str(source)}[handle])
+    monkeypatch.setitem(sys.modules, "kagglehub", kagglehub)
+    dataset = prepare(Path("."), tmp_path / "set", download=True, kaggle_handle="someone/products")
+    assert column(dataset, "text") == {"1": "Tee"}
+
+
+def test_source_may_be_deleted_afterwards(tmp_path) -> None:
+    source = write_styles(tmp_path / "release", [style(1, "Tee")])
+    prepare(source, tmp_path / "set")
+    shutil.rmtree(source)
+    dataset = read_dataset(tmp_path / "set")
+    assert Image.open(dataset.root / dataset.manifest["path"][0]).size == (48, 64)
+
+
+@pytest.mark.slow
+def test_real_release_keeps_the_rows_that_have_a_photo(real_data, tmp_path) -> None:
+    source = real_data / "kaggle-products"
+    dataset = prepare(source, tmp_path / "set", max_side=448, workers=os.cpu_count())
+    assert dataset.info["counts"]["read"] == 44_446
+    assert dataset.info["config"]["mended_rows"] == 1
+    assert len(dataset.manifest) == len(os.listdir(source / "images")) == 7_000
+    assert dataset.manifest["group_id"].value_counts().max() < 100
+    assert set(dropped(dataset)) == {"photo_missing", "no_text"}
+    for name, ratio in RATIOS.items():
+        assert (dataset.manifest["split"] == name).mean() == pytest.approx(ratio, abs=0.03)

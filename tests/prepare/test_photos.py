@@ -1,0 +1,115 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fashionclip.images import difference_hash, load_image
+from fashionclip.prepare import photos
+from fashionclip.prepare.photos import write_photos
+
+
+def draw(seed: int, size: tuple[int, int] = (60, 40)) -> Image.Image:
+    cells = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A photo that fits into 64 pixels as it is."""
+    draw(0).save(tmp_path / "source.jpg")
+    return tmp_path / "source.jpg"
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "set" / "images" / "1.jpg"
+
+
+def test_small_photo_is_linked(source, target) -> None:
+    [outcome] = write_photos([(source, target)], max_side=64, workers=0)
+    assert target.samefile(source)
+    assert outcome.hash == difference_hash(load_image(source)) and not outcome.error
+
+
+def test_small_photo_behind_a_symbolic_link_is_linked_itself(source, target, tmp_path) -> None:
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "1.jpg").symlink_to("../source.jpg")
+    [outcome] = write_photos([(tmp_path / "release" / "1.jpg", target)], max_side=64, workers=0)
+    assert outcome.hash
+    assert not target.is_symlink() and target.samefile(source)
+
+
+def test_small_photo_is_copied_where_links_are_refused(source, target, monkeypatch) -> None:
+    def refused(*args: object) -> None:
+        raise OSError("Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert write_photos([(source, target)], max_side=64, workers=0)[0].hash
+    assert target.read_bytes() == source.read_bytes() and not target.samefile(source)
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[photos.EXIF_ORIENTATION] = 6
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("file", "image", "options", "size"),
+    [
+        ("large.jpg", draw(1, (300, 200)), {}, (64, 43)),
+        ("tall.jpg", draw(1, (20, 640)), {}, (2, 64)),
+        ("small.png", draw(1), {}, (60, 40)),
+        ("grey.jpg", draw(1).convert("L"), {}, (60, 40)),
+        ("png_by_another_name.jpg", draw(1), {"format": "PNG"}, (60, 40)),
+        ("turned.jpg", draw(1), {"exif": turned()}, (40, 60)),
+    ],
+)
+def test_other_photos_are_written_as_upright_rgb_jpeg(target, tmp_path, file, image, options, size) -> None:
+    image.save(tmp_path / file, **options)
+    [outcome] = write_photos([(tmp_path / file, target)], max_side=64, workers=0)
+    with Image.open(target) as written:
+        assert (written.format, written.mode, written.size) == ("JPEG", "RGB", size)
+        assert not written.getexif()
+    expected = load_image(tmp_path / file).resize(size)
+    assert np.abs(np.asarray(load_image(target), float) - np.asarray(expected, float)).mean() < 4
+    assert outcome.hash == difference_hash(load_image(target))
+
+
+def test_unreadable_photo_leaves_an_error_and_no_file(source, target, tmp_path) -> None:
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(source.read_bytes()[:-100])
+    jobs = [(cut, target), (source, target.with_name("2.jpg")), (tmp_path / "none.jpg", target.with_name("3.jpg"))]
+    outcomes = write_photos(jobs, max_side=64, workers=0)
+    assert [bool(outcome.hash) for outcome in outcomes] == [False, True, False]
+    assert "cut.jpg: cannot be decoded" in outcomes[0].error and "none.jpg: no such photo" in outcomes[2].error
+    assert [path.name for path in target.parent.iterdir()] == ["2.jpg"]
+
+
+def test_stopped_run_goes_on_where_it_was(target, tmp_path, monkeypatch) -> None:
+    jobs = []
+    for number in range(6):
+        draw(number, (100, 80)).save(tmp_path / f"{number}.jpg")
+        jobs.append((tmp_path / f"{number}.jpg", target.with_name(f"{number}.jpg")))
+
+    def killed_at_the_fourth(photo: Image.Image, **options: object) -> Image.Image:
+        if len(list(target.parent.glob("*.jpg"))) == 3:
+            raise KeyboardInterrupt
+        return photo
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photos, "fit_within", killed_at_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            write_photos(jobs, max_side=64, workers=0)
+    target.with_name("3.jpg.tmp").write_text("half a photo")
+    outcomes = write_photos(jobs, max_side=64, workers=0)
+    # The first three were kept as the stopped run (which did not scale) had left them.
+    assert [load_image(path).size for _, path in jobs] == [(100, 80)] * 3 + [(64, 51)] * 3
+    assert [outcome.hash for outcome in outcomes] == [difference_hash(load_image(path)) for _, path in jobs]
+    assert len(list(target.parent.iterdir())) == 6
+
+
+def test_no_jobs_is_no_error() -> None:
+    assert write_photos([], max_side=64) == []

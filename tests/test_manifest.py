@@ -1,0 +1,305 @@
+import json
+import os
+import random
+import shutil
+import time
+from itertools import count
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fashionclip.errors import InputError
+from fashionclip.manifest import (
+    COLUMNS,
+    SCHEMA_VERSION,
+    assign_splits,
+    begin_dataset,
+    check_manifest,
+    finish_dataset,
+    joined_groups,
+    read_dataset,
+    stable_hash,
+)
+
+RATIOS = {"train": 0.7, "val": 0.2, "test": 0.1}
+
+
+def make_manifest(rows: int = 4) -> pd.DataFrame:
+    ids = [f"id{row}" for row in range(rows)]
+    columns = {name: ids for name in COLUMNS} | {
+        "path": [f"images/{name}.jpg" for name in ids],
+        "split": ["train"] * rows,
+    }
+    return pd.DataFrame(columns)
+
+
+def write_dataset(root: Path, *, fingerprint: str = "one", rows: int = 4) -> None:
+    """Puts a dataset together as a preparation does; its photos hold the fingerprint."""
+    partial = begin_dataset(root, fingerprint=fingerprint)
+    if partial is None:
+        return
+    manifest = make_manifest(rows)
+    for path in manifest["path"]:
+        (partial / path).write_text(fingerprint)
+    finish_dataset(
+        partial,
+        root,
+        manifest=manifest,
+        dropped=pd.DataFrame([("x", "photo_missing", "no photo")], columns=["image_id", "reason", "detail"]),
+        fingerprint=fingerprint,
+        read=rows + 1,
+        config={"seed": 0},
+    )
+
+
+def which_dataset(root: Path) -> str:
+    """The fingerprint of the dataset that stands there, after checking that nothing of it is missing or mixed."""
+    dataset = read_dataset(root)
+    fingerprint = dataset.info["fingerprint"]
+    assert {(root / path).read_text() for path in dataset.manifest["path"]} == {fingerprint}
+    assert len(list((root / "images").iterdir())) == len(dataset.manifest) == dataset.info["counts"]["kept"]
+    assert (root / "dropped.csv").is_file()
+    return fingerprint
+
+
+def test_what_is_written_is_read_again(tmp_path) -> None:
+    write_dataset(tmp_path / "set", rows=4)
+    dataset = read_dataset(tmp_path / "set")
+    pd.testing.assert_frame_equal(dataset.manifest, make_manifest(4))
+    assert dataset.info["schema_version"] == SCHEMA_VERSION
+    assert dataset.info["counts"] == {
+        "read": 5,
+        "kept": 4,
+        "dropped": {"photo_missing": 1},
+        "splits": {"train": 4, "val": 0, "test": 0},
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def with_cell(column: str, value: object) -> pd.DataFrame:
+    manifest = make_manifest()
+    manifest.loc[1, column] = value
+    return manifest
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (make_manifest().drop(columns="text"), "column 'text' is missing; has .*'category'"),
+        (with_cell("split", "dev"), "column 'split', row 1: 'dev' breaks isin"),
+        *[
+            (with_cell("path", path), "column 'path', row 1: .* breaks relative to the dataset, without '..'")
+            for path in (
+                "/photos/1.jpg",
+                "../1.jpg",
+                "images/../../1.jpg",
+                "images/..",
+                "C:/1.jpg",
+                "images\\..\\1.jpg",
+            )
+        ],
+        (with_cell("image_id", "id0"), "column 'image_id', row 1: 'id0' breaks field_uniqueness"),
+        (with_cell("path", "images/id0.jpg"), "column 'path', row 1: .* breaks field_uniqueness"),
+        (with_cell("text", None), "column 'text', row 1: .* breaks not_nullable"),
+        (make_manifest().assign(category=7), "column 'category'.* breaks dtype"),
+        (make_manifest().assign(group_id="g", split=["train", "train", "val", "test"]), "'g' lies in two splits"),
+        (make_manifest(0), "no rows. Look at dropped.csv"),
+    ],
+)
+def test_breach_of_the_contract_is_named(manifest, message) -> None:
+    with pytest.raises(InputError, match=rf"(?s)^here: .*{message}"):
+        check_manifest(manifest, where="here")
+
+
+def test_all_breaches_are_named_at_once() -> None:
+    manifest = with_cell("split", "dev").drop(columns="text")
+    manifest.loc[2, "path"] = "/2.jpg"
+    with pytest.raises(InputError, match="3 breaches") as error:
+        check_manifest(manifest)
+    assert all(name in str(error.value) for name in ("'text'", "'dev'", "'/2.jpg'"))
+
+
+def test_dots_within_a_name_are_no_breach() -> None:
+    check_manifest(with_cell("path", "images/a..b/..c.jpg"))
+
+
+def test_missing_folder_and_foreign_version_are_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"no prepared dataset there .*Run prepare\.py"):
+        read_dataset(tmp_path / "nowhere")
+    write_dataset(tmp_path / "set")
+    info = tmp_path / "set" / "dataset.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(InputError, match=rf"schema version {SCHEMA_VERSION + 1}, this code reads {SCHEMA_VERSION}"):
+        read_dataset(tmp_path / "set")
+    write_dataset(tmp_path / "set")  # the remedy that the message gives
+    assert which_dataset(tmp_path / "set") == "one"
+
+
+def slow_groups(ids: list[str], keys: list[list[str]], pairs: list[tuple[int, int]]) -> list[str]:
+    """Lets each row take over the lower number of any row it belongs with, until nothing changes."""
+    rows = range(len(ids))
+    number = list(rows)
+    changed = True
+    while changed:
+        changed = False
+        for i in rows:
+            for j in rows:
+                together = (i, j) in pairs or (j, i) in pairs or any(key[i] == key[j] for key in keys)
+                if together and number[i] > number[j]:
+                    number[i], changed = number[j], True
+    return [min((ids[j] for j in rows if number[j] == number[i]), key=stable_hash) for i in rows]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_joined_groups_against_the_slow_oracle(seed) -> None:
+    rng = random.Random(seed)
+    rows = rng.randint(0, 14)
+    ids = [f"id{number}" for number in rng.sample(range(100), rows)]
+    keys = [[rng.choice("abcdefghijklmnop") for _ in ids] for _ in range(rng.randint(0, 2))]
+    pairs = [(rng.randrange(rows), rng.randrange(rows)) for _ in range(rng.randint(0, 5) if rows else 0)]
+    assert joined_groups(ids, keys=keys, pairs=pairs) == slow_groups(ids, keys, pairs)
+
+
+def test_added_rows_rename_only_the_groups_they_join() -> None:
+    rng = random.Random(0)
+    ids = [f"id{number}" for number in range(600)]
+    texts = [f"text{rng.randrange(400)}" for _ in ids]
+    before = joined_groups(ids[:500], keys=[texts[:500]])
+    order = rng.sample(range(600), 600)  # the new rows stand anywhere in the new table
+    after = dict(
+        zip(
+            [ids[i] for i in order],
+            joined_groups([ids[i] for i in order], keys=[[texts[i] for i in order]]),
+            strict=True,
+        )
+    )
+    joined = set(texts[500:])
+    renamed = [text for row, text, old in zip(ids, texts, before, strict=False) if after[row] != old]
+    assert renamed and set(renamed) <= joined
+
+
+def test_splits_stay_when_rows_are_added_and_meet_their_ratios() -> None:
+    groups = [f"group{number // 2}" for number in range(20_000)]
+    splits = assign_splits(groups, ratios=RATIOS, seed=3)
+    assert splits[0::2] == splits[1::2]
+    assert assign_splits([*reversed(groups), "new"], ratios=RATIOS, seed=3)[:-1] == splits[::-1]
+    for name, ratio in RATIOS.items():
+        assert splits.count(name) / len(splits) == pytest.approx(ratio, abs=0.015)  # over three deviations
+    assert assign_splits(groups, ratios=RATIOS, seed=4) != splits
+    assert set(assign_splits(groups, ratios={"train": 0.0, "val": 1.0, "test": 0.0}, seed=0)) == {"val"}
+
+
+@pytest.mark.parametrize(
+    "ratios",
+    [
+        {"train": 0.8, "val": 0.1, "test": 0.2},
+        {"train": 1.2, "val": -0.1, "test": -0.1},
+        {"train": 0.8, "val": 0.2},
+        {"train": 0.8, "valid": 0.1, "test": 0.1},
+    ],
+)
+def test_wrong_ratios_are_refused(ratios) -> None:
+    with pytest.raises(InputError, match=r"dataset\.ratios: got .*, expected train, val and test >= 0 that sum to 1"):
+        assign_splits(["a"], ratios=ratios, seed=0)
+
+
+class Killed(BaseException):
+    pass
+
+
+STEPS = [
+    (os, "replace"),
+    (shutil, "rmtree"),
+    (Path, "mkdir"),
+    (Path, "unlink"),
+    (Path, "write_text"),
+    (pd.DataFrame, "to_parquet"),
+    (pd.DataFrame, "to_csv"),
+]
+
+
+def kill_before_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    steps = count()
+
+    def killing(original):
+        def step(*args, **kwargs):
+            if next(steps) == number:
+                raise Killed
+            return original(*args, **kwargs)
+
+        return step
+
+    for owner, name in STEPS:
+        monkeypatch.setattr(owner, name, killing(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_run_killed_before_any_step_leaves_old_or_new_and_can_be_repeated(tmp_path, monkeypatch, replacing) -> None:
+    for number in count():
+        root = tmp_path / str(number) / "set"
+        root.parent.mkdir()
+        if replacing:
+            write_dataset(root, fingerprint="old", rows=3)
+        try:
+            with monkeypatch.context() as patch:
+                kill_before_step(patch, number)
+                write_dataset(root, fingerprint="new", rows=5)
+            break
+        except Killed:
+            pass
+        if replacing or root.exists():
+            assert which_dataset(root) in ({"old", "new"} if replacing else {"new"})
+        else:
+            with pytest.raises(InputError, match="no prepared dataset"):
+                read_dataset(root)
+        for fingerprint in ("new", "third"):
+            write_dataset(root, fingerprint=fingerprint, rows=2)
+            assert which_dataset(root) == fingerprint
+        assert [path.name for path in root.parent.iterdir()] == ["set"]
+    assert number >= 12  # every write of the tables and both renames were among the steps
+
+
+def test_stopped_run_goes_on_only_with_the_same_fingerprint(tmp_path) -> None:
+    for fingerprint, kept in (("one", []), ("one", ["photo.jpg"]), ("two", [])):
+        partial = begin_dataset(tmp_path / "set", fingerprint=fingerprint)
+        assert partial is not None
+        assert [path.name for path in (partial / "images").iterdir()] == kept
+        (partial / "images" / "photo.jpg").write_text("")
+
+
+def test_finished_dataset_is_begun_anew_only_on_request(tmp_path) -> None:
+    write_dataset(tmp_path / "set", fingerprint="one")
+    assert begin_dataset(tmp_path / "set", fingerprint="one") is None
+    assert begin_dataset(tmp_path / "set", fingerprint="one", restart=True) is not None
+    assert which_dataset(tmp_path / "set") == "one"
+
+
+def test_photos_without_a_row_are_removed(tmp_path) -> None:
+    partial = begin_dataset(tmp_path / "set", fingerprint="one")
+    assert partial is not None
+    (partial / "images" / "dropped_later.jpg").write_text("")
+    write_dataset(tmp_path / "set", fingerprint="one")
+    assert which_dataset(tmp_path / "set") == "one"
+
+
+def test_folder_that_is_no_dataset_is_left_alone(tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    for root in (tmp_path, tmp_path / "thesis.txt"):
+        with pytest.raises(InputError, match=r"left alone\. Choose another dataset\.root"):
+            begin_dataset(root, fingerprint="one")
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.slow
+def test_a_million_rows_are_read_within_half_a_minute(tmp_path) -> None:
+    partial = begin_dataset(tmp_path / "set", fingerprint="one")
+    assert partial is not None
+    dropped = pd.DataFrame(columns=["image_id", "reason", "detail"])
+    manifest = make_manifest(1_000_000)
+    finish_dataset(
+        partial, tmp_path / "set", manifest=manifest, dropped=dropped, fingerprint="one", read=1_000_000, config={}
+    )
+    start = time.perf_counter()
+    assert len(read_dataset(tmp_path / "set").manifest) == 1_000_000
+    assert time.perf_counter() - start < 30
