@@ -24,7 +24,6 @@ import pandas as pd
 
 REPO = Path(__file__).parents[1]
 BATCH = 128
-TINY: list[str] = []
 OPEN_CLIP = (  # the built-in configs do not hold ours, so it is registered before the trainer starts
     "import sys, open_clip; open_clip.add_model_config(sys.argv[1]); "
     "from open_clip_train.main import main; main(sys.argv[2:])"
@@ -64,7 +63,7 @@ def train_open_clip(data: Path, work: Path, epochs: int, precision: str) -> tupl
     seconds = run([sys.executable, "-c", OPEN_CLIP, str(architecture), *arguments])
     checkpoints = work / "open_clip" / "checkpoints"
     logged = [json.loads(line) for line in (checkpoints / "results.jsonl").read_text().splitlines()]
-    return seconds, checkpoints / f"epoch_{epochs}.pt", [row["text_to_image_R@10"] for row in logged]
+    return seconds, checkpoints / f"epoch_{epochs}.pt", [round(row["text_to_image_R@10"], 3) for row in logged]
 
 
 def train_ours(data: Path, folder: Path, overrides: list[str]) -> tuple[float, dict[str, float], list[float]]:
@@ -111,19 +110,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a prepared dataset of Kaggle's products")
     parser.add_argument("--work", type=Path, default=REPO / "runs" / "benchmark", help="emptied first")
+    parser.add_argument("--reuse", action="store_true", help="keep open_clip's part of the run before, to try ours")
     parser.add_argument("--epochs", type=int, default=8, help="of open_clip's trainer")
-    parser.add_argument("--our-epochs", type=int, default=14, help="of ours; choose it so that the time is no longer")
+    parser.add_argument("--our-epochs", type=int, default=12, help="of ours; choose it so that the time is no longer")
     parser.add_argument("--precision", default="fp32", help="of open_clip's trainer")
     parser.add_argument("--only", choices=["tiny", "lite0"], help="one half of the comparison")
     options = parser.parse_args()
-    shutil.rmtree(options.work, ignore_errors=True)
-    options.work.mkdir(parents=True)
+    if not options.reuse:
+        shutil.rmtree(options.work, ignore_errors=True)
+    options.work.mkdir(parents=True, exist_ok=True)
     data, work = options.data.resolve(), options.work.resolve()
     report = []
     if options.only != "lite0":
-        theirs, weights, their_curve = train_open_clip(data, work, options.epochs, options.precision)
-        their_metrics = measure(data, work / "theirs", ["model=tiny", f"model.backbone.pretrained={weights}"])
-        overrides = ["model=tiny", f"data.batch_size={BATCH}", f"trainer.max_epochs={options.our_epochs}", *TINY]
+        measured = work / "open_clip.json"
+        if not options.reuse:
+            theirs, weights, their_curve = train_open_clip(data, work, options.epochs, options.precision)
+            their_metrics = measure(data, work / "theirs", ["model=tiny", f"model.backbone.pretrained={weights}"])
+            measured.write_text(json.dumps([theirs, their_metrics, their_curve]))
+        theirs, their_metrics, their_curve = json.loads(measured.read_text())
+        overrides = ["model=tiny", f"data.batch_size={BATCH}", f"trainer.max_epochs={options.our_epochs}"]
         ours, our_metrics, our_curve = train_ours(data, work / "ours", overrides)
         ratio = our_metrics["test/text_to_image/recall@10"] / their_metrics["test/text_to_image/recall@10"]
         report += [

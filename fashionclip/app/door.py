@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,3 +27,9 @@ def one_message() -> Iterator[None]:
         if "Original Traceback" in message:  # torch's wrapping of what a loading process raised
             message = message.rpartition(f"{type(cause).__name__}: ")[2]
         raise SystemExit(f"error: {message.strip()}") from None
+
+
+def quiet_lightning() -> None:
+    """To be called once it is imported: its tips and device lists come twice each, and it warns of its own code."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from fashionclip.app.config import plain
+from fashionclip.app.door import quiet_lightning
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
@@ -32,7 +32,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         InputError: No checkpoint and no model, or no dataset, is given; or one of them cannot be read.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and device lists, twice each
+    quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
     dataset = cfg.dataset
     if cfg.ckpt is not None:

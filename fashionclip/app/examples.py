@@ -28,7 +28,9 @@ def draw_examples(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> N
     texts = next(iter(stages.values())).text_id.tolist()
     found = {stage: nearest.image_row.shape[1] for stage, nearest in stages.items()}
     figure = plt.figure(figsize=(2.6 + 1.0 * sum(found.values()), 1.3 * len(texts) + 0.4), layout="constrained")
-    blocks: Any = figure.subfigures(1, len(stages) + 1, wspace=0.03, width_ratios=[2.6, *(0.95 * n for n in found.values())])
+    blocks: Any = figure.subfigures(
+        1, len(stages) + 1, wspace=0.03, width_ratios=[2.6, *(0.95 * n for n in found.values())]
+    )
     for axes, text in zip(blocks[0].subplots(len(texts), 1, squeeze=False)[:, 0], texts, strict=True):
         axes.axis("off")
         shown = textwrap.shorten(rows.text[text], 90, placeholder="…")

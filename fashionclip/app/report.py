@@ -34,7 +34,11 @@ def print_table(results: Results) -> None:
         if direction != shown:
             table.add_section()
         values = [results[stage].get(f"test/{name}", float("nan")) for stage in stages]
-        table.add_row("" if direction == shown else direction.replace("_", " "), metric, *map(_figure, values))
+        table.add_row(
+            "" if direction == shown else direction.replace("_", " "),
+            metric,
+            *(_figure(metric, value) for value in values),
+        )
         shown = direction
     Console(width=max(72, 40 + 12 * len(stages))).print(table)
 
@@ -65,5 +69,5 @@ def draw_history(metrics_csv: Path, picture: Path) -> None:
     plt.close(figure)
 
 
-def _figure(value: float) -> str:
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"
+def _figure(metric: str, value: float) -> str:
+    return f"{value:g}" if metric in ("median_rank", "queries") else f"{value:.3f}"

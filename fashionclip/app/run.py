@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import lightning as L
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fashionclip.app.config import check_added_keys, plain
 from fashionclip.app.examples import draw_examples
+from fashionclip.app.door import quiet_lightning
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import draw_history, print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
@@ -35,7 +35,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """
     check_added_keys(cfg, HydraConfig.get().overrides.task)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and device lists, twice each
+    quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
 
     rows = Rows(open_dataset(cfg.dataset))
