@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fashionclip.app.config import check_added_keys, plain
-from fashionclip.app.examples import draw_examples
 from fashionclip.app.door import quiet_lightning
+from fashionclip.app.examples import draw_examples
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import draw_history, print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
