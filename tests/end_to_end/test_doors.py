@@ -120,7 +120,11 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
     root = tmp_path / "prepared"
     command = ["dataset=kaggle-products", f"dataset.source={tmp_path / 'raw'}", f"dataset.root={root}"]
     process = subprocess.Popen(
-        [sys.executable, "prepare.py", *command, "dataset.max_side=100"], cwd=REPO, stderr=subprocess.PIPE, text=True
+        [sys.executable, "prepare.py", *command, "dataset.max_side=100"],
+        cwd=REPO,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in a shell's background ignores it
     )
     images = tmp_path / "prepared.partial" / "images"
     while process.poll() is None and not any(images.glob("*.jpg")):
