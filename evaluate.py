@@ -8,13 +8,13 @@ from fashionclip.app.door import one_message
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
-def main(cfg: DictConfig) -> float:
+def main(cfg: DictConfig) -> None:
     with one_message():
         from fashionclip.app.config import check_added_keys
         from fashionclip.app.evaluate import evaluate
 
         check_added_keys(cfg, HydraConfig.get().overrides.task)
-        return evaluate(cfg)["text_to_image/recall@10"]
+        evaluate(cfg)
 
 
 if __name__ == "__main__":

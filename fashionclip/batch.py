@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
@@ -37,19 +37,48 @@ class Pairs:
 
 
 @dataclass
+class Triplets:
+    """N triplets with semi-positives among a batch's I images, and what mining needs to find more of them.
+
+    Attributes:
+        anchor, positive, semipositive, negative: (N,) positions among the batch's images.
+        semipos_distance: (N,) in [0, 1], how far the semi-positive's content is from the anchor's.
+        item_id: (I,) code of what an image shows; images that share it are each other's positives.
+        group_id: (I,) code; images that share it and not `item_id` are semi-positives, all others negatives.
+        content_distance: (I, I) in [0, 1] between the contents of images of one group, 1 elsewhere.
+    """
+
+    anchor: Tensor
+    positive: Tensor
+    semipositive: Tensor
+    negative: Tensor
+    semipos_distance: Tensor
+    item_id: Tensor
+    group_id: Tensor
+    content_distance: Tensor
+
+    def __len__(self) -> int:
+        return len(self.anchor)
+
+    def select(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        """The loss's arguments from the embeddings of the batch's images (I, D); texts take no part."""
+        return {"image": image} | {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass
 class Batch:
     """What a training or evaluation step gets; every image and text in it is encoded once.
 
     Attributes:
         images: (I, 3, H, W) uint8 pixels, or (I, F) features of a frozen image tower.
         image_row: (I,) row of each image in the manifest.
-        texts: (T, L) token ids.
+        texts: (T, L) token ids; none where the relation is among images only.
         text_id: (T,) code of each text.
-        relation: Which of them belong together.
+        relation: Which of them belong together; None where only embeddings are wanted.
     """
 
     images: Tensor
     image_row: Tensor
     texts: Tensor
     text_id: Tensor
-    relation: Pairs
+    relation: Pairs | Triplets | None

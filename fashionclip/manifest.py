@@ -2,6 +2,7 @@
 
     <root>/images/...          the photos
     <root>/manifest.parquet    one row an image: `COLUMNS`, then the source's own attributes
+    <root>/triplets.parquet    optional: triplets fixed for evaluation
     <root>/dropped.csv         what was left out, and why
     <root>/dataset.json        schema version, counts, source fingerprint, seed and config
 
@@ -27,6 +28,7 @@ from fashionclip.errors import InputError
 SCHEMA_VERSION = 1
 COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text", "category")
 SPLITS = ("train", "val", "test")
+ROLES = ("anchor", "positive", "semipositive", "negative")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,31 @@ def read_dataset(root: Path | str) -> PreparedDataset:
     manifest = pd.read_parquet(root / "manifest.parquet")
     check_manifest(manifest, where=f"{root}/manifest.parquet")
     return PreparedDataset(root=root, manifest=manifest, info=info)
+
+
+def read_triplets(dataset: PreparedDataset) -> pd.DataFrame | None:
+    """Reads the triplets that a preparation fixed for evaluation; None where it fixed none.
+
+    Returns:
+        One row a triplet: `anchor, positive, semipositive, negative` as row numbers of the manifest,
+        `semipos_distance` in [0, 1], and what was done to make the semi-positive: `overlay` and `edit`.
+
+    Raises:
+        InputError: A triplet names an image that the manifest lacks, or a distance is outside [0, 1].
+    """
+    file = dataset.root / "triplets.parquet"
+    if not file.is_file():
+        return None
+    table = pd.read_parquet(file)
+    ids = pd.Index(dataset.manifest["image_id"])
+    rows = table.assign(**{role: ids.get_indexer(table[role]) for role in ROLES})
+    wrong = (rows[list(ROLES)] < 0).any(axis=1) | ~rows["semipos_distance"].between(0, 1)
+    if wrong.any():
+        raise InputError(
+            f"{file}: {wrong.sum()} of {len(table)} triplets name an unknown image or a distance outside [0, 1], the "
+            f"first: {table[wrong].iloc[0].to_dict()}. Remove the dataset's folder and re-run prepare.py."
+        )
+    return rows
 
 
 def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:
@@ -230,6 +257,7 @@ def finish_dataset(
     fingerprint: str,
     read: int,
     config: Mapping[str, Any],
+    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> PreparedDataset:
     """Writes the tables beside the photos and renames the folder to `root`.
 
@@ -241,6 +269,7 @@ def finish_dataset(
         fingerprint: As given to `begin_dataset`.
         read: Number of rows the source had.
         config: The settings used, for the record.
+        tables: Further ones by name, written as `<name>.parquet`.
 
     Raises:
         InputError: No row is left, or the manifest breaks its contract.
@@ -256,7 +285,8 @@ def finish_dataset(
     for photo in sorted((partial / "images").rglob("*")):
         if photo.is_file() and photo.relative_to(partial).as_posix() not in keep:
             photo.unlink()  # written for a row that was dropped later
-    manifest.to_parquet(partial / "manifest.parquet", index=False)
+    for name, table in {"manifest": manifest, **(tables or {})}.items():
+        table.to_parquet(partial / f"{name}.parquet", index=False)
     dropped.to_csv(partial / "dropped.csv", index=False)
     splits = manifest["split"].value_counts()
     info = {

@@ -19,6 +19,7 @@ from fashionclip.manifest import (
     finish_dataset,
     joined_groups,
     read_dataset,
+    read_triplets,
     stable_hash,
 )
 
@@ -303,3 +304,28 @@ def test_a_million_rows_are_read_within_half_a_minute(tmp_path) -> None:
     start = time.perf_counter()
     assert len(read_dataset(tmp_path / "set").manifest) == 1_000_000
     assert time.perf_counter() - start < 30
+
+
+@pytest.fixture
+def with_triplets(tmp_path):
+    def write(**changed):
+        write_dataset(tmp_path / "set")
+        row = {"anchor": "id2", "positive": "id0", "semipositive": "id1", "negative": "id3"}
+        table = pd.DataFrame([row | {"semipos_distance": 0.5, "edit": "edited", "overlay": "text"} | changed])
+        table.to_parquet(tmp_path / "set" / "triplets.parquet")
+        return read_dataset(tmp_path / "set")
+
+    return write
+
+
+def test_triplets_become_rows_of_the_manifest(with_triplets, tmp_path):
+    triplets = read_triplets(with_triplets())
+    assert triplets[["anchor", "positive", "semipositive", "negative"]].to_numpy().tolist() == [[2, 0, 1, 3]]
+    write_dataset(tmp_path / "other")
+    assert read_triplets(read_dataset(tmp_path / "other")) is None
+
+
+@pytest.mark.parametrize("changed", [{"negative": "unknown"}, {"semipos_distance": 1.5}, {"semipos_distance": None}])
+def test_broken_triplets_are_refused(with_triplets, changed):
+    with pytest.raises(InputError, match=r"1 of 1 triplets name an unknown image or a distance.*re-run prepare\.py"):
+        read_triplets(with_triplets(**changed))

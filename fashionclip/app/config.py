@@ -40,3 +40,16 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
             place = nodes[-1] if nodes else cfg
             has = sorted(known) or sorted(map(str, place)) if isinstance(place, DictConfig) else []
             raise InputError(f"{key}: unknown key. Its place has {has}. Correct the name or leave it out.")
+
+
+def check_triplets(cfg: DictConfig) -> None:
+    """Refuses a loss of triplets on a dataset that does not say what its triplets are.
+
+    Raises:
+        InputError: With the losses that need none.
+    """
+    if "triplets" in str(OmegaConf.to_container(cfg.loss, resolve=False)) and "triplets" not in cfg.dataset:
+        raise InputError(
+            f"dataset={cfg.dataset.name}: has no `triplets` (item, group and distance), needed by this loss. "
+            "Use loss=contrastive, or add them to the dataset's YAML."
+        )

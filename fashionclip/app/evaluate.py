@@ -14,14 +14,14 @@ from torch import nn
 
 from fashionclip.app.config import plain
 from fashionclip.app.door import quiet_lightning
+from fashionclip.app.metrics import metrics_of
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.relations import PairRelation, check_columns
+from fashionclip.data.relations import PairRelation, Relation, check_columns
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
-from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.models.backbone import Backbone
 from fashionclip.training.module import RetrievalModule
 
@@ -34,11 +34,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    dataset = cfg.dataset
+    dataset: DictConfig | None = cfg.dataset
+    relation: Relation = PairRelation()
     if cfg.ckpt is not None:
         checkpoint = load_checkpoint(Path(cfg.ckpt))
         backbone = backbone_of(checkpoint)
         dataset = dataset or OmegaConf.create(checkpoint["config"]["dataset"])
+        relation = instantiate(checkpoint["config"]["loss"]["relation"])
     elif cfg.model is not None:
         backbone = instantiate(cfg.model.backbone)
     else:
@@ -46,8 +48,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if dataset is None:
         raise InputError("dataset: not given. Use dataset=NAME [dataset.root=DIR].")
 
-    rows = Rows(open_dataset(dataset))
-    relation = PairRelation()
+    prepared = open_dataset(dataset)
+    rows = Rows(prepared, coded=relation.columns)
     check_columns(relation, rows)
     transform = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
@@ -64,7 +66,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     module = RetrievalModule(
         backbone=backbone,
         loss=nn.Identity(),  # nothing is trained
-        metrics=RetrievalMetrics(item_id=rows.item_id, text_id=rows.text_id, functions=instantiate(cfg.metrics)),
+        metrics=metrics_of(prepared, rows, relation, functions=instantiate(cfg.metrics)),
     )
     trainer: L.Trainer = instantiate(
         cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder)

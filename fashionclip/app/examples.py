@@ -1,18 +1,45 @@
-"""The picture of what a run finds: some test texts, and the photos nearest to them before and after training."""
+"""Pictures of what a run learns: photos nearest to some texts, or some triplets, before and after training."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fashionclip.data.rows import Rows
 from fashionclip.images import load_image
-from fashionclip.metrics.accumulate import Nearest
+from fashionclip.manifest import ROLES
+from fashionclip.metrics.accumulate import Nearest, RetrievalMetrics
+from fashionclip.metrics.triplet_scores import Shown, TripletScores
 
 
-def draw_examples(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> None:
+@dataclass(frozen=True)
+class Examples:
+    """What an evaluation pass has kept to look at; None where it has no such thing."""
+
+    nearest: Nearest | None
+    triplets: Shown | None
+
+
+def examples_of(metrics: RetrievalMetrics) -> Examples:
+    """Of the last pass."""
+    scores = [measure for measure in metrics.also if isinstance(measure, TripletScores)]
+    return Examples(metrics.nearest if metrics.texts else None, scores[0].shown if scores else None)
+
+
+def draw_examples(folder: Path, rows: Rows, stages: Mapping[str, Examples]) -> None:
+    """Draws `examples.png` (texts and photos) and `triplets.png`, of "before" and "after", where there are such."""
+    nearest = {stage: examples.nearest for stage, examples in stages.items() if examples.nearest}
+    triplets = {stage: e.triplets for stage, e in stages.items() if e.triplets and len(e.triplets.rows)}
+    if nearest:
+        draw_nearest(folder / "examples.png", rows, nearest)
+    if triplets:
+        draw_triplets(folder / "triplets.png", rows, triplets)
+
+
+def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> None:
     """Draws one line a text and one block of photos a stage, right answers framed.
 
     Args:
@@ -46,4 +73,33 @@ def draw_examples(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> N
                 for edge in axes.spines.values():
                     edge.set(color="tab:green" if right else "lightgrey", linewidth=3 if right else 0.5)
     figure.savefig(picture, dpi=110)
+    plt.close(figure)
+
+
+def draw_triplets(picture: Path, rows: Rows, stages: Mapping[str, Shown]) -> None:
+    """Draws one line a triplet: the four photos, and under each its distance to the anchor at every stage.
+
+    Args:
+        picture: PNG to write.
+        rows: The dataset.
+        stages: Such as "before" and "after", of the same triplets.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    triplets = next(iter(stages.values())).rows.tolist()
+    figure, grid = plt.subplots(
+        len(triplets), len(ROLES), figsize=(10, 2.6 * len(triplets)), layout="constrained", squeeze=False
+    )
+    for nth, (line, image_rows) in enumerate(zip(grid, triplets, strict=True)):
+        for column, (axes, row) in enumerate(zip(line, image_rows, strict=True)):
+            axes.imshow(load_image(rows.root / rows.path[row], at_least=224))
+            axes.set(xticks=[], yticks=[])
+            distances = [f"{stage} {shown.distance[nth, column - 1]:.3f}" for stage, shown in stages.items() if column]
+            axes.set_xlabel("distance " + ", ".join(distances) if column else "", fontsize=8)
+            if nth == 0:
+                axes.set_title(ROLES[column])
+    figure.savefig(picture, dpi=80)
     plt.close(figure)

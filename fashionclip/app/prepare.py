@@ -17,6 +17,7 @@ def prepare(cfg: DictConfig) -> PreparedDataset:
     Raises:
         InputError: The source is not given, or not as the preparation needs it.
     """
+    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "triplets"])  # that is for training
     if OmegaConf.is_missing(cfg, "source"):
         if not cfg.get("download"):
             raise InputError("dataset.source: not given. Expected the folder of the raw data: dataset.source=DIR.")
@@ -25,7 +26,7 @@ def prepare(cfg: DictConfig) -> PreparedDataset:
 
 
 def open_dataset(cfg: DictConfig) -> PreparedDataset:
-    """The prepared dataset of a config; the demo catalogue is prepared on first use.
+    """The prepared dataset of a config; what needs no source from outside is prepared on first use.
 
     Raises:
         InputError: It is not prepared, or breaks the manifest's contract.
@@ -33,6 +34,8 @@ def open_dataset(cfg: DictConfig) -> PreparedDataset:
     if cfg.name == "demo":
         return prepare(cfg)  # does nothing where it stands already
     if not Path(cfg.root, "dataset.json").is_file():
+        if not OmegaConf.is_missing(cfg, "source") and cfg.source is None:
+            return prepare(cfg)
         raise InputError(
             f"dataset.root={cfg.root}: no prepared dataset there. Run: "
             f"python prepare.py dataset={cfg.name} dataset.source=DIR dataset.root={cfg.root}"

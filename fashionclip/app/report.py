@@ -43,15 +43,16 @@ def print_table(results: Results) -> None:
     Console(width=max(72, 40 + 12 * len(stages))).print(table)
 
 
-def draw_history(metrics_csv: Path, picture: Path) -> None:
-    """Draws training loss and validation recall over the steps from Lightning's `metrics.csv`."""
+def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
+    """Draws training loss and validation recall, of `monitor`'s direction, from Lightning's `metrics.csv`."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     history = pd.read_csv(metrics_csv)
-    recalls = [name for name in map(str, history) if name.startswith("val/text_to_image/recall@")]
+    direction = monitor.split("/")[1]
+    recalls = [name for name in map(str, history) if name.startswith(f"val/{direction}/recall@")]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     if "train/loss" in history:
         loss = history.dropna(subset="train/loss")
@@ -60,7 +61,7 @@ def draw_history(metrics_csv: Path, picture: Path) -> None:
     for name in recalls:
         points = history.dropna(subset=name)
         right.plot(points["step"], points[name], marker="o", markersize=3, label=name.rpartition("/")[2])
-    right.set(title="validation, text to image", xlabel="step", ylim=(0, 1))
+    right.set(title=f"validation, {direction.replace('_', ' ')}", xlabel="step", ylim=(0, 1))
     if recalls:
         right.legend(frameon=False)
     for axes in (left, right):

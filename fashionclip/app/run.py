@@ -9,9 +9,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fashionclip.app.config import check_added_keys, plain
+from fashionclip.app.config import check_added_keys, check_triplets, plain
 from fashionclip.app.door import quiet_lightning
-from fashionclip.app.examples import draw_examples
+from fashionclip.app.examples import draw_examples, examples_of
+from fashionclip.app.metrics import metrics_of
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import draw_history, print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
@@ -19,7 +20,6 @@ from fashionclip.data.relations import check_columns
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform, train_transform
 from fashionclip.errors import InputError
-from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import trained_share
 
@@ -38,8 +38,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
 
-    rows = Rows(open_dataset(cfg.dataset))
+    check_triplets(cfg)
+    dataset = open_dataset(cfg.dataset)
     relation = instantiate(cfg.loss.relation)
+    rows = Rows(dataset, coded=relation.columns)
     check_columns(relation, rows)
     backbone = instantiate(cfg.model.backbone)
     loss = instantiate(cfg.loss.function)
@@ -47,6 +49,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         backbone.set_temperature(cfg.loss.temperature)
     if getattr(loss, "form", None) == "sigmoid":
         backbone.add_logit_bias()
+    elif not relation.uses_text:
+        backbone.freeze_text()
     elif backbone.logit_bias is not None:
         backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
     augmentation = plain(cfg.augmentation)
@@ -71,15 +75,17 @@ def train(cfg: DictConfig) -> dict[str, float]:
         batch_size=cfg.data.batch_size,
         eval_batch_size=cfg.data.eval_batch_size,
         num_workers=cfg.data.num_workers,
+        seed=cfg.seed,
         frozen_image_part=backbone.frozen_image_part() if cache else None,
     )
     module = RetrievalModule(
         backbone=backbone,
         loss=loss,
-        metrics=RetrievalMetrics(item_id=rows.item_id, text_id=rows.text_id, functions=instantiate(cfg.metrics)),
+        metrics=metrics_of(dataset, rows, relation, functions=instantiate(cfg.metrics)),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
         weight_decay=cfg.optimizer.weight_decay,
+        monitor=cfg.loss.monitor,
         config=plain(cfg),
     )
     trainer: L.Trainer = instantiate(
@@ -97,15 +103,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
 
     trainer.validate(module, data, verbose=False)  # the point at step 0
-    before, nearest_before = trainer.test(module, data, verbose=False)[0], module.metrics.nearest
+    before = trainer.test(module, data, verbose=False)[0]
+    looked_at = {"before": examples_of(module.metrics)}
     trainer.fit(module, data)
     after = trainer.test(module, data, ckpt_path="best", weights_only=True, verbose=False)[0]
 
     if trainer.is_global_zero:
         results = {"before": before, "after": after}
         write_results(folder / "results.json", results)
-        draw_history(folder / "csv" / "metrics.csv", folder / "training_history.png")
-        draw_examples(folder / "examples.png", rows, {"before": nearest_before, "after": module.metrics.nearest})
+        draw_history(folder / "csv" / "metrics.csv", folder / "training_history.png", monitor=cfg.loss.monitor)
+        draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics)})
         print_table(results)
         print(f"run folder: {folder}")
     return {name.removeprefix("test/"): value for name, value in after.items()}

@@ -16,14 +16,14 @@ from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import write_features
-from fashionclip.data.relations import PairRelation, Relation
+from fashionclip.data.relations import ImageRelation, PairRelation, Relation
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.errors import InputError
 
 
 class RetrievalDataModule(L.LightningDataModule):
-    """Train, validation and test loaders. Evaluation always pairs each photo with its own text.
+    """Train, validation and test loaders. Evaluation pairs each photo with its own text, where texts take part.
 
     Args:
         rows: The prepared dataset.
@@ -34,6 +34,7 @@ class RetrievalDataModule(L.LightningDataModule):
         batch_size: Rows a training batch and process.
         eval_batch_size: Rows an evaluation batch and process.
         num_workers: Loading processes; None: one a core, at most 8.
+        seed: Of the order of training, for a relation that groups its batches.
         frozen_image_part: Where given, photos are run through it once before training and its features are kept in
             `<root>/features`; augmentation is impossible then.
     """
@@ -50,11 +51,13 @@ class RetrievalDataModule(L.LightningDataModule):
         batch_size: int,
         eval_batch_size: int,
         num_workers: int | None = None,
+        seed: int = 0,
         frozen_image_part: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.rows = rows
         self.relation = relation
+        self.evaluated: Relation = PairRelation() if relation.uses_text else ImageRelation()
         self.tokenize = tokenize
         self.train_transform = train_transform
         self.eval_transform = eval_transform
@@ -63,6 +66,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
         self.frozen_image_part = frozen_image_part
+        self.seed = seed
         self.features: Path | None = None
         if frozen_image_part is not None:
             self.features = rows.root / "features" / f"{_fingerprint(frozen_image_part, eval_transform, rows)}.npy"
@@ -89,10 +93,10 @@ class RetrievalDataModule(L.LightningDataModule):
         return self._loader("train", self.relation, self.train_transform, self.batch_size, train=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("val", PairRelation(), self.eval_transform, self.eval_batch_size)
+        return self._loader("val", self.evaluated, self.eval_transform, self.eval_batch_size)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test", PairRelation(), self.eval_transform, self.eval_batch_size)
+        return self._loader("test", self.evaluated, self.eval_transform, self.eval_batch_size)
 
     def _check_batch_size(self) -> None:
         train = len(self.rows.of_split("train")) if "train" in self.rows.split else 0
@@ -119,7 +123,7 @@ class RetrievalDataModule(L.LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            shuffle=train,
+            sampler=relation.sampler(self.rows, dataset.chosen, seed=self.seed) if train else None,
             drop_last=train,  # every process must bring the same number of rows to a gathered loss
             num_workers=workers,
             persistent_workers=workers > 0 and train,

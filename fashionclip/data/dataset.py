@@ -16,6 +16,8 @@ from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
 
+_NO_TOKENS = torch.empty(0, 1, dtype=torch.long)
+
 Tokenize = Callable[[list[str]], Tensor]
 
 
@@ -59,10 +61,11 @@ class RetrievalDataset(Dataset):
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         related = self.relation.relate(self.rows, self.chosen[torch.as_tensor(positions)])
+        texts = [self.rows.text[i] for i in related.text_id.tolist()]
         return Batch(
             images=self.load(related.image_row),
             image_row=related.image_row,
-            texts=self.tokenize([self.rows.text[i] for i in related.text_id.tolist()]),
+            texts=self.tokenize(texts) if texts else _NO_TOKENS,
             text_id=related.text_id,
             relation=related.relation,
         )

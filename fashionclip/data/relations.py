@@ -7,9 +7,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 
-from fashionclip.batch import Pairs
+from fashionclip.batch import Pairs, Triplets
+from fashionclip.data.content import ContentDistance
 from fashionclip.data.rows import Rows
+from fashionclip.data.samplers import GroupSampler
 from fashionclip.errors import InputError
 
 
@@ -19,19 +22,29 @@ class Related:
 
     image_row: Tensor
     text_id: Tensor
-    relation: Pairs
+    relation: Pairs | Triplets | None
 
 
 class Relation(Protocol):
     """A rule that turns the rows of a batch into a relation.
 
     Attributes:
-        name: As the loss's YAML says it.
+        name: As messages say it.
         columns: Manifest columns it cannot do without.
+        uses_text: Whether texts take part; if not, the text tower is neither trained nor evaluated.
     """
 
     name: str
     columns: tuple[str, ...]
+    uses_text: bool
+
+    def alike(self, rows: Rows) -> list[Tensor]:
+        """Codes (N,) of all rows; two photos that agree in one of them are right answers to each other."""
+        ...
+
+    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+        """In what order training takes the (N,) chosen rows; yields positions in `chosen`."""
+        ...
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         """Builds the relation for the (N,) chosen row numbers, which may repeat."""
@@ -43,6 +56,13 @@ class PairRelation:
 
     name: str = "pairs"
     columns: tuple[str, ...] = ("item_id", "text")
+    uses_text: bool = True
+
+    def alike(self, rows: Rows) -> list[Tensor]:
+        return [rows.item_id, rows.text_id]
+
+    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+        return RandomSampler(chosen)
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         image_row, image_index = torch.unique(chosen, return_inverse=True)
@@ -54,6 +74,93 @@ class PairRelation:
             text_id=rows.text_id[chosen],
         )
         return Related(image_row=image_row, text_id=text_id, relation=pairs)
+
+
+class ImageRelation:
+    """Photos by themselves, for evaluation without texts."""
+
+    name: str = "images"
+    columns: tuple[str, ...] = ("item_id",)
+    uses_text: bool = False
+
+    def alike(self, rows: Rows) -> list[Tensor]:
+        return [rows.item_id]
+
+    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+        return SequentialSampler(chosen)
+
+    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+        return Related(image_row=torch.unique(chosen), text_id=torch.empty(0, dtype=torch.long), relation=None)
+
+
+class TripletRelation:
+    """Triplets with semi-positives among the chosen rows, drawn anew each time.
+
+    Every chosen row is an anchor `per_anchor` times: with a row of the same content as positive (or itself, which
+    augmentation makes another picture), one of the same group but other content as semi-positive, and one of another
+    group as negative. A row that has no semi-positive or no negative among the chosen is no anchor.
+
+    Args:
+        item: Column of the manifest; rows equal in it have the same content.
+        group: Column; rows equal in it are one group.
+        distance: Of contents within a group.
+        per_anchor: Triplets an anchor.
+        per_group: Rows that a batch takes from one group, where it has as many.
+    """
+
+    name: str = "triplets"
+    uses_text: bool = False
+
+    def __init__(
+        self, *, item: str, group: str, distance: ContentDistance, per_anchor: int = 1, per_group: int = 4
+    ) -> None:
+        self.item, self.group = item, group
+        self.distance = distance
+        self.per_anchor = per_anchor
+        self.per_group = per_group
+        self.columns = (item, group, *distance.columns)
+
+    def alike(self, rows: Rows) -> list[Tensor]:
+        return [rows.code[self.item]]
+
+    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+        group, item = rows.code[self.group][chosen], rows.code[self.item][chosen]
+        return GroupSampler(group=group, item=item, per_group=self.per_group, seed=seed)
+
+    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+        image_row = torch.unique(chosen)
+        same = _equal(rows.code[self.item][image_row])  # (I, I)
+        group = _equal(rows.code[self.group][image_row])
+        lonely = same.sum(1) == 1
+        image_row = torch.cat([image_row, image_row[lonely]])  # their own positive: another view of the same photo
+        item_id, group_id = rows.code[self.item][image_row], rows.code[self.group][image_row]
+        same, group = _equal(item_id), _equal(group_id)
+        positive = same & ~torch.eye(len(image_row), dtype=torch.bool)
+        semipositive, negative = group & ~same, ~(group | same)
+        content_distance = self.distance(rows, image_row).masked_fill(~group, 1.0).masked_fill(same, 0.0)
+        anchor = (positive.any(1) & semipositive.any(1) & negative.any(1)).nonzero()[:, 0]
+        anchor = anchor.repeat_interleave(self.per_anchor)
+        drawn = [_draw(mask[anchor]) for mask in (positive, semipositive, negative)]
+        triplets = Triplets(
+            anchor=anchor,
+            positive=drawn[0],
+            semipositive=drawn[1],
+            negative=drawn[2],
+            semipos_distance=content_distance[anchor, drawn[1]],
+            item_id=item_id,
+            group_id=group_id,
+            content_distance=content_distance,
+        )
+        return Related(image_row=image_row, text_id=torch.empty(0, dtype=torch.long), relation=triplets)
+
+
+def _equal(code: Tensor) -> Tensor:
+    return code[:, None] == code[None]
+
+
+def _draw(mask: Tensor) -> Tensor:
+    """One position of each row that is true, at random: (N, I) -> (N,)."""
+    return torch.multinomial(mask.float(), 1)[:, 0] if len(mask) else torch.empty(0, dtype=torch.long)
 
 
 def check_columns(relation: Relation, rows: Rows) -> None:

@@ -41,9 +41,14 @@ class Rows:
         text_id: (N,) which of them each row has.
         item_id: (N,) code of the product of each row.
         columns: Columns of the manifest that hold something.
+        code: (N,) codes of the values of some further columns.
+
+    Args:
+        dataset: As read from disk.
+        coded: Columns to have codes of; those that the manifest lacks are left out.
     """
 
-    def __init__(self, dataset: PreparedDataset) -> None:
+    def __init__(self, dataset: PreparedDataset, *, coded: Sequence[str] = ()) -> None:
         manifest = dataset.manifest
         text_id, texts = pd.factorize(manifest["text"])
         self.root: Path = dataset.root
@@ -56,6 +61,11 @@ class Rows:
             for name in SPLITS
             if (manifest["split"] == name).any()
         }
+        self.code: dict[str, Tensor] = {}
+        self._values: dict[str, list[object]] = {}
+        for column in set(coded) & set(manifest.columns):
+            codes, values = pd.factorize(manifest[column])
+            self.code[column], self._values[column] = torch.from_numpy(codes.astype("int64")), list(values)
         self.columns = [column for column in manifest.columns if (manifest[column] != "").any()]
 
     def of_split(self, split: str) -> Tensor:
@@ -70,6 +80,10 @@ class Rows:
                 "Prepare more products or other dataset.ratios."
             )
         return self.split[split]
+
+    def code_of(self, column: str, value: str) -> int:
+        """The code of a value in a column of `code`; -1 where no row has it."""
+        return self._values[column].index(value) if value in self._values[column] else -1
 
     def __len__(self) -> int:
         return len(self.item_id)

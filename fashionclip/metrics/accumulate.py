@@ -12,7 +12,6 @@ from torchmetrics import Metric
 from fashionclip.metrics.matching import clip_score, matching_accuracy
 from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling
 
-DIRECTIONS = ("text_to_image", "image_to_text", "image_to_image")
 CEILING_AT = (1, 10)
 EXAMPLES, NEAREST = 6, 5
 
@@ -29,14 +28,16 @@ class RetrievalMetrics(Metric):
     """Ranking metrics in each direction, over all photos and distinct texts seen since the last reset.
 
     Right answers: to a text, the photos of every product that has this text; to a photo, the texts of its product;
-    to a photo among photos, those of the same product or with the same text, itself left out. A row that comes twice,
-    as a distributed sampler pads, counts once.
+    to a photo among photos, those that agree with it in one of the `alike` codes, itself left out. A row that comes
+    twice, as a distributed sampler pads, counts once.
 
     Args:
         item_id: (R,) product of each row of the manifest.
         text_id: (R,) text of each row of the manifest.
         functions: Name, such as "recall@10", to a function of `Ranks`.
-        directions: Some of `DIRECTIONS`.
+        alike: Codes (R,) of each row; default item and text.
+        texts: Whether texts are embedded too; if not, photos are ranked among photos only.
+        also: Further measures of the (I,) rows seen, in order, and their (I, D) embeddings.
 
     Attributes:
         nearest: Examples to look at, of the last `compute`.
@@ -55,12 +56,15 @@ class RetrievalMetrics(Metric):
         item_id: Tensor,
         text_id: Tensor,
         functions: Mapping[str, Callable[[Ranks], Tensor]],
-        directions: Sequence[str] = DIRECTIONS,
+        alike: Sequence[Tensor] | None = None,
+        texts: bool = True,
+        also: Sequence[Callable[[Tensor, Tensor], Mapping[str, Tensor]]] = (),
     ) -> None:
         super().__init__()
         self.item_id, self.text_id = item_id, text_id
         self.functions = dict(functions)
-        self.directions = tuple(directions)
+        self.alike = (item_id, text_id) if alike is None else tuple(alike)
+        self.texts, self.also = texts, tuple(also)
         for state in ("image", "image_row", "text", "text_seen"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -72,8 +76,18 @@ class RetrievalMetrics(Metric):
         self.text_seen.append(text_id)
 
     def compute(self) -> dict[str, Tensor]:
-        """`<direction>/<function>`, `strict_ceiling@k` for text to image, `clip_score` and `matching_accuracy`."""
+        """`<direction>/<function>`; with texts also `strict_ceiling@k`, `clip_score` and `matching_accuracy`."""
         row, image = _distinct(_joined(self.image_row), _joined(self.image))  # (I,), (I, D)
+        keys = [key.to(row.device)[row] for key in self.alike]
+        values = self._with_texts(row, image) if self.texts else {}
+        itself = torch.arange(len(image), device=image.device)
+        ranks = rank_relevant(image, image, relevant_pairs(keys, keys), exclude=itself)
+        values |= self._of(ranks, "image_to_image")
+        for measure in self.also:
+            values |= measure(row, image)
+        return values
+
+    def _with_texts(self, row: Tensor, image: Tensor) -> dict[str, Tensor]:
         seen, text = _distinct(_joined(self.text_seen), _joined(self.text))  # (T,), (T, D)
         item_id, text_id = self.item_id.to(row.device)[row], self.text_id.to(row.device)[row]  # (I,) each
         own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
@@ -83,22 +97,16 @@ class RetrievalMetrics(Metric):
         same_item = relevant_pairs([item_id], [item_id])  # of photos
         text_image = torch.stack([own_text[same_item[:, 0]], same_item[:, 1]], dim=1)
         product_text = torch.stack([item_id, own_text], dim=1).unique(dim=0)[:, 1]  # one a product, not a photo
-        values: dict[str, Tensor] = {}
-        for direction in self.directions:
-            if direction == "text_to_image":
-                ranks = rank_relevant(text, image, text_image)
-                for k in CEILING_AT:
-                    values[f"{direction}/strict_ceiling@{k}"] = strict_ceiling(product_text, k=k)
-            elif direction == "image_to_text":
-                ranks = rank_relevant(image, text, text_image.flip(1))
-            else:
-                alike = relevant_pairs([item_id, text_id], [item_id, text_id])
-                ranks = rank_relevant(image, image, alike, exclude=torch.arange(len(image), device=image.device))
-            values |= {f"{direction}/{name}": function(ranks) for name, function in self.functions.items()}
-            values[f"{direction}/queries"] = torch.tensor(float(ranks.answered))
+        values = {f"text_to_image/strict_ceiling@{k}": strict_ceiling(product_text, k=k) for k in CEILING_AT}
+        values |= self._of(rank_relevant(text, image, text_image), "text_to_image")
+        values |= self._of(rank_relevant(image, text, text_image.flip(1)), "image_to_text")
         values["clip_score"] = clip_score(image, text[own_text])
         values["matching_accuracy"] = matching_accuracy(image, text[own_text], item_id, text_id)
         return values
+
+    def _of(self, ranks: Ranks, direction: str) -> dict[str, Tensor]:
+        values = {f"{direction}/{name}": function(ranks) for name, function in self.functions.items()}
+        return values | {f"{direction}/queries": torch.tensor(float(ranks.answered))}
 
 
 def _joined(state: list[Tensor] | Tensor) -> Tensor:

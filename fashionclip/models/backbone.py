@@ -162,6 +162,13 @@ class Backbone(nn.Module):
         frozen = trunk is not None and not any(p.requires_grad for p in trunk.parameters())
         return frozen and head is not None and any(p.requires_grad for p in head.parameters())
 
+    def freeze_text(self) -> None:
+        """Leaves the text tower, logit scale and bias untrained, for a loss among photos."""
+        image = {id(parameter) for parameter in self.clip.visual.parameters()}
+        for parameter in self.clip.parameters():
+            if id(parameter) not in image:
+                parameter.requires_grad_(False)
+
     @torch.no_grad()
     def set_temperature(self, temperature: float) -> None:
         """Starts the logit scale at 1 / temperature."""

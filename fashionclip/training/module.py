@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from fashionclip.batch import Batch
+from fashionclip.batch import Batch, Pairs, Triplets
 from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.models.backbone import Backbone
 from fashionclip.training.optim import parameter_groups
@@ -26,8 +26,9 @@ class RetrievalModule(L.LightningModule):
         loss: Called with what the batch's relation selects, and with the logit scale where `loss.scaled`.
         metrics: Of an evaluation pass.
         optimizer: From parameter groups to an optimizer.
-        scheduler: From an optimizer and `total_steps` to a per-step learning rate schedule.
+        scheduler: From an optimizer and `total_steps` to a learning rate schedule, by steps or `ReduceLROnPlateau`.
         weight_decay: Of matrices and kernels.
+        monitor: Validation metric that a plateau schedule watches.
         config: Plain resolved config, kept in every checkpoint so that it can be loaded by itself.
     """
 
@@ -40,6 +41,7 @@ class RetrievalModule(L.LightningModule):
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., LRScheduler] | None = None,
         weight_decay: float = 0.0,
+        monitor: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -49,14 +51,17 @@ class RetrievalModule(L.LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
+        self.monitor = monitor
         self.config = dict(config or {})
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(I, D) and (T, D) unit-norm embeddings of a batch's photos and texts."""
-        return self.backbone.encode_image(batch.images), self.backbone.encode_text(batch.texts)
+        """(I, D) and (T, D) unit-norm embeddings of a batch's photos and texts, of which there may be none."""
+        image = self.backbone.encode_image(batch.images)
+        return image, self.backbone.encode_text(batch.texts) if len(batch.texts) else image[:0]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self._loss(batch, *self.embed(batch))
+        assert batch.relation is not None, "a training batch has a relation"
+        loss = self._loss(batch.relation, *self.embed(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.relation))
         self.log("train/logit_scale", self.backbone.logit_scale.exp(), batch_size=len(batch.relation))
         return loss
@@ -83,18 +88,20 @@ class RetrievalModule(L.LightningModule):
             return optimizer
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = self.make_scheduler(optimizer, total_steps=total_steps)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": self.monitor}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
 
-    def _loss(self, batch: Batch, image: Tensor, text: Tensor) -> Tensor:
+    def _loss(self, relation: Pairs | Triplets, image: Tensor, text: Tensor) -> Tensor:
         scale = (
             {"logit_scale": self.backbone.logit_scale, "logit_bias": self.backbone.logit_bias}
             if getattr(self.loss, "scaled", False)
             else {}
         )
-        return self.loss(**batch.relation.select(image, text), **scale)
+        return self.loss(**relation.select(image, text), **scale)
 
     def _evaluate(self, batch: Batch, split: str) -> None:
         image, text = self.embed(batch)

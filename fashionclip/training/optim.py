@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 NO_DECAY = ("logit_scale", "logit_bias", "positional_embedding", "class_embedding")
 
@@ -45,6 +45,14 @@ def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1
         return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
+
+
+def plateau(optimizer: Optimizer, *, total_steps: int, factor: float = 0.1, patience: int = 2) -> ReduceLROnPlateau:
+    """Learning rate that is multiplied by `factor` after `patience` validations without a higher monitored metric.
+
+    `total_steps` is there because every schedule is told; this one does not plan ahead.
+    """
+    return ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience)
 
 
 def trained_share(parameters: Iterable[nn.Parameter]) -> str:

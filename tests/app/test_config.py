@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fashionclip.app.config import check_added_keys, plain
+from fashionclip.app.config import check_added_keys, check_triplets, plain
 from fashionclip.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -46,7 +46,7 @@ def test_every_choice_composes_and_names_only_arguments_that_exist(group, option
         module, _, name = node["_target_"].rpartition(".")
         parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            keys = {key for key in map(str, node) if key not in ("_target_", "_partial_")}
+            keys = {key for key in map(str, node) if key not in ("_target_", "_partial_", "triplets")}
             assert keys <= set(parameters), node["_target_"]
 
 
@@ -80,8 +80,22 @@ def test_added_keys_that_their_place_takes_are_allowed():
     check_added_keys(compose("train", overrides), overrides)
 
 
+def test_a_loss_of_triplets_needs_a_dataset_that_says_what_they_are():
+    check_triplets(compose("train", ["loss=semipos", "dataset=kaggle-products"]))
+    cfg = compose("train", ["loss=semipos", "dataset=kaggle-products", "~dataset.triplets"])
+    with pytest.raises(InputError, match=r"has no `triplets`.*Use loss=contrastive"):
+        check_triplets(cfg)
+
+
 def test_the_seed_recipe():
     cfg = compose("train", ["experiment=clothing-search"])
     assert (cfg.optimizer.lr, cfg.data.batch_size, cfg.trainer.max_epochs) == (5e-6, 32, 5)
     assert cfg.model.backbone.name == "ViT-B-32" and cfg.dataset.ratios.train == 0.9
     assert all(plain(cfg.augmentation).values()), "crop, flip, colour jitter and rotation"
+
+
+def test_the_seeker_recipe():
+    cfg = compose("train", ["experiment=seeker"])
+    assert (cfg.loss.function.loss.form, cfg.loss.function.loss.margin, cfg.trainer.max_epochs) == ("edit", 1.0, 30)
+    assert cfg.optimizer._target_ == "torch.optim.Adam" and cfg.optimizer.lr == 1e-5
+    assert cfg.scheduler._target_.endswith("plateau")

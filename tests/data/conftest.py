@@ -13,7 +13,9 @@ from fashionclip.manifest import COLUMNS, PreparedDataset
 def make_rows(tmp_path: Path) -> Callable[..., Rows]:
     """Builds a dataset whose i-th photo is flat, of red level i."""
 
-    def make_rows(items: Sequence[str], texts: Sequence[str], splits: Sequence[str] | None = None) -> Rows:
+    def make_rows(
+        items: Sequence[str], texts: Sequence[str], splits: Sequence[str] | None = None, **columns: Sequence[str]
+    ) -> Rows:
         (tmp_path / "images").mkdir(exist_ok=True)
         manifest = pd.DataFrame("", index=range(len(items)), columns=list(COLUMNS))
         manifest["item_id"], manifest["text"] = list(items), list(texts)
@@ -21,6 +23,7 @@ def make_rows(tmp_path: Path) -> Callable[..., Rows]:
         manifest["path"] = [f"images/{i}.png" for i in range(len(items))]
         for i, path in enumerate(manifest["path"]):
             Image.new("RGB", (8, 12), (i, 100, 200)).save(tmp_path / path)
-        return Rows(PreparedDataset(root=tmp_path, manifest=manifest, info={}))
+        manifest = manifest.assign(**columns)
+        return Rows(PreparedDataset(root=tmp_path, manifest=manifest, info={}), coded=list(columns))
 
     return make_rows

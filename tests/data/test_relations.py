@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from fashionclip.data.relations import PairRelation, check_columns
+from fashionclip.data.content import AttributeDistance
+from fashionclip.data.relations import PairRelation, TripletRelation, check_columns
 from fashionclip.errors import InputError
+from fashionclip.manifest import ROLES
 
 
 class Styles(PairRelation):
@@ -35,3 +37,43 @@ def test_pairs_name_each_photo_and_text_once(make_rows):
     assert texts == ["hat", "shoe", "shoe", "shoe", "shoe", "hat"]
     assert pairs.item_id.tolist() == rows.item_id[chosen].tolist()
     assert pairs.text_id.tolist() == rows.text_id[chosen].tolist()
+
+
+@pytest.fixture
+def triplets(make_rows):
+    rows = make_rows("aabcdde", [""] * 7, look=list("aabcdde"), base=list("1111222"), colour=list("xxxyxxy"))
+    return rows, TripletRelation(item="look", group="base", distance=AttributeDistance(["colour"]), per_anchor=5)
+
+
+def test_triplets_keep_what_the_identities_say(triplets):
+    rows, relation = triplets
+    related = relation.relate(rows, torch.arange(7).flip(0))
+    t, row = related.relation, related.image_row
+    look, base, colour = ([c[i] for i in row.tolist()] for c in ("aabcdde", "1111222", "xxxyxxy"))
+    drawn = zip(*(getattr(t, role).tolist() for role in ROLES), strict=True)
+    for (a, p, q, n), distance in zip(drawn, t.semipos_distance.tolist(), strict=True):
+        assert look[a] == look[p] and a != p
+        assert base[a] == base[q] and look[a] != look[q]
+        assert base[a] != base[n]
+        assert distance == (colour[a] != colour[q])
+    assert sorted(row.tolist()) == [0, 1, 2, 2, 3, 3, 4, 5, 6, 6], "what has no fellow is its own positive"
+    assert len(t) == 5 * 10
+    assert t.content_distance[0, 1] == 0 and t.content_distance[0, 4] == 1
+
+
+def test_triplets_are_drawn_anew_and_repeat_by_seed(triplets):
+    rows, relation = triplets
+
+    def draw():
+        return relation.relate(rows, torch.arange(7)).relation.negative.tolist()
+
+    torch.manual_seed(0)
+    first, second = draw(), draw()
+    torch.manual_seed(0)
+    assert draw() == first != second
+
+
+@pytest.mark.parametrize("chosen", [[0, 1], [4, 5], [0], [0, 1, 2]])
+def test_without_semi_positives_or_negatives_there_are_no_triplets(triplets, chosen):
+    rows, relation = triplets
+    assert len(relation.relate(rows, torch.tensor(chosen)).relation) == 0

@@ -57,6 +57,32 @@ def test_train_then_evaluate(dataset, tmp_path):
     assert measured == pytest.approx(after, abs=1e-6)
 
 
+def test_triplets_with_semi_positives(demo_dataset, tmp_path):
+    data = ["dataset=synthetic-triplet", f"dataset.root={tmp_path / 'prepared'}"]
+    run(
+        "prepare.py",
+        *data,
+        f"dataset.source={demo_dataset.root / 'images'}",
+        "dataset.max_side=160",
+        "dataset.limit=40",
+        "dataset.ratios={train: 0.6, val: 0.2, test: 0.2}",
+    )
+    small = [*data, "model=tiny", "data.batch_size=30", "data.num_workers=0", "trainer.max_epochs=1"]
+    run("train.py", "loss=semipos", *small, "loss.mining=batch-hard", f"hydra.run.dir={tmp_path / 'run'}")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
+    assert {"test/triplet/accuracy", "test/triplet/order_accuracy", "test/spread"} <= set(results)
+    assert not any("text_to_image" in name for name in results), "no text was trained"
+    assert (tmp_path / "run" / "triplets.png").is_file()
+    run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
+    again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
+    assert again == pytest.approx(results, abs=1e-6, nan_ok=True)
+
+
+def test_triplets_of_products(dataset, tmp_path):
+    run("train.py", "loss=semipos", *SMALL, *dataset, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}")
+    assert "test/image_to_image/recall@1" in json.loads((tmp_path / "results.json").read_text())["after"]
+
+
 def test_multirun_leaves_a_folder_each_and_a_table(dataset, tmp_path):
     one_epoch = ["trainer.max_epochs=1", "trainer.limit_train_batches=1"]
     output = run(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.metrics.accumulate import DIRECTIONS, RetrievalMetrics
+from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.metrics.matching import clip_score, matching_accuracy
 from fashionclip.metrics.ranking import mean_reciprocal_rank, rank_relevant, recall
 
@@ -90,10 +90,27 @@ def test_bfloat16_embeddings_are_ranked_in_float32():
     assert_equal(fill(build(), image, text, [list(ROWS)]).compute(), expected)
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
-def test_only_the_directions_asked_for(direction):
-    values = fill(build(directions=[direction]), *embeddings(), [list(ROWS)]).compute()
-    assert {name.split("/")[0] for name in values if "/" in name} == {direction}
+def test_without_texts_photos_are_ranked_among_photos():
+    image, text = embeddings()
+    expected = fill(build(), image, text, [list(ROWS)]).compute()
+    metrics = build(texts=False)
+    metrics.update(image, torch.tensor(ROWS), text[:0], torch.empty(0, dtype=torch.long))
+    assert_equal(metrics.compute(), {name: v for name, v in expected.items() if name.startswith("image_to_image/")})
+
+
+def test_alike_photos_and_further_measures():
+    apart = torch.arange(len(ITEM_ID))
+    values = fill(build(alike=[apart], also=[lambda row, image: {"seen": row}]), *embeddings(), [[3, 1, 3]]).compute()
+    assert values["image_to_image/queries"] == 0 and values["seen"].tolist() == [1, 3]
+
+
+def test_examples_are_the_nearest_photos():
+    metrics = build()
+    image, text = embeddings()
+    fill(metrics, image, text, [list(ROWS)]).compute()
+    for text_id, rows in zip(metrics.nearest.text_id.tolist(), metrics.nearest.image_row.tolist(), strict=True):
+        by_score = sorted(range(len(image)), key=lambda row: -float(text[text_id] @ image[row]))
+        assert rows == by_score[:5]
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method of metric RetrievalMetrics was called before")

@@ -159,6 +159,13 @@ def test_logit_scale_and_bias(build):
     assert "clip.logit_bias" in backbone.state_dict()
 
 
+def test_without_texts_only_the_image_tower_is_trained(build):
+    backbone = build(ARCHITECTURE)
+    backbone.freeze_text()
+    trained = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    assert trained == {f"clip.visual.{name}" for name, _ in backbone.clip.visual.named_parameters()}
+
+
 def test_every_architecture_of_ours_builds():
     for file in ARCHITECTURES.glob("*.json"):
         backbone = load_backbone(name=file.stem).eval()

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fashionclip.models.backbone import load_backbone
-from fashionclip.training.optim import parameter_groups, trained_share, warmup_cosine
+from fashionclip.training.optim import parameter_groups, plateau, trained_share, warmup_cosine
 
 
 def test_norms_biases_scales_and_positions_do_not_decay():
@@ -33,6 +33,16 @@ def test_warmup_and_cosine(warmup, final, expected):
         schedule.step()
         rates.append(schedule.get_last_lr()[0])
     assert rates == pytest.approx([2 * factor for factor in expected], abs=1e-5)
+
+
+def test_plateau_waits_for_validations_that_do_not_rise():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = plateau(optimizer, total_steps=100, factor=0.5, patience=1)
+    rates = []
+    for recall in (0.1, 0.2, 0.2, 0.2, 0.3):
+        schedule.step(recall)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == [1, 1, 1, 0.5, 0.5]
 
 
 def test_trained_share():

@@ -1,0 +1,41 @@
+"""The metrics of an evaluation pass, for a dataset and a relation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from fashionclip.data.relations import Relation
+from fashionclip.data.rows import Rows
+from fashionclip.manifest import ROLES, PreparedDataset, read_triplets
+from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.metrics.ranking import Ranks
+from fashionclip.metrics.triplet_scores import TripletScores
+
+
+def metrics_of(
+    dataset: PreparedDataset, rows: Rows, relation: Relation, *, functions: Mapping[str, Callable[[Ranks], Tensor]]
+) -> RetrievalMetrics:
+    """Ranking metrics, and those of triplets where the dataset has fixed some."""
+    fixed = read_triplets(dataset)
+    scores = (
+        []
+        if fixed is None
+        else [
+            TripletScores(
+                rows=torch.from_numpy(fixed[list(ROLES)].to_numpy("int64").copy()),
+                semipos_distance=torch.from_numpy(fixed["semipos_distance"].to_numpy("float32").copy()),
+                kind=(fixed["overlay"] + "/" + fixed["edit"]).tolist(),
+            )
+        ]
+    )
+    return RetrievalMetrics(
+        item_id=rows.item_id,
+        text_id=rows.text_id,
+        functions=functions,
+        alike=relation.alike(rows),
+        texts=relation.uses_text,
+        also=scores,
+    )

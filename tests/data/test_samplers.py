@@ -1,0 +1,56 @@
+from itertools import pairwise
+
+import pytest
+import torch
+
+from fashionclip import distributed
+from fashionclip.data.samplers import GroupSampler
+
+GROUP = torch.tensor([0] * 7 + [1] * 3 + [2] + [3] * 5 + [4] * 4)
+ITEM = torch.arange(20) // 2
+
+
+def sampler(epoch=0, **settings):
+    one = GroupSampler(**{"group": GROUP, "item": ITEM, "per_group": 4, "seed": 0} | settings)
+    one.set_epoch(epoch)
+    return one
+
+
+def runs(positions):
+    """Consecutive stretches of one group."""
+    found = [[positions[0]]]
+    for before, after in pairwise(positions):
+        if GROUP[before] == GROUP[after] and len(found[-1]) < 4:
+            found[-1].append(after)
+        else:
+            found.append([after])
+    return found
+
+
+def test_each_row_comes_once_an_epoch_in_runs_of_its_group():
+    positions = list(sampler())
+    assert sorted(positions) == list(range(20)) and len(sampler()) == 20
+    assert sum(len(run) > 1 for run in runs(positions)) >= 4
+
+
+def test_rows_of_one_item_lie_side_by_side():
+    positions = list(sampler(group=torch.zeros(20, dtype=torch.long), per_group=20))
+    items = ITEM[positions].tolist()
+    assert all(items[i] == items[i + 1] for i in range(0, 20, 2))
+
+
+def test_epochs_differ_and_repeat_by_seed():
+    assert list(sampler()) == list(sampler()) != list(sampler(epoch=1))
+    assert list(sampler(epoch=1)) != list(sampler(seed=1))
+
+
+@pytest.mark.parametrize("epoch", range(5))
+def test_processes_get_equally_many_rows_and_none_twice(monkeypatch, epoch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    parts = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(list(sampler(epoch)))
+    assert len({len(part) for part in parts}) == 1 and parts[0]
+    everything = [position for part in parts for position in part]
+    assert len(everything) == len(set(everything))
