@@ -24,7 +24,7 @@ def write_results(path: Path, results: Results) -> None:
 def print_table(results: Results) -> None:
     """Prints one block a direction, one line a metric, one column a stage."""
     stages = list(results)
-    names = [name.removeprefix("test/") for name in results[stages[-1]]]
+    names = sorted((name.removeprefix("test/") for name in results[stages[-1]]), key=lambda name: "/" not in name)
     table = Table(title="retrieval on the test split")
     for column in ("", "metric", *stages):
         table.add_column(column, justify="right" if column in stages else "left")

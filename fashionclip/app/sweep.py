@@ -9,7 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-SHOWN = ("text_to_image/recall@1", "text_to_image/recall@10", "text_to_image/mrr")
+METRICS = ("recall@10", "recall@1", "mrr")  # sorted by the first
 
 
 class SweepSummary(Callback):
@@ -25,25 +25,28 @@ def summarize(folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    rows = []
+    rows: list[dict[str, Any]] = []
+    shown: dict[str, None] = {}  # metrics, in order
     for job in sorted(path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")):
         row: dict[str, Any] = {"job": job.name}
         row |= dict(str(o).split("=", 1) for o in OmegaConf.load(job / ".hydra" / "overrides.yaml"))
         if (job / "results.json").is_file():
             after = json.loads((job / "results.json").read_text())["after"]
-            row |= {name: after[f"test/{name}"] for name in SHOWN}
+            direction = "text_to_image" if "test/text_to_image/mrr" in after else "image_to_image"  # without texts
+            shown |= {f"{direction}/{metric}": None for metric in METRICS}
+            row |= {f"{direction}/{metric}": after[f"test/{direction}/{metric}"] for metric in METRICS}
         rows.append(row)
     if not rows:
         return
     frame = pd.DataFrame(rows).reindex(
-        columns=[*dict.fromkeys(key for row in rows for key in row if key not in SHOWN), *SHOWN]
+        columns=[*dict.fromkeys(key for row in rows for key in row if key not in shown), *shown]
     )
-    frame = frame.sort_values(SHOWN[1], ascending=False, na_position="last")
+    frame = frame.sort_values(list(shown)[:1], ascending=False, na_position="last") if shown else frame
     frame.to_csv(folder / "summary.csv", index=False)
     table = Table(title=f"{len(frame)} runs in {folder}")
     for column in frame:
         table.add_column(column)
     for values in frame.to_dict("records"):
-        cells = [f"{values[c]:.3f}" if c in SHOWN else str(values[c]) for c in frame]
+        cells = [f"{values[c]:.3f}" if c in shown else str(values[c]) for c in frame]
         table.add_row(*["failed" if cell == "nan" else cell for cell in cells])
     Console().print(table)
