@@ -215,6 +215,15 @@ def stable_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
+def fingerprint_of(config: Mapping[str, object], files: Iterable[Path], *, data: bytes = b"") -> str:
+    """Tells whether a dataset was prepared with these settings and bytes from these files, by their sizes and times."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + data)
+    for path in files:
+        stat = path.stat()
+        digest.update(f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
 def begin_dataset(root: Path, *, fingerprint: str, restart: bool = False) -> Path | None:
     """Opens the folder in which a dataset is put together.
 

@@ -14,16 +14,15 @@ import math
 import os
 import random
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product, zip_longest
-from multiprocessing import get_context
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from tqdm import tqdm
 
 from fashionclip.errors import InputError
+from fashionclip.prepare.cores import on_all_cores
 from fashionclip.prepare.garments import (
     ARTICLES,
     COLOURS,
@@ -301,14 +300,8 @@ def write_demo_catalog(
     jobs = [(FIRST_ID + number * shots, item) for number, item in enumerate(products)]
     draw = partial(save_shots, folder=images, shots=shots, seed=seed)
     with tqdm(total=items * shots, desc="drawing the demo catalogue", unit="photo", disable=None) as bar:
-        if workers == 0 or items * shots <= SMALL_JOB:
-            for job in jobs:
-                bar.update(draw(job))
-        else:
-            # "spawn" is the same on every system and safe beside the threads of torch.
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                for done in pool.map(draw, jobs, chunksize=4):
-                    bar.update(done)
+        for done in on_all_cores(draw, jobs, workers=workers, fewest=SMALL_JOB // shots + 1, chunksize=4):
+            bar.update(done)
 
     photos = [(first_id + shot, item) for first_id, item in jobs for shot in range(shots)]
     if descriptions:

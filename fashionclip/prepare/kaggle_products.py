@@ -7,7 +7,6 @@ with the columns `image, description, display name, category` and the photos bes
 from __future__ import annotations
 
 import csv
-import hashlib
 import html
 import io
 import json
@@ -25,6 +24,7 @@ from fashionclip.manifest import (
     assign_splits,
     begin_dataset,
     check_ratios,
+    fingerprint_of,
     finish_dataset,
     joined_groups,
     read_dataset,
@@ -110,7 +110,7 @@ def prepare_kaggle_products(
     config = {"name": name, "max_side": max_side, "ratios": dict(ratios), "seed": seed}
     data, photo_files = table.read_bytes(), _photo_files(photos)
     descriptions = table.parent / "styles"
-    fingerprint = _fingerprint(config, data, [*photo_files.values(), *descriptions.glob("*.json")])
+    fingerprint = fingerprint_of(config, sorted([*photo_files.values(), *descriptions.glob("*.json")]), data=data)
     partial = begin_dataset(root, fingerprint=fingerprint)
     if partial is None:
         print(f"{root}: already prepared from this source with these settings.")
@@ -211,14 +211,6 @@ def _photo_files(folder: Path) -> dict[str, Path]:
             if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
                 found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
     return found
-
-
-def _fingerprint(config: Mapping[str, object], table: bytes, files: list[Path]) -> str:
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + table)
-    for path in sorted(files):
-        stat = path.stat()
-        digest.update(f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
 
 
 def _decode(data: bytes, table: Path) -> str:

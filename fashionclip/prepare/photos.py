@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
+from fashionclip.prepare.cores import on_all_cores
 
 JPEG_QUALITY = 92
 EXIF_ORIENTATION = 0x0112
@@ -44,17 +43,8 @@ def write_photos(jobs: Sequence[tuple[Path, Path]], *, max_side: int, workers: i
     for folder in {target.parent for _, target in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
     work = partial(_write_photo, max_side=max_side)
-    progress = partial(tqdm, total=len(jobs), desc="photos", unit="photo")
-    workers = os.cpu_count() or 1 if workers is None else workers
-    if workers == 0 or len(jobs) < 64:  # starting processes takes longer than the work
-        return [work(job) for job in progress(jobs)]
-    # "spawn" behaves the same on Linux and macOS and is safe beside the threads of torch.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            return list(progress(pool.map(work, jobs, chunksize=16)))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    done = on_all_cores(work, jobs, workers=workers, fewest=64, chunksize=16)
+    return list(tqdm(done, total=len(jobs), desc="photos", unit="photo"))
 
 
 def _write_photo(job: tuple[Path, Path], *, max_side: int) -> WrittenPhoto:

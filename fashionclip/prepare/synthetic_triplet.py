@@ -34,14 +34,9 @@ The parameters of the pipeline that this one replaces (seed document 000), and w
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
-import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -56,10 +51,12 @@ from fashionclip.manifest import (
     assign_splits,
     begin_dataset,
     check_ratios,
+    fingerprint_of,
     finish_dataset,
     joined_groups,
     read_dataset,
 )
+from fashionclip.prepare.cores import on_all_cores
 from fashionclip.prepare.demo_catalog import write_demo_catalog
 from fashionclip.prepare.edits import read_captions
 from fashionclip.prepare.hugging_face import require_datasets, save_hugging_face
@@ -169,7 +166,7 @@ def prepare_synthetic_triplet(
         "seed": seed,
     }
     files = [*photos.values(), *(Path(file) for overlay in used.values() for file in overlay.files)]
-    fingerprint = _fingerprint({**config, "captions": texts, "groups": groups}, files)
+    fingerprint = fingerprint_of({**config, "captions": texts, "groups": groups}, files)
     building = begin_dataset(root, fingerprint=fingerprint)
     if building is None:
         print(f"{root}: already prepared from this source with these settings.")
@@ -187,7 +184,8 @@ def prepare_synthetic_triplet(
         seed=seed,
     )
     rows, boxes, dropped, hashes = [], [], [], {}
-    for job, done in zip(jobs, _on_all_cores(draw, jobs, workers=workers), strict=True):
+    drawn = on_all_cores(draw, jobs, workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=4)
+    for job, done in zip(jobs, tqdm(drawn, total=len(jobs), desc="base photos", unit="photo"), strict=True):
         rows += done["rows"]
         boxes += done["boxes"]
         dropped += done["dropped"]
@@ -249,27 +247,3 @@ def _demo_photos(folder: Path, items: int, shots: int) -> Path:
     if not (folder / "styles.csv").exists():
         write_demo_catalog(folder, items=items, shots=shots)
     return folder / "images"
-
-
-def _fingerprint(config: Mapping[str, object], files: Sequence[Path]) -> str:
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-    for path in files:
-        stat = path.stat()
-        digest.update(f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _on_all_cores(draw: partial[dict[str, Any]], jobs: list[BasePhoto], *, workers: int | None) -> Iterator[Any]:
-    """Results in the order of the jobs, each as soon as it is there."""
-    progress = partial(tqdm, total=len(jobs), desc="base photos", unit="photo")
-    workers = os.cpu_count() or 1 if workers is None else workers
-    if workers == 0 or len(jobs) < FEWEST_FOR_PROCESSES:
-        yield from progress(map(draw, jobs))
-        return
-    # "spawn" behaves the same on Linux and macOS and is safe beside the threads of torch.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from progress(pool.map(draw, jobs, chunksize=4))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
