@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from fashionclip.errors import InputError
 
@@ -48,8 +49,10 @@ def check_triplets(cfg: DictConfig) -> None:
     Raises:
         InputError: With the losses that need none.
     """
-    if "triplets" in str(OmegaConf.to_container(cfg.loss, resolve=False)) and "triplets" not in cfg.dataset:
+    try:
+        OmegaConf.to_container(cfg.loss.relation, resolve=True)
+    except InterpolationKeyError as error:
         raise InputError(
             f"dataset={cfg.dataset.name}: has no `triplets` (item, group and distance), needed by this loss. "
             "Use loss=contrastive, or add them to the dataset's YAML."
-        )
+        ) from error

@@ -47,14 +47,11 @@ def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> No
         rows: The dataset.
         stages: Such as "before" and "after", of the same texts.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     texts = next(iter(stages.values())).text_id.tolist()
     found = {stage: nearest.image_row.shape[1] for stage, nearest in stages.items()}
-    figure = plt.figure(figsize=(2.6 + 1.0 * sum(found.values()), 1.3 * len(texts) + 0.4), layout="constrained")
+    figure = Figure(figsize=(2.6 + 1.0 * sum(found.values()), 1.3 * len(texts) + 0.4), layout="constrained")
     blocks: Any = figure.subfigures(
         1, len(stages) + 1, wspace=0.03, width_ratios=[2.6, *(0.95 * n for n in found.values())]
     )
@@ -73,7 +70,6 @@ def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> No
                 for edge in axes.spines.values():
                     edge.set(color="tab:green" if right else "lightgrey", linewidth=3 if right else 0.5)
     figure.savefig(picture, dpi=110)
-    plt.close(figure)
 
 
 def draw_triplets(picture: Path, rows: Rows, stages: Mapping[str, Shown]) -> None:
@@ -84,15 +80,11 @@ def draw_triplets(picture: Path, rows: Rows, stages: Mapping[str, Shown]) -> Non
         rows: The dataset.
         stages: Such as "before" and "after", of the same triplets.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     triplets = next(iter(stages.values())).rows.tolist()
-    figure, grid = plt.subplots(
-        len(triplets), len(ROLES), figsize=(10, 2.6 * len(triplets)), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(10, 2.6 * len(triplets)), layout="constrained")
+    grid = figure.subplots(len(triplets), len(ROLES), squeeze=False)
     for nth, (line, image_rows) in enumerate(zip(grid, triplets, strict=True)):
         for column, (axes, row) in enumerate(zip(line, image_rows, strict=True)):
             axes.imshow(load_image(rows.root / rows.path[row], at_least=224))
@@ -102,4 +94,3 @@ def draw_triplets(picture: Path, rows: Rows, stages: Mapping[str, Shown]) -> Non
             if nth == 0:
                 axes.set_title(ROLES[column])
     figure.savefig(picture, dpi=80)
-    plt.close(figure)

@@ -45,15 +45,13 @@ def print_table(results: Results) -> None:
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
     """Draws training loss and validation recall, of `monitor`'s direction, from Lightning's `metrics.csv`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     history = pd.read_csv(metrics_csv)
     direction = monitor.split("/")[1]
     recalls = [name for name in map(str, history) if name.startswith(f"val/{direction}/recall@")]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
     if "train/loss" in history:
         loss = history.dropna(subset="train/loss")
         left.plot(loss["step"], loss["train/loss"])
@@ -67,7 +65,6 @@ def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=110)
-    plt.close(figure)
 
 
 def _figure(metric: str, value: float) -> str:

@@ -16,7 +16,7 @@ from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import write_features
-from fashionclip.data.relations import ImageRelation, PairRelation, Relation
+from fashionclip.data.relations import ImagesAlone, PairRelation, Relates, Relation
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.errors import InputError
@@ -57,7 +57,7 @@ class RetrievalDataModule(L.LightningDataModule):
         super().__init__()
         self.rows = rows
         self.relation = relation
-        self.evaluated: Relation = PairRelation() if relation.uses_text else ImageRelation()
+        self.evaluated: Relates = PairRelation() if relation.uses_text else ImagesAlone()
         self.tokenize = tokenize
         self.train_transform = train_transform
         self.eval_transform = eval_transform
@@ -108,7 +108,7 @@ class RetrievalDataModule(L.LightningDataModule):
             )
 
     def _loader(
-        self, split: str, relation: Relation, transform: Transform, batch_size: int, *, train: bool = False
+        self, split: str, relation: Relates, transform: Transform, batch_size: int, *, train: bool = False
     ) -> DataLoader[Batch]:
         dataset = RetrievalDataset(
             self.rows,
@@ -123,7 +123,7 @@ class RetrievalDataModule(L.LightningDataModule):
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            sampler=relation.sampler(self.rows, dataset.chosen, seed=self.seed) if train else None,
+            sampler=self.relation.sampler(self.rows, dataset.chosen, seed=self.seed) if train else None,
             drop_last=train,  # every process must bring the same number of rows to a gathered loss
             num_workers=workers,
             persistent_workers=workers > 0 and train,

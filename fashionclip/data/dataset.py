@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from fashionclip.batch import Batch
-from fashionclip.data.relations import Relation
+from fashionclip.data.relations import Relates
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
@@ -39,7 +39,7 @@ class RetrievalDataset(Dataset):
         rows: Rows,
         chosen: Tensor,
         *,
-        relation: Relation,
+        relation: Relates,
         transform: Transform,
         tokenize: Tokenize,
         decode_size: int,

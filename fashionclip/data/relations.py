@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import RandomSampler, Sampler, SequentialSampler
+from torch.utils.data import RandomSampler, Sampler
 
 from fashionclip.batch import Pairs, Triplets
 from fashionclip.data.content import ContentDistance
@@ -25,8 +25,16 @@ class Related:
     relation: Pairs | Triplets | None
 
 
-class Relation(Protocol):
-    """A rule that turns the rows of a batch into a relation.
+class Relates(Protocol):
+    """What turns the rows of a batch into what the batch shall hold."""
+
+    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+        """Builds it for the (N,) chosen row numbers, which may repeat."""
+        ...
+
+
+class Relation(Relates, Protocol):
+    """A relation that a loss can be trained on.
 
     Attributes:
         name: As messages say it.
@@ -44,10 +52,6 @@ class Relation(Protocol):
 
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
         """In what order training takes the (N,) chosen rows; yields positions in `chosen`."""
-        ...
-
-    def relate(self, rows: Rows, chosen: Tensor) -> Related:
-        """Builds the relation for the (N,) chosen row numbers, which may repeat."""
         ...
 
 
@@ -76,18 +80,8 @@ class PairRelation:
         return Related(image_row=image_row, text_id=text_id, relation=pairs)
 
 
-class ImageRelation:
+class ImagesAlone:
     """Photos by themselves, for evaluation without texts."""
-
-    name: str = "images"
-    columns: tuple[str, ...] = ("item_id",)
-    uses_text: bool = False
-
-    def alike(self, rows: Rows) -> list[Tensor]:
-        return [rows.item_id]
-
-    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
-        return SequentialSampler(chosen)
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         return Related(image_row=torch.unique(chosen), text_id=torch.empty(0, dtype=torch.long), relation=None)
@@ -129,12 +123,10 @@ class TripletRelation:
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         image_row = torch.unique(chosen)
-        same = _equal(rows.code[self.item][image_row])  # (I, I)
-        group = _equal(rows.code[self.group][image_row])
-        lonely = same.sum(1) == 1
+        lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
         image_row = torch.cat([image_row, image_row[lonely]])  # their own positive: another view of the same photo
         item_id, group_id = rows.code[self.item][image_row], rows.code[self.group][image_row]
-        same, group = _equal(item_id), _equal(group_id)
+        same, group = _equal(item_id), _equal(group_id)  # (I, I)
         positive = same & ~torch.eye(len(image_row), dtype=torch.bool)
         semipositive, negative = group & ~same, ~(group | same)
         content_distance = self.distance(rows, image_row).masked_fill(~group, 1.0).masked_fill(same, 0.0)

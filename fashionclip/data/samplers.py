@@ -31,15 +31,20 @@ class GroupSampler(DistributedSampler):
             rank=distributed.rank(),
             seed=seed,
         )
+        self.rows = self._deal()
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.rows = self._deal()
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._rows().tolist())
+        return iter(self.rows.tolist())
 
     def __len__(self) -> int:
-        return len(self._rows())
+        return len(self.rows)
 
-    def _rows(self) -> Tensor:
-        """Of this process in this epoch."""
+    def _deal(self) -> Tensor:
+        """The rows of this process in this epoch; once an epoch, since loaders ask for the length many times."""
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         place = torch.randperm(len(self.group), generator=generator)  # (N,) rows at random
         items = torch.randperm(int(self.item.max()) + 1, generator=generator)[self.item[place]]
