@@ -10,8 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fashionclip.app.config import check_added_keys, check_triplets, plain
+from fashionclip.app.dashboards import log_embeddings, log_pictures
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.examples import draw_examples, examples_of
+from fashionclip.app.memory import keep_freed_memory
 from fashionclip.app.metrics import metrics_of
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import draw_history, print_table, write_results
@@ -96,6 +98,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         num_sanity_val_steps=0,  # the evaluation before training is the check
         enable_model_summary=False,
     )
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
@@ -105,7 +109,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     trainer.validate(module, data, verbose=False)  # the point at step 0
     before = trainer.test(module, data, verbose=False)[0]
     looked_at = {"before": examples_of(module.metrics)}
+    if trainer.is_global_zero:
+        log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="before", step=0)
     trainer.fit(module, data)
+    steps = trainer.global_step
     after = trainer.test(module, data, ckpt_path="best", weights_only=True, verbose=False)[0]
 
     if trainer.is_global_zero:
@@ -113,6 +120,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         write_results(folder / "results.json", results)
         draw_history(folder / "csv" / "metrics.csv", folder / "training_history.png", monitor=cfg.loss.monitor)
         draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics)})
+        log_pictures(trainer.loggers, folder, step=steps)
+        log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
         print_table(results)
         print(f"run folder: {folder}")
     return {name.removeprefix("test/"): value for name, value in after.items()}

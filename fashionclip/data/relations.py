@@ -90,14 +90,16 @@ class ImagesAlone:
 class TripletRelation:
     """Triplets with semi-positives among the chosen rows, drawn anew each time.
 
-    Every chosen row is an anchor `per_anchor` times: with a row of the same content as positive (or itself, which
-    augmentation makes another picture), one of the same group but other content as semi-positive, and one of another
-    group as negative. A row that has no semi-positive or no negative among the chosen is no anchor.
+    Every chosen row is an anchor `per_anchor` times: with a row of the same content as positive, one of the same group
+    but other content as semi-positive, and one of another group as negative. A row that lacks one of them among the
+    chosen is no anchor, but may still be the others' semi-positive or negative.
 
     Args:
         item: Column of the manifest; rows equal in it have the same content.
         group: Column; rows equal in it are one group.
         distance: Of contents within a group.
+        second_view: Load a row without a fellow of its content twice, as its own positive: augmentation makes two
+            pictures of it.
         per_anchor: Triplets an anchor.
         per_group: Rows that a batch takes from one group, where it has as many.
     """
@@ -106,10 +108,18 @@ class TripletRelation:
     uses_text: bool = False
 
     def __init__(
-        self, *, item: str, group: str, distance: ContentDistance, per_anchor: int = 1, per_group: int = 4
+        self,
+        *,
+        item: str,
+        group: str,
+        distance: ContentDistance,
+        second_view: bool,
+        per_anchor: int = 1,
+        per_group: int = 4,
     ) -> None:
         self.item, self.group = item, group
         self.distance = distance
+        self.second_view = second_view
         self.per_anchor = per_anchor
         self.per_group = per_group
         self.columns = (item, group, *distance.columns)
@@ -123,8 +133,9 @@ class TripletRelation:
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         image_row = torch.unique(chosen)
-        lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
-        image_row = torch.cat([image_row, image_row[lonely]])  # their own positive: another view of the same photo
+        if self.second_view:
+            lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
+            image_row = torch.cat([image_row, image_row[lonely]])
         item_id, group_id = rows.code[self.item][image_row], rows.code[self.group][image_row]
         same, group = _equal(item_id), _equal(group_id)  # (I, I)
         positive = same & ~torch.eye(len(image_row), dtype=torch.bool)

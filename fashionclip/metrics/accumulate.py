@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from fashionclip.metrics.matching import clip_score, matching_accuracy
 from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling
+from fashionclip.metrics.triplets import spread
 
 CEILING_AT = (1, 10)
 EXAMPLES, NEAREST = 6, 5
@@ -22,6 +23,14 @@ class Nearest:
 
     text_id: Tensor
     image_row: Tensor
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The manifest rows (I,) of all photos seen, ascending, and their (I, D) unit-norm embeddings."""
+
+    image_row: Tensor
+    image: Tensor
 
 
 class RetrievalMetrics(Metric):
@@ -41,6 +50,7 @@ class RetrievalMetrics(Metric):
 
     Attributes:
         nearest: Examples to look at, of the last `compute`.
+        embedded: What the last `compute` was about.
     """
 
     full_state_update = False
@@ -49,6 +59,7 @@ class RetrievalMetrics(Metric):
     text: list[Tensor]
     text_seen: list[Tensor]
     nearest: Nearest
+    embedded: Embedded
 
     def __init__(
         self,
@@ -76,13 +87,14 @@ class RetrievalMetrics(Metric):
         self.text_seen.append(text_id)
 
     def compute(self) -> dict[str, Tensor]:
-        """`<direction>/<function>`; with texts also `strict_ceiling@k`, `clip_score` and `matching_accuracy`."""
+        """`<direction>/<function>` and `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`."""
         row, image = _distinct(_joined(self.image_row), _joined(self.image))  # (I,), (I, D)
+        self.embedded = Embedded(row.cpu(), image.cpu())
         keys = [key.to(row.device)[row] for key in self.alike]
         values = self._with_texts(row, image) if self.texts else {}
         itself = torch.arange(len(image), device=image.device)
         ranks = rank_relevant(image, image, relevant_pairs(keys, keys), exclude=itself)
-        values |= self._of(ranks, "image_to_image")
+        values |= self._of(ranks, "image_to_image") | {"spread": spread(image)}
         for measure in self.also:
             values |= measure(row, image)
         return values

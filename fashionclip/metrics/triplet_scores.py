@@ -9,10 +9,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fashionclip.metrics.triplets import order_accuracy, spread, triplet_accuracy
+from fashionclip.metrics.triplets import order_accuracy, triplet_accuracy
 
-EDGES = (0.0, 0.1, 0.25, 0.5, 1.0)  # of the curve of order accuracy over the semi-positive's distance
-
+EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the curve of order accuracy over the semi-positive's distance
 SHOWN = 8
 
 
@@ -30,7 +29,7 @@ class TripletScores:
     Args:
         rows: (N, 4) manifest rows of anchor, positive, semi-positive and negative.
         semipos_distance: (N,) in [0, 1].
-        kind: (N,) what made the semi-positive, such as "text/replaced".
+        kind: (N,) what made the semi-positive, as "text/replaced": the overlay, and how its content was changed.
 
     Attributes:
         shown: Examples, of the last call.
@@ -40,7 +39,8 @@ class TripletScores:
 
     def __init__(self, *, rows: Tensor, semipos_distance: Tensor, kind: Sequence[str]) -> None:
         self.rows, self.semipos_distance = rows, semipos_distance
-        self.kind = {name: torch.tensor([k == name for k in kind]) for name in sorted(set(kind))}
+        overlay = [name.partition("/")[0] for name in kind]
+        self.kind, self.overlay = _masks(kind), _masks(overlay)
 
     def __call__(self, row: Tensor, image: Tensor) -> dict[str, Tensor]:
         """Scores by name, from the (I,) rows seen, ascending, and their (I, D) embeddings."""
@@ -55,15 +55,21 @@ class TripletScores:
         for name, all_of_kind in self.kind.items():
             chosen = all_of_kind.to(row.device)[seen]
             values[f"triplet/order_accuracy/{name}"] = order_accuracy(ap[chosen], aq[chosen], an[chosen])
+        for name, all_of_overlay in self.overlay.items():
+            chosen = all_of_overlay.to(row.device)[seen]
             values |= {
                 f"triplet/order_accuracy/{name}/{low:g}-{high:g}": order_accuracy(ap[part], aq[part], an[part])
                 for low, high in pairwise(EDGES)
-                if (part := chosen & self._within(low, high, seen)).any() and not name.endswith("replaced")
+                if (part := chosen & self._within(low, high, seen)).any()
             }
         for name, distance in ("positive", ap), ("semipositive", aq), ("negative", an):
             values[f"triplet/distance_{name}"] = distance.mean()
-        return values | {"spread": spread(image)}
+        return values
 
     def _within(self, low: float, high: float, seen: Tensor) -> Tensor:
         distance = self.semipos_distance.to(seen.device)[seen]
         return (distance > low) & (distance <= high)
+
+
+def _masks(names: Sequence[str]) -> dict[str, Tensor]:
+    return {name: torch.tensor([other == name for other in names]) for name in sorted(set(names))}

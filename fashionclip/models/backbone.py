@@ -203,6 +203,7 @@ def load_backbone(
     image_weights: Callable[[nn.Module], None] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    image_size: int | None = None,
     freeze: Sequence[str] = (),
     load_weights: bool = True,
 ) -> Backbone:
@@ -213,6 +214,7 @@ def load_backbone(
         pretrained: open_clip tag or weights file, for a plain name.
         image_weights: Fills the trunk of the image tower, where no weights of the whole model are wanted.
         mean, std: Of the pixels, where the weights do not say.
+        image_size: Side of the square input in pixels, if not the model's own; a ViT's positions are interpolated.
         freeze: Modules to leave as they are.
         load_weights: False leaves the weights random, for a checkpoint that brings its own.
 
@@ -240,10 +242,13 @@ def load_backbone(
             name,
             pretrained=pretrained if load_weights else None,
             load_weights=load_weights,
+            force_image_size=image_size,
             force_quick_gelu=plain and _needs_quick_gelu(name, pretrained),
         )
     if load_weights and image_weights is not None:
         image_weights(clip.visual.trunk)
+    if hasattr(clip.visual, "trunk"):
+        clip.visual.trunk.to(memory_format=torch.channels_last)
     cfg = open_clip.get_model_preprocess_cfg(clip)
     size = cfg["size"][0] if isinstance(cfg["size"], Sequence) else cfg["size"]
     preprocess = Preprocess(

@@ -42,7 +42,8 @@ def test_pairs_name_each_photo_and_text_once(make_rows):
 @pytest.fixture
 def triplets(make_rows):
     rows = make_rows("aabcdde", [""] * 7, look=list("aabcdde"), base=list("1111222"), colour=list("xxxyxxy"))
-    return rows, TripletRelation(item="look", group="base", distance=AttributeDistance(["colour"]), per_anchor=5)
+    distance = AttributeDistance(["colour"])
+    return rows, TripletRelation(item="look", group="base", distance=distance, second_view=True, per_anchor=5)
 
 
 def test_triplets_keep_what_the_identities_say(triplets):
@@ -59,6 +60,15 @@ def test_triplets_keep_what_the_identities_say(triplets):
     assert sorted(row.tolist()) == [0, 1, 2, 2, 3, 3, 4, 5, 6, 6], "what has no fellow is its own positive"
     assert len(t) == 5 * 10
     assert t.content_distance[0, 1] == 0 and t.content_distance[0, 4] == 1
+
+
+def test_without_a_second_view_each_photo_is_loaded_once_and_what_has_no_fellow_is_no_anchor(triplets):
+    rows, relation = triplets
+    relation.second_view = False
+    related = relation.relate(rows, torch.arange(7))
+    assert related.image_row.tolist() == list(range(7))
+    assert set(related.relation.anchor.tolist()) == {0, 1, 4, 5}
+    assert {2, 3, 6} >= set(related.relation.semipositive.tolist())
 
 
 def test_triplets_are_drawn_anew_and_repeat_by_seed(triplets):

@@ -1,0 +1,63 @@
+"""What a run shows on TensorBoard and Weights & Biases beside its curves: its pictures, and its embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from PIL import ImageOps
+
+from fashionclip.images import load_image
+from fashionclip.manifest import PreparedDataset
+from fashionclip.metrics.accumulate import Embedded
+
+PHOTOS = 1000  # in the projector, which draws them all at once
+THUMBNAIL = 48  # pixels
+DESCRIBED_BY = ("kind", "caption", "text", "base_id", "item_id", "category", "split")  # where the manifest has them
+
+
+def log_pictures(loggers: Sequence[Logger], folder: Path, *, step: int) -> None:
+    """Shows every PNG of a run folder under its file's name."""
+    for picture in sorted(folder.glob("*.png")):
+        for logger in loggers:
+            if isinstance(logger, TensorBoardLogger):
+                pixels = np.asarray(load_image(picture))
+                logger.experiment.add_image(picture.stem, pixels, global_step=step, dataformats="HWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image(picture.stem, [str(picture)])
+
+
+def log_embeddings(
+    loggers: Sequence[Logger], dataset: PreparedDataset, embedded: Embedded, *, stage: str, step: int
+) -> None:
+    """Writes the first photos of an evaluation pass for TensorBoard's projector, with thumbnails and what they show.
+
+    Args:
+        loggers: Of the run; those other than TensorBoard are passed over.
+        dataset: Whose photos they are.
+        embedded: The pass.
+        stage: Name in the projector, such as "after".
+        step: Of training.
+    """
+    boards = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
+    if not boards:
+        return
+    manifest = dataset.manifest.iloc[embedded.image_row[:PHOTOS].tolist()]
+    thumbnails = [
+        np.asarray(ImageOps.pad(load_image(dataset.root / path, at_least=THUMBNAIL), (THUMBNAIL, THUMBNAIL)))
+        for path in manifest["path"]
+    ]
+    columns = [column for column in DESCRIBED_BY if column in manifest]
+    described = manifest[columns].astype(str).replace(r"\s+", " ", regex=True)  # a tab or newline would end a cell
+    for board in boards:
+        board.experiment.add_embedding(
+            embedded.image[:PHOTOS],
+            metadata=described.to_numpy().tolist(),
+            metadata_header=columns,
+            label_img=torch.from_numpy(np.stack(thumbnails)).permute(0, 3, 1, 2) / 255,
+            global_step=step,
+            tag=stage,
+        )

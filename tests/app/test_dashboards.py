@@ -1,0 +1,34 @@
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fashionclip.app.dashboards import DESCRIBED_BY, log_embeddings, log_pictures
+from fashionclip.metrics.accumulate import Embedded
+
+
+def test_the_projector_gets_vectors_thumbnails_and_what_they_show(demo_dataset, tmp_path):
+    board, other = TensorBoardLogger(tmp_path, name="", version=""), CSVLogger(tmp_path)
+    embedded = Embedded(torch.tensor([0, 3, 7]), torch.eye(3))
+    log_embeddings([other, board], demo_dataset, embedded, stage="after", step=12)
+    folder = next(tmp_path.rglob("after"))
+    assert folder.parent.name == "00012"
+    header, *lines = (folder / "metadata.tsv").read_text().splitlines()
+    columns = [column for column in DESCRIBED_BY if column in demo_dataset.manifest]
+    assert header.split("\t") == columns and "text" in columns
+    texts = demo_dataset.manifest["text"].iloc[[0, 3, 7]]
+    assert [line.split("\t")[columns.index("text")] for line in lines] == [" ".join(t.split()) for t in texts]
+    assert (folder / "tensors.tsv").read_text().splitlines()[1] == "0.0\t1.0\t0.0"
+    with Image.open(folder / "sprite.png") as sprite:
+        assert sprite.size == (2 * 48, 2 * 48), "three thumbnails on a square sheet"
+
+
+def test_pictures_of_the_run_folder_are_shown(tmp_path):
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "triplets.png")
+    board = TensorBoardLogger(tmp_path, name="board", version="")
+    log_pictures([board], tmp_path, step=5)
+    board.experiment.flush()
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    shown = events.Images("triplets")[0]
+    assert (shown.step, shown.width, shown.height) == (5, 60, 40)
