@@ -15,18 +15,20 @@ is learnt. Run it with nothing beside it. About 3 minutes on 2 cores; results so
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fashionclip.app.memory import keep_freed_memory
+from fashionclip.batch import Batch
 from fashionclip.data.content import EditDistance
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import TripletRelation
@@ -40,6 +42,7 @@ from fashionclip.models.backbone import Backbone, load_backbone
 
 WORKERS = 2
 WARM_UP = 2  # steps
+POOL = 1500  # photos that the plain loop's triplets are drawn from
 VARIANTS = ("plain loop", "plain loop, our memory format and allocator", "fashionclip")
 
 
@@ -74,20 +77,18 @@ class TripletFiles(Dataset):
         return [self.look(load_image(file)) for file in files]
 
 
-def plain_steps(rows: Rows, *, steps: int, batch: int, ours: bool) -> Iterator[int]:
+def plain_steps(rows: Rows, backbone: Backbone, *, steps: int, batch: int, ours: bool) -> Iterator[int]:
     """Triplets of each step."""
-    backbone = model()
     tower = backbone.clip.visual
     if not ours:
         tower.to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=1e-4)
     loss_function = torch.nn.TripletMarginWithDistanceLoss(margin=1.0)
-    order = torch.randperm(len(rows.of_split("train")))
-    related = relation_of(1).relate(rows, rows.of_split("train")[order[:2000]].sort().values)
-    t = related.relation
-    triplets = related.image_row[torch.stack([t.anchor, t.positive, t.negative], dim=1)]  # type: ignore[union-attr]
-    triplets = triplets.repeat(-(-steps * batch // len(triplets)), 1)[: steps * batch]
-    files = TripletFiles(rows, triplets[torch.randperm(len(triplets))], eval_transform(backbone.preprocess))
+    drawn = relation_of(1).relate(rows, rows.of_split("train")[:POOL])
+    t: Any = drawn.relation
+    triplets = drawn.image_row[torch.stack([t.anchor, t.positive, t.negative], dim=1)]  # (N, 3)
+    triplets = triplets[torch.randint(len(triplets), (steps * batch,))]
+    files = TripletFiles(rows, triplets, eval_transform(backbone.preprocess))
     for photos in DataLoader(files, batch_size=batch, num_workers=WORKERS):
         embedded = []
         for images in photos:
@@ -101,9 +102,7 @@ def plain_steps(rows: Rows, *, steps: int, batch: int, ours: bool) -> Iterator[i
         yield len(photos[0])
 
 
-def our_steps(rows: Rows, *, steps: int, photos: int, per_anchor: int) -> Iterator[int]:
-    """Triplets of each step."""
-    backbone = model()
+def our_loader(rows: Rows, backbone: Backbone, *, photos: int, per_anchor: int) -> DataLoader[Batch]:
     look = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
         rows=rows,
@@ -116,9 +115,14 @@ def our_steps(rows: Rows, *, steps: int, photos: int, per_anchor: int) -> Iterat
         eval_batch_size=photos,
         num_workers=WORKERS,
     )
+    return data.train_dataloader()
+
+
+def our_steps(loader: DataLoader[Batch], backbone: Backbone, *, steps: int) -> Iterator[int]:
+    """Triplets of each step."""
     optimizer = torch.optim.AdamW((p for p in backbone.parameters() if p.requires_grad), lr=1e-4)
     loss_function = MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss())
-    for _, batch in zip(range(steps), data.train_dataloader(), strict=False):
+    for batch in islice(loader, steps):
         assert batch.relation is not None
         image = backbone.encode_image(batch.images)
         loss = loss_function(**batch.relation.select(image, image[:0]))
@@ -131,18 +135,16 @@ def our_steps(rows: Rows, *, steps: int, photos: int, per_anchor: int) -> Iterat
 def measure(variant: str, options: argparse.Namespace) -> None:
     """Prints triplets and seconds of the steps after the warm-up."""
     torch.manual_seed(0)
-    rows = Rows(read_dataset(options.data), coded=relation_of(1).columns)
     if variant != VARIANTS[0]:
         keep_freed_memory()
-    of_photos = our_steps(rows, steps=1, photos=options.photos, per_anchor=options.per_anchor)
-    batch = next(of_photos)  # as many triplets a step for the plain loop
-    of_photos.close()
-    steps = WARM_UP + options.steps
-    running = (
-        our_steps(rows, steps=steps, photos=options.photos, per_anchor=options.per_anchor)
-        if variant == VARIANTS[2]
-        else plain_steps(rows, steps=steps, batch=batch, ours=variant == VARIANTS[1])
-    )
+    rows = Rows(read_dataset(options.data), coded=relation_of(1).columns)
+    backbone, steps = model(), WARM_UP + options.steps
+    loader = our_loader(rows, backbone, photos=options.photos, per_anchor=options.per_anchor)
+    if variant == VARIANTS[2]:
+        running = our_steps(loader, backbone, steps=steps)
+    else:
+        batch = len(next(iter(loader)).relation)
+        running = plain_steps(rows, backbone, steps=steps, batch=batch, ours=variant == VARIANTS[1])
     for _ in range(WARM_UP):
         next(running)
     start = time.perf_counter()
@@ -164,7 +166,7 @@ def main() -> None:
     speeds = []
     for variant in VARIANTS:  # a process each: an allocator's settings last as long as it does
         command = [sys.executable, *sys.argv, "--variant", variant]
-        output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, env=os.environ).stdout
+        output = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
         triplets, seconds = map(float, output.split()[-2:])
         speeds.append(triplets / seconds)
         times = "" if len(speeds) == 1 else f"   {speeds[-1] / speeds[0]:.1f} times the plain loop"

@@ -99,6 +99,7 @@ class MinedTripletLoss(nn.Module):
         content = content_distance.to(distance.dtype).masked_fill(same_item, 0).masked_fill(negatives, 1)
         if self.loss.form == "edit":
             return self._mined(distance, content, positives | semipositives, negatives, swap=self.loss.swap)
+        content = torch.where(semipositives, self.loss.semipos_share * content, content)
         before_semipositives = self._mined(distance, content, positives, semipositives, swap=False)
         return before_semipositives + self._mined(distance, content, semipositives, negatives, swap=self.loss.swap)
 

@@ -7,11 +7,10 @@ CODE = """
 import resource, torch
 from fashionclip.app.memory import keep_freed_memory
 {call}
-block = torch.zeros(64 * 2**20)
-del block
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
-    block = torch.ones(64 * 2**20)
+for turn in range(8):
+    if turn == 4:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = torch.ones(16 * 2**20)
     del block
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """

@@ -35,9 +35,15 @@ def dataset(demo_dataset):
     return ["dataset=kaggle-products", f"dataset.root={demo_dataset.root}"]
 
 
-def test_train_then_evaluate(dataset, tmp_path):
+@pytest.fixture(scope="module")
+def search(dataset):
+    """Product search: the default is triplets."""
+    return ["loss=contrastive", *dataset]
+
+
+def test_train_then_evaluate(search, tmp_path):
     folder = tmp_path / "run"
-    output = run("train.py", *SMALL, *dataset, f"hydra.run.dir={folder}", "logger=wandb", "logger.wandb.offline=true")
+    output = run("train.py", *SMALL, *search, f"hydra.run.dir={folder}", "logger=wandb", "logger.wandb.offline=true")
     assert "text to image" in output and f"run folder: {folder}" in output
     results = json.loads((folder / "results.json").read_text())
     before, after = results["before"], results["after"]
@@ -57,25 +63,41 @@ def test_train_then_evaluate(dataset, tmp_path):
     assert measured == pytest.approx(after, abs=1e-6)
 
 
-def test_triplets_with_semi_positives(demo_dataset, tmp_path):
-    data = ["dataset=synthetic-triplet", f"dataset.root={tmp_path / 'prepared'}"]
-    run(
-        "prepare.py",
-        *data,
-        f"dataset.source={demo_dataset.root / 'images'}",
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """What a bare `python train.py` runs on, in small; prepared by whoever comes first."""
+    folder = tmp_path_factory.mktemp("bare")
+    return [
+        f"dataset.root={folder / 'prepared'}",
+        f"dataset.demo_source={folder / 'raw'}",
+        "dataset.demo_items=40",
         "dataset.max_side=160",
-        "dataset.limit=40",
         "dataset.ratios={train: 0.6, val: 0.2, test: 0.2}",
-    )
-    small = [*data, "model=tiny", "data.batch_size=30", "data.num_workers=0", "trainer.max_epochs=1"]
-    run("train.py", "loss=semipos", *small, "loss.mining=batch-hard", f"hydra.run.dir={tmp_path / 'run'}")
+        "model=tiny",
+        "data.batch_size=30",
+        "data.num_workers=0",
+        "trainer.max_epochs=1",
+    ]
+
+
+def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path):
+    output = run("train.py", *bare, "loss.mining=batch-hard", f"hydra.run.dir={tmp_path / 'run'}")
+    assert "variants of 40 base photos" in output, "prepared on first use"
     results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
-    assert {"test/triplet/accuracy", "test/triplet/order_accuracy", "test/spread"} <= set(results)
+    assert {"test/triplet/accuracy", "test/triplet/order_accuracy/text/replaced", "test/spread"} <= set(results)
     assert not any("text_to_image" in name for name in results), "no text was trained"
     assert (tmp_path / "run" / "triplets.png").is_file()
+    projector = tmp_path / "run" / "tensorboard" / "00000" / "before" / "metadata.tsv"
+    assert projector.read_text().startswith("kind\tcaption\ttext\tbase_id")
     run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
     again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
     assert again == pytest.approx(results, abs=1e-6, nan_ok=True)
+
+
+def test_captions_as_texts(bare, tmp_path):
+    run("train.py", *bare, "loss=contrastive", f"hydra.run.dir={tmp_path}")
+    after = json.loads((tmp_path / "results.json").read_text())["after"]
+    assert {"test/text_to_image/recall@1", "test/triplet/order_accuracy"} <= set(after)
 
 
 def test_triplets_of_products(dataset, tmp_path):
@@ -83,7 +105,7 @@ def test_triplets_of_products(dataset, tmp_path):
     assert "test/image_to_image/recall@1" in json.loads((tmp_path / "results.json").read_text())["after"]
 
 
-def test_multirun_leaves_a_folder_each_and_a_table(dataset, tmp_path):
+def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
     one_epoch = ["trainer.max_epochs=1", "trainer.limit_train_batches=1"]
     output = run(
         "train.py",
@@ -91,7 +113,7 @@ def test_multirun_leaves_a_folder_each_and_a_table(dataset, tmp_path):
         "loss.temperature=0.05,0.2",
         *SMALL[:1],
         *SMALL[2:],
-        *dataset,
+        *search,
         *one_epoch,
         f"hydra.sweep.dir={tmp_path}",
     )
@@ -101,10 +123,10 @@ def test_multirun_leaves_a_folder_each_and_a_table(dataset, tmp_path):
     assert all((tmp_path / job / "results.json").is_file() for job in "01")
 
 
-def test_two_processes(dataset, tmp_path):
+def test_two_processes(search, tmp_path):
     devices = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     run(
-        "train.py", *SMALL, *dataset, *devices, "trainer.max_epochs=1", "data.batch_size=8", f"hydra.run.dir={tmp_path}"
+        "train.py", *SMALL, *search, *devices, "trainer.max_epochs=1", "data.batch_size=8", f"hydra.run.dir={tmp_path}"
     )
     after = json.loads((tmp_path / "results.json").read_text())["after"]
     one = tmp_path / "one"
@@ -122,7 +144,7 @@ def test_two_processes(dataset, tmp_path):
         (["train.py", "dataset=kaggle-products", "dataset.root=no/such"], "Run: python prepare.py"),
         (["train.py", *SMALL, "data.batch_size=5000"], "more than the"),
         (["train.py", "model=marqo-fashionclip"], "Ways on:"),
-        (["train.py", "augmentation=light"], "data.cache_features=false"),
+        (["train.py", "model=lite0", "augmentation=light"], "data.cache_features=false"),
         (["evaluate.py"], "Use ckpt=RUN_OR_FILE"),
         (["evaluate.py", "ckpt=no/such"], "Expected a run folder"),
         (["evaluate.py", "ckpt=README.md"], "Expected a checkpoint that train.py wrote"),

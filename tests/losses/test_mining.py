@@ -9,6 +9,7 @@ DISTANCES = ["euclidean", "squared", "cosine"]
 FORMS = ["ordered", "edit"]
 MINED = ["all", "batch-hard", "semi-hard"]
 MARGIN = 0.7
+SHARE = 0.7  # of the margin, for semi-positives
 
 ITEMS_AND_GROUPS = {
     "even": ([0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 1, 1, 1, 1]),
@@ -56,7 +57,9 @@ def kinds(items, groups):
 
 
 def mined_loss(items, groups, *, mining, distance="euclidean", margin=MARGIN, swap=False, form="ordered"):
-    loss = TripletSemiPosMarginWithDistanceLoss(distance_function=distance, margin=margin, swap=swap, form=form)
+    loss = TripletSemiPosMarginWithDistanceLoss(
+        distance_function=distance, margin=margin, swap=swap, form=form, semipos_share=SHARE
+    )
     mined = MinedTripletLoss(loss=loss, mining=mining)
     a, p, q, n = drawn(items, groups)
 
@@ -116,7 +119,9 @@ def slow_loss(image, items, groups, *, mining, distance, swap, form):
     def content(a, i):
         if items[i] == items[a]:
             return 0
-        return s[a][i] if groups[i] == groups[a] else 1
+        if groups[i] != groups[a]:
+            return 1
+        return s[a][i] * (SHARE if form == "ordered" else 1)
 
     if form == "edit":
         either = [p + q for p, q in zip(positive, semipositive, strict=True)]
@@ -177,7 +182,9 @@ def test_the_minings_choose_differently(mining):
 def test_given_is_the_loss_of_the_drawn_triplets(form, distance, swap):
     items, groups = ITEMS_AND_GROUPS["uneven"]
     (a, p, q, n), s = drawn(items, groups), contents(len(items))
-    loss = TripletSemiPosMarginWithDistanceLoss(distance_function=distance, margin=MARGIN, swap=swap, form=form)
+    loss = TripletSemiPosMarginWithDistanceLoss(
+        distance_function=distance, margin=MARGIN, swap=swap, form=form, semipos_share=SHARE
+    )
 
     def drawn_one_by_one(image):
         if form == "ordered":

@@ -30,7 +30,7 @@ def slow_distance(name, x, y):
     return squared if name == "squared" else squared**0.5
 
 
-def slow_loss(a, p, n, q, s, *, form, distance, margin, swap, reduction):
+def slow_loss(a, p, n, q, s, *, form, distance, margin, swap, reduction, semipos_share):
     losses = []
     for i in range(len(a)):
         ap, aq, an = (slow_distance(distance, a[i], x[i]) for x in (p, q, n))
@@ -41,7 +41,8 @@ def slow_loss(a, p, n, q, s, *, form, distance, margin, swap, reduction):
         if form == "edit":
             losses.append((ap + s[i] - an + margin).clamp(min=0))
         else:
-            first, second = ap - aq + margin * s[i], aq - an + margin * (1 - s[i])
+            between = margin * semipos_share * s[i]
+            first, second = ap - aq + between, aq - an + margin - between
             losses.append(first.clamp(min=0) + second.clamp(min=0))
     return {"mean": sum(losses) / len(losses), "sum": sum(losses), "none": torch.stack(losses)}[reduction]
 
@@ -64,8 +65,9 @@ def assert_same(one, other, **tolerance):
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("swap", [False, True])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_loss_and_gradients_equal_the_loop(form, distance, swap, reduction):
-    settings = {"margin": 0.4, "swap": swap, "reduction": reduction, "form": form}
+@pytest.mark.parametrize("semipos_share", [0.5, 1.0])
+def test_loss_and_gradients_equal_the_loop(form, distance, swap, reduction, semipos_share):
+    settings = {"margin": 0.4, "swap": swap, "reduction": reduction, "form": form, "semipos_share": semipos_share}
     loss = TripletSemiPosMarginWithDistanceLoss(distance_function=distance, **settings)
     expected = with_gradients(lambda *leaves: slow_loss(*leaves, distance=distance, **settings), *triplets())
     assert_same(with_gradients(lambda *leaves: loss(*arguments(form, *leaves)), *triplets()), expected)
@@ -129,7 +131,7 @@ def test_sign_of_edit_a_less_similar_positive_needs_a_larger_gap():
 
 def test_sign_of_ordered_graded_gaps_in_the_right_order_cost_nothing():
     margin, s = 0.8, torch.tensor([0.0, 0.1, 0.5, 1.0])
-    loss = TripletSemiPosMarginWithDistanceLoss(form="ordered", margin=margin)
+    loss = TripletSemiPosMarginWithDistanceLoss(form="ordered", margin=margin, semipos_share=1.0)
     ap = torch.full((4,), 0.1)
     aq = ap + margin * s + 0.01
     an = aq + margin * (1 - s) + 0.01
@@ -140,14 +142,15 @@ def test_sign_of_ordered_graded_gaps_in_the_right_order_cost_nothing():
     assert (loss.from_distances(ap, aq, an, s)[:3] > 0).all()  # semi-positive and negative exchanged
 
 
-def test_of_a_less_similar_semipositive_ordered_asks_more_distance_from_the_positive_and_less_from_the_negative():
-    loss = TripletSemiPosMarginWithDistanceLoss(form="ordered", margin=1.0)
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_of_a_less_similar_semipositive_ordered_asks_more_distance_from_the_positive_and_less_from_the_negative(share):
+    loss = TripletSemiPosMarginWithDistanceLoss(form="ordered", margin=1.0, semipos_share=share)
     s, far_away = torch.tensor([0.1, 0.4, 0.9]), torch.full((3,), 9.0)
     aq = torch.full((3,), 0.5)
     before_semipositive = loss.from_distances(aq, far_away, aq, s)
     before_negative = loss.from_distances(-far_away, aq, aq, s)
-    torch.testing.assert_close(before_semipositive, s)
-    torch.testing.assert_close(before_negative, 1 - s)
+    torch.testing.assert_close(before_semipositive, share * s)
+    torch.testing.assert_close(before_negative, 1 - share * s)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -228,6 +231,7 @@ def test_mistakes_are_refused():
         ({"distance_function": "l2"}, "distance_function: got 'l2', expected one of .* or a function"),
         ({"reduction": "max"}, "reduction: got 'max'"),
         ({"margin": 0.0}, "margin: got 0.0, expected more than 0"),
+        ({"semipos_share": 0.0}, r"semipos_share: got 0.0, expected a share in \(0, 1\]"),
     ):
         with pytest.raises(ValueError, match=message):
             make(**settings)
