@@ -292,8 +292,9 @@ def finish_dataset(
             f"{dropped['detail'].iloc[0] if len(dropped) else 'the table is empty'}. Mend dataset.source, then re-run."
         )
     check_manifest(manifest)
+    keep = set(manifest["path"])
     for folder in ("images", *photo_folders):
-        _remove_unlisted(partial, folder, set(manifest["path"]))
+        _remove_unlisted(partial, folder, keep)
     for name, table in {"manifest": manifest, **(tables or {})}.items():
         table.to_parquet(partial / f"{name}.parquet", index=False)
     dropped.to_csv(partial / "dropped.csv", index=False)
@@ -323,9 +324,9 @@ def finish_dataset(
 def _remove_unlisted(partial: Path, folder: str, keep: set[str]) -> None:
     """Removes photos that were written for rows dropped later, then folders that are empty."""
     for parent, _, names in os.walk(partial / folder, topdown=False):
-        for name in names:
-            if Path(parent, name).relative_to(partial).as_posix() not in keep:
-                os.unlink(Path(parent, name))
+        for file in (Path(parent, name) for name in names):
+            if file.relative_to(partial).as_posix() not in keep:
+                file.unlink()
         if not any(os.scandir(parent)):
             os.rmdir(parent)
 
