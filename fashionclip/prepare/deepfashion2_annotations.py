@@ -46,7 +46,7 @@ class Item(NamedTuple):
     """One piece of clothing on a photo.
 
     Attributes:
-        index: k of the annotation's `itemk`, from 1.
+        number: k of the annotation's `itemk`, from 1.
         style: Above 0: which design, colour or print of the pair it is.
         category_id: Of `CATEGORIES`.
         box: Left, top, right, bottom in pixels of the upright photo.
@@ -56,7 +56,7 @@ class Item(NamedTuple):
         zoom_in: 1 none, 2 medium, 3 large; 0 where it is not given.
     """
 
-    index: int
+    number: int
     style: int
     category_id: int
     box: tuple[int, int, int, int]
@@ -99,12 +99,12 @@ def sku_id(photo: Photo, item: Item) -> str:
 
 def image_id(split: str, photo: Photo, item: Item) -> str:
     """The crop in the manifest."""
-    return f"{split}/{photo.photo_id}_item{item.index}"
+    return f"{split}/{photo.photo_id}_item{item.number}"
 
 
 def crop_path(split: str, photo: Photo, item: Item) -> str:
     """Where the crop lies below the dataset's folder."""
-    return f"{split}/{photo.domain}/{sku_id(photo, item)}/{photo.photo_id}_item{item.index}.jpg"
+    return f"{split}/{photo.domain}/{sku_id(photo, item)}/{photo.photo_id}_item{item.number}.jpg"
 
 
 def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Photo], list[Dropped]]:
@@ -169,7 +169,7 @@ def _image_labels(annotation: Mapping[str, Any]) -> tuple[str, int]:
     return DOMAINS[source], pair_id
 
 
-def _item(index: int, data: object, *, min_side: int) -> Item:
+def _item(number: int, data: object, *, min_side: int) -> Item:
     if not isinstance(data, dict):
         raise _NotUsableError("item_unreadable", f"expected a JSON object, got {type(data).__name__}")
     style, category_id, occlusion, viewpoint, scale, zoom_in = (
@@ -183,14 +183,14 @@ def _item(index: int, data: object, *, min_side: int) -> Item:
         got = {key: data.get(key) for key in ("style", "occlusion", "viewpoint")}
         raise _NotUsableError("bad_label", f"got {got}, expected a style from 0, occlusion and viewpoint from 1 to 3")
     return Item(
-        index=index,
+        number=number,
         style=style,
-        category_id=category_id,  # type: ignore[arg-type]  # a key of CATEGORIES
+        category_id=category_id,
         box=_box(data.get("bounding_box"), min_side=min_side),
-        occlusion=occlusion,  # type: ignore[arg-type]  # one of LEVELS
-        viewpoint=viewpoint,  # type: ignore[arg-type]
-        scale=scale if scale in LEVELS else 0,  # type: ignore[arg-type]
-        zoom_in=zoom_in if zoom_in in LEVELS else 0,  # type: ignore[arg-type]
+        occlusion=occlusion,
+        viewpoint=viewpoint,
+        scale=scale if scale in LEVELS else 0,
+        zoom_in=zoom_in if zoom_in in LEVELS else 0,
     )
 
 
@@ -212,7 +212,7 @@ def box_fault(box: tuple[int, int, int, int], *, min_side: int) -> tuple[str, st
     if width <= 0 or height <= 0:
         return "box_empty", f"box {list(box)}: right of left and below top is nothing"
     if min(width, height) < min_side:
-        return "box_too_small", f"box {list(box)}: {width}x{height} pixels, at least {min_side} on both sides are needed"
+        return "box_too_small", f"box {list(box)}: {width}x{height} pixels, at least {min_side} needed on both sides"
     return None
 
 

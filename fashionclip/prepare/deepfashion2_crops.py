@@ -65,7 +65,7 @@ def cut_items(
     for photo in job.photos:
         names = [image_id(job.split, photo, item) for item in photo.items]
         items = tuple(
-            item._replace(box=tuple(boxes[name]))
+            item._replace(box=(boxes[name][0], boxes[name][1], boxes[name][2], boxes[name][3]))
             for name, item in zip(names, photo.items, strict=True)
             if name in boxes
         )

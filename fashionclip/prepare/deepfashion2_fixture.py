@@ -3,13 +3,14 @@
     python -m fashionclip.prepare.deepfashion2_fixture --to DIR --photos DIR [--table images.csv] [--images 2000]
     DF2_ROOT=DIR python prepare.py dataset=df2
 
-Without `--photos` the garments are those of the demo catalogue. `--table` is a CSV as the CC0 "Clothing dataset" has it:
-`image, sender_id, label`; photos of one sender then share a split, and labels become categories.
+Without `--photos` the garments are those of the demo catalogue. `--table` is a CSV as the CC0 "Clothing dataset" has
+it: `image, sender_id, label`; photos of one sender then share a split, and labels become categories.
 
-A garment is one source photo. A pair has one or two garments, each in up to three tints: these are its styles. Shops show
-a garment upright before a pale wall; users show it turned, perhaps mirrored, on a floor, a sheet or in a room, in other
-light, cut closer or partly hidden. One photo in twenty has one of the faults in `FAULTS`; some SKUs are shown in one
-domain only, some pieces have style 0, pairs are numbered from 1 in each split, and the test split has no annotations.
+A garment is one source photo. A pair has one or two garments, each in up to three tints: these are its styles. Shops
+show a garment upright before a pale wall; users show it turned, perhaps mirrored, on a floor, a sheet or in a room, in
+other light, cut closer or partly hidden. One photo in twenty has one of the faults in `FAULTS`; some SKUs are shown in
+one domain only, some pieces have style 0, pairs are numbered from 1 in each split, and the test split has no
+annotations.
 """
 
 from __future__ import annotations
@@ -134,13 +135,10 @@ def write_deepfashion2_fixture(
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: holds something, expected a new folder. Remove it or name another one.")
     pools = _pools(folder, photos=photos, table=table, images=images, seed=seed)
-    plans = [
-        plan
-        for split in RELEASE_SPLITS
-        for plan in _plan_split(
-            split, pools[split], images=images * SHARES[split] // 10, faults=faults, rng=random.Random(f"{seed}/{split}")
-        )
-    ]
+    plans: list[Plan] = []
+    for split, share in SHARES.items():
+        rng = random.Random(f"{seed}/{split}")
+        plans += _plan_split(split, pools[split], images=images * share // 10, faults=faults, rng=rng)
     for split in RELEASE_SPLITS:
         (folder / split / "image").mkdir(parents=True, exist_ok=True)
         if split != "test":
@@ -314,9 +312,7 @@ def _pools(
     return pools
 
 
-def _plan_split(
-    split: str, pool: Sequence[Garment], *, images: int, faults: bool, rng: random.Random
-) -> list[Plan]:
+def _plan_split(split: str, pool: Sequence[Garment], *, images: int, faults: bool, rng: random.Random) -> list[Plan]:
     plans: list[Plan] = []
     garments = _in_turns(pool, rng=rng)
     for pair_id in count(1):

@@ -88,8 +88,8 @@ def find_splits(source: Path, names: Sequence[str], *, check_counts: bool) -> li
             print(f"test: skipped, {photos} photos without annotations (the release has none for this split)")
         else:
             raise InputError(
-                f"{source}/{name}: no folders image and annos there, nor in a folder within. Unzip this split, or leave "
-                f"it out: dataset.splits=[...] or the environment variable SPLITS, now {' '.join(names)!r}."
+                f"{source}/{name}: no folders image and annos there, nor in a folder within. Unzip this split, or "
+                f"leave it out: dataset.splits=[...] or the environment variable SPLITS, now {' '.join(names)!r}."
             )
     if not found:
         raise InputError(

@@ -29,7 +29,7 @@ def write_split_files(
         df2_root, out_root: For the record.
     """
     crops = [(photo, item) for photo in photos for item in photo.items]
-    crops.sort(key=lambda crop: (sku_id(*crop), crop[0].domain, crop[0].photo_id, crop[1].index))
+    crops.sort(key=lambda crop: (sku_id(*crop), crop[0].domain, crop[0].photo_id, crop[1].number))
     skus = [(name, list(group)) for name, group in groupby(crops, key=lambda crop: sku_id(*crop))]
     head = {"split": split, "df2_root": str(df2_root.resolve()), "out_root": str(out_root), "num_skus": len(skus)}
     with (folder / f"{split}_sku_metadata.json").open("w", encoding="utf-8") as file:
@@ -61,7 +61,7 @@ def _shot(images: str, photo: Photo, item: Item) -> dict[str, Any]:
     return {
         "orig_image_path": f"{images}/{photo.file}",
         "image_id": photo.photo_id,
-        "item_idx": item.index,
+        "item_idx": item.number,
         "bbox": list(item.box),
         "occlusion": item.occlusion,
         "viewpoint": item.viewpoint,

@@ -73,7 +73,8 @@ def prepare_deepfashion2_sku(
     The same source, settings and seed give the same bytes, whatever the number of workers and wherever a run before
     was stopped. Everything that is left out is counted by reason and listed in `dropped.csv`: `image_missing`,
     `image_unreadable`, `annotation_missing`, `annotation_unreadable`, `annotation_incomplete`, `no_items`,
-    `item_unreadable`, `style_zero`, `unknown_category`, `bad_label`, `no_box`, `box_empty`, `box_too_small`, `unpaired`.
+    `item_unreadable`, `style_zero`, `unknown_category`, `bad_label`, `no_box`, `box_empty`, `box_too_small` and
+    `unpaired`.
 
     Args:
         name: Name of the dataset, for the record.
@@ -81,7 +82,7 @@ def prepare_deepfashion2_sku(
         root: Folder of the prepared dataset.
         splits: Of the release, as a list or between spaces. A test split without annotations is skipped.
         only_pairs: Keep SKUs only that have crops in both domains.
-        keep_distractors: Keep, even so, SKUs that only shops show: the gallery becomes harder, the queries do not change.
+        keep_distractors: Keep, even so, SKUs that only shops show: the gallery becomes harder, the queries stay.
         dev_split: Share, in [0, 1), of the release's training pairs that becomes `val`; then its validation split
             becomes `test`. With 0 train, validation and test become `train`, `val` and `test`.
         min_side: Shorter side of a box, clamped to its photo, in pixels, at least.
@@ -252,7 +253,7 @@ def _manifest(kept: dict[str, list[Photo]], found: Sequence[ReleaseSplit], *, so
                         item.scale,
                         item.zoom_in,
                         ",".join(map(str, item.box)),
-                        item.index,
+                        item.number,
                         f"{images}/{photo.file}",
                         len(domains[photo.pair_id, item.style, item.category_id]) == 2,
                     )

@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = [*LABELS, "Shoes", "Not sure"]
     lines = ["image,sender_id,label,kids"]
     for number in range(40):
-        Image.fromarray(rng.integers(0, 256, (4, 3, 3), dtype=np.uint8)).resize((90, 120)).save(folder / f"{number}.jpg")
+        cells = rng.integers(0, 256, (4, 3, 3), dtype=np.uint8)
+        Image.fromarray(cells).resize((90, 120)).save(folder / f"{number}.jpg")
         lines.append(f"{number},{number // 2},{labels[number % len(labels)]},False")
     (folder / "images.csv").write_text("\n".join(lines))
     return folder
@@ -53,7 +56,7 @@ def dataset(tree) -> PreparedDataset:
         splits="train validation test",
         only_pairs=True,
         keep_distractors=True,
-        dev_split=0.1,
+        dev_split=0.3,
         min_side=16,
         margin=0.0,
         max_side=200,
@@ -66,10 +69,8 @@ def dataset(tree) -> PreparedDataset:
 def annotations(folder: Path) -> dict[str, dict]:
     found = {}
     for file in sorted(folder.rglob("*.json")):
-        try:
+        with suppress(ValueError):
             found[f"{file.parts[-3]}/{file.stem}"] = json.loads(file.read_text())
-        except ValueError:
-            pass
     return found
 
 
@@ -119,9 +120,7 @@ def test_crops_of_a_sku_look_alike(dataset):
 
 
 def test_no_source_photo_is_in_two_splits(photos):
-    pools = deepfashion2_fixture._pools(
-        Path("df2"), photos=photos, table=photos / "images.csv", images=100, seed=0
-    )
+    pools = deepfashion2_fixture._pools(Path("df2"), photos=photos, table=photos / "images.csv", images=100, seed=0)
     senders = {split: {int(garment.file.stem) // 2 for garment in pool} for split, pool in pools.items()}
     assert all(senders.values()) and sum(map(len, senders.values())) == len(set.union(*senders.values()))
     table = pd.read_csv(photos / "images.csv", dtype=str).set_index("image")["label"]
@@ -148,8 +147,6 @@ def test_the_command_draws_the_demo_catalogue_s_garments(tmp_path):
 
 
 def _path() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 

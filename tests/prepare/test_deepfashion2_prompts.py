@@ -17,7 +17,8 @@ def test_every_combination_says_its_labels_and_no_number(category_id):
     for domain, _, occlusion, viewpoint in (labels for labels in LABELS if labels[1] == category_id):
         prompt = write_prompt(domain=domain, category_id=category_id, occlusion=occlusion, viewpoint=viewpoint)
         assert prompt.startswith({"query": "A user photo of ", "catalog": "A shop photo of "}[domain])
-        assert f"{('slightly or not', 'moderately', 'heavily')[occlusion - 1]} occluded {NAMES[category_id - 1]}" in prompt
+        hidden = ("slightly or not", "moderately", "heavily")[occlusion - 1]
+        assert f"{hidden} occluded {NAMES[category_id - 1]}" in prompt
         assert prompt.endswith(("with no wearer.", "from the front.", "from the side or back.")[viewpoint - 1])
         assert ("a person wearing" in prompt) == (viewpoint > 1)
         assert not any(letter.isdigit() or letter == "_" for letter in prompt)

@@ -366,22 +366,25 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     root = tmp_path / "set"
     whole = content(prepare(source, root).root)
     root.rename(tmp_path / "whole")
-    decoded: list[str] = []
 
-    def counting(path: Path) -> Image.Image:
-        decoded.append(path.name)
-        if len(decoded) == stop:
-            raise KeyboardInterrupt
-        return load_image(path)
+    def stop_at(number: int) -> list[str]:
+        decoded: list[str] = []
 
-    monkeypatch.setattr(deepfashion2_crops, "load_image", counting)
-    for stop in (1, 2, 8, 16):
-        decoded.clear()
+        def load(path: Path) -> Image.Image:
+            decoded.append(path.name)
+            if len(decoded) == number:
+                raise KeyboardInterrupt
+            return load_image(path)
+
+        monkeypatch.setattr(deepfashion2_crops, "load_image", load)
+        return decoded
+
+    for number in (1, 2, 8, 10):
+        stop_at(number)
         with pytest.raises(KeyboardInterrupt):
             prepare(source, root)
         assert not root.exists()
-    stop = 0
-    decoded.clear()
+    decoded = stop_at(0)
     assert content(prepare(source, root).root) == whole
     assert decoded == ["000016.jpg"], "jobs that were recorded are not done again, and unpaired items never"
 
