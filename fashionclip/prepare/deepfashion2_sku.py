@@ -45,7 +45,7 @@ from fashionclip.prepare.deepfashion2_crops import CropJob, cut_items
 from fashionclip.prepare.deepfashion2_layout import RELEASE_SPLITS, ReleaseSplit, find_splits, named_splits
 from fashionclip.prepare.deepfashion2_metadata import prompt_of, write_split_files
 
-ANNOTATIONS_A_JOB = 512
+ANNOTATIONS_A_JOB = 2048
 PHOTOS_A_JOB = 64  # as many are cut again, for each core, when a stopped run goes on
 FEWEST_FOR_PROCESSES = 4  # jobs; starting processes takes longer than fewer
 
