@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
+from fashionclip.batch import Triplets
+from fashionclip.data.relations import TripletRelation, check_columns
+from fashionclip.data.rows import Rows
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset
@@ -156,3 +161,16 @@ def test_too_few_photos_are_refused(photos, tmp_path):
         (tmp_path / "few" / f"{number}.jpg").write_bytes((photos / f"{number}.jpg").read_bytes())
     with pytest.raises(InputError, match="photos of 3 groups, expected 10 or more"):
         write_deepfashion2_fixture(tmp_path / "df2", photos=tmp_path / "few", images=10, workers=0)
+
+
+def test_the_shipped_relation_finds_graded_triplets(dataset):
+    cfg = OmegaConf.load(Path(__file__).parents[2] / "configs" / "dataset" / "deepfashion2-sku.yaml").triplets
+    relation = TripletRelation(
+        item=cfg.item, group=cfg.group, second_view=cfg.second_view, distance=instantiate(cfg.distance)
+    )
+    rows = Rows(dataset, coded=relation.columns)
+    check_columns(relation, rows)
+    triplets = relation.relate(rows, rows.of_split("train")).relation
+    assert isinstance(triplets, Triplets) and len(triplets) > 50
+    thirds = {round(3 * distance, 4) for distance in triplets.semipos_distance.tolist()}
+    assert thirds <= {1, 2, 3} and len(thirds) > 1
