@@ -14,7 +14,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +48,12 @@ from fashionclip.prepare.deepfashion2_metadata import prompt_of, write_split_fil
 ANNOTATIONS_A_JOB = 2048
 PHOTOS_A_JOB = 64  # as many are cut again, for each core, when a stopped run goes on
 FEWEST_FOR_PROCESSES = 4  # jobs; starting processes takes longer than fewer
+
+COLUMNS = (
+    "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category", "garment", "sleeve",
+    "release_split", "sku_id", "pair_id", "style", "category_id", "occlusion", "viewpoint", "scale", "zoom_in",
+    "box", "item_idx", "orig_image_path", "paired",
+)  # fmt: skip
 
 Job = TypeVar("Job", AnnotationJob, CropJob)
 
@@ -258,14 +264,11 @@ def _manifest(kept: dict[str, list[Photo]], found: Sequence[ReleaseSplit], *, so
                         len(domains[photo.pair_id, item.style, item.category_id]) == 2,
                     )
 
-    return pd.DataFrame.from_records(rows(), columns=list(COLUMNS))
-
-
-COLUMNS = (
-    "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category", "garment", "sleeve",
-    "release_split", "sku_id", "pair_id", "style", "category_id", "occlusion", "viewpoint", "scale", "zoom_in",
-    "box", "item_idx", "orig_image_path", "paired",
-)  # fmt: skip
+    crops = rows()
+    frames = []  # in pieces: one list of all rows takes as much again as the table
+    while some := list(islice(crops, 10_000)):
+        frames.append(pd.DataFrame(some, columns=list(COLUMNS)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
 
 
 def _splits(manifest: pd.DataFrame, *, dev_split: float, seed: int) -> list[str]:
