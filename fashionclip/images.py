@@ -66,7 +66,8 @@ def load_image(path: Path | str, *, at_least: int | None = None) -> Image.Image:
                 shrink = max(1.0, min(image.size) / at_least)
                 image.draft("RGB", (int(image.width / shrink), int(image.height / shrink)))
             image.load()
-            return _on_white(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # and no copies: they take as long as decoding
+            return _on_white(image)
     except Image.DecompressionBombError:
         raise UnreadableImageError(_too_large(path)) from None
     except FileNotFoundError:
@@ -109,7 +110,7 @@ def _on_white(image: Image.Image) -> Image.Image:
         opaque = image.convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")
         return Image.alpha_composite(white, opaque).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _too_large(path: Path | str, pixels: int | None = None) -> str:

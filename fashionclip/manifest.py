@@ -1,6 +1,6 @@
 """The prepared dataset on disk: reading, checking, splitting and writing it.
 
-    <root>/images/...          the photos
+    <root>/images/...          the photos (DeepFashion2: <split>/catalog|query/...)
     <root>/manifest.parquet    one row an image: `COLUMNS`, then the source's own attributes
     <root>/triplets.parquet    optional: triplets fixed for evaluation
     <root>/dropped.csv         what was left out, and why
@@ -267,6 +267,7 @@ def finish_dataset(
     read: int,
     config: Mapping[str, Any],
     tables: Mapping[str, pd.DataFrame] | None = None,
+    photo_folders: Sequence[str] = (),
 ) -> PreparedDataset:
     """Writes the tables beside the photos and renames the folder to `root`.
 
@@ -279,6 +280,7 @@ def finish_dataset(
         read: Number of rows the source had.
         config: The settings used, for the record.
         tables: Further ones by name, written as `<name>.parquet`.
+        photo_folders: Those beside `images/` that hold photos and nothing else, where a source has a layout of its own.
 
     Raises:
         InputError: No row is left, or the manifest breaks its contract.
@@ -291,9 +293,8 @@ def finish_dataset(
         )
     check_manifest(manifest)
     keep = set(manifest["path"])
-    for photo in sorted((partial / "images").rglob("*")):
-        if photo.is_file() and photo.relative_to(partial).as_posix() not in keep:
-            photo.unlink()  # written for a row that was dropped later
+    for folder in ("images", *photo_folders):
+        _remove_unlisted(partial, folder, keep)
     for name, table in {"manifest": manifest, **(tables or {})}.items():
         table.to_parquet(partial / f"{name}.parquet", index=False)
     dropped.to_csv(partial / "dropped.csv", index=False)
@@ -318,6 +319,16 @@ def finish_dataset(
     os.replace(partial, root)
     shutil.rmtree(old, ignore_errors=True)
     return PreparedDataset(root=root, manifest=manifest, info=info)
+
+
+def _remove_unlisted(partial: Path, folder: str, keep: set[str]) -> None:
+    """Removes photos that were written for rows dropped later, then folders that are empty."""
+    for parent, _, names in os.walk(partial / folder, topdown=False):
+        for file in (Path(parent, name) for name in names):
+            if file.relative_to(partial).as_posix() not in keep:
+                file.unlink()
+        if not any(os.scandir(parent)):
+            os.rmdir(parent)
 
 
 def restore(root: Path) -> None:

@@ -284,6 +284,30 @@ def test_photos_without_a_row_are_removed(tmp_path) -> None:
     assert which_dataset(tmp_path / "set") == "one"
 
 
+def test_photos_without_a_row_are_removed_from_folders_of_a_source_s_own_too(tmp_path) -> None:
+    partial = begin_dataset(tmp_path / "set", fingerprint="one")
+    assert partial is not None
+    manifest = make_manifest(1).assign(path="train/query/1.jpg")
+    for path in ("train/query/1.jpg", "train/query/2.jpg", "train/catalog/3.jpg", "hf/4.jpg"):
+        (partial / path).parent.mkdir(parents=True, exist_ok=True)
+        (partial / path).touch()
+    dropped = pd.DataFrame(columns=["image_id", "reason", "detail"])
+    finish_dataset(
+        partial,
+        tmp_path / "set",
+        manifest=manifest,
+        dropped=dropped,
+        fingerprint="one",
+        read=1,
+        config={},
+        photo_folders=["train", "test"],
+    )
+    left = sorted(path.relative_to(tmp_path / "set").as_posix() for path in (tmp_path / "set").rglob("*"))
+    assert [path for path in left if "." not in path or path.endswith("jpg")] == [
+        "hf", "hf/4.jpg", "train", "train/query", "train/query/1.jpg",
+    ]  # fmt: skip
+
+
 def test_folder_that_is_no_dataset_is_left_alone(tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     for root in (tmp_path, tmp_path / "thesis.txt"):

@@ -1,0 +1,222 @@
+"""DeepFashion2's annotations: from a photo's JSON to the items that can be cut from it.
+
+Source: Ge et al. 2019, "DeepFashion2: A Versatile Benchmark for Detection, Pose Estimation, Segmentation and
+Re-Identification of Clothing Images", and the release's own description of its fields.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+DOMAINS = {"user": "query", "shop": "catalog"}  # of an annotation's `source`
+LEVELS = (1, 2, 3)  # of scale, occlusion, zoom_in and viewpoint
+
+
+class Category(NamedTuple):
+    """A category as the release calls it, and the two attributes that its name is made of."""
+
+    name: str
+    garment: str
+    sleeve: str = ""
+
+
+CATEGORIES = {
+    1: Category("short sleeve top", "top", "short sleeve"),
+    2: Category("long sleeve top", "top", "long sleeve"),
+    3: Category("short sleeve outwear", "outwear", "short sleeve"),
+    4: Category("long sleeve outwear", "outwear", "long sleeve"),
+    5: Category("vest", "top", "vest"),
+    6: Category("sling", "top", "sling"),
+    7: Category("shorts", "shorts"),
+    8: Category("trousers", "trousers"),
+    9: Category("skirt", "skirt"),
+    10: Category("short sleeve dress", "dress", "short sleeve"),
+    11: Category("long sleeve dress", "dress", "long sleeve"),
+    12: Category("vest dress", "dress", "vest"),
+    13: Category("sling dress", "dress", "sling"),
+}
+
+
+class Item(NamedTuple):
+    """One piece of clothing on a photo.
+
+    Attributes:
+        number: k of the annotation's `itemk`, from 1.
+        style: Above 0: which design, colour or print of the pair it is.
+        category_id: Of `CATEGORIES`.
+        box: Left, top, right, bottom in pixels of the upright photo.
+        occlusion: 1 slight or none, 2 medium, 3 heavy.
+        viewpoint: 1 no wear, 2 frontal, 3 side or back.
+        scale: 1 small, 2 modest, 3 large; 0 where it is not given.
+        zoom_in: 1 none, 2 medium, 3 large; 0 where it is not given.
+    """
+
+    number: int
+    style: int
+    category_id: int
+    box: tuple[int, int, int, int]
+    occlusion: int
+    viewpoint: int
+    scale: int
+    zoom_in: int
+
+
+class Photo(NamedTuple):
+    """A photo with its items. `pair_id` tells which photos show the same products; each split numbers its own."""
+
+    photo_id: str
+    file: str
+    domain: str
+    pair_id: int
+    items: tuple[Item, ...]
+
+
+class Dropped(NamedTuple):
+    """What is left out: `<split>/<photo>` or `<split>/<photo>_item<k>`, why, and what was found."""
+
+    image_id: str
+    reason: str
+    detail: str
+
+
+class AnnotationJob(NamedTuple):
+    """Photos of a split to read the annotations of: ids with file names, which are empty where there is no photo."""
+
+    split: str
+    annos: Path
+    photos: tuple[tuple[str, str], ...]
+
+
+def sku_id(photo: Photo, item: Item) -> str:
+    """The SKU within its split."""
+    return f"{photo.pair_id:06d}_{item.style:02d}_{item.category_id:02d}"
+
+
+def image_id(split: str, photo: Photo, item: Item) -> str:
+    """The crop in the manifest."""
+    return f"{split}/{photo.photo_id}_item{item.number}"
+
+
+def crop_path(split: str, photo: Photo, item: Item) -> str:
+    """Where the crop lies below the dataset's folder."""
+    return f"{split}/{photo.domain}/{sku_id(photo, item)}/{photo.photo_id}_item{item.number}.jpg"
+
+
+def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Photo], list[Dropped]]:
+    """Reads annotations; whatever is wrong with one is a reason to drop it, never an error.
+
+    Args:
+        job: What to read.
+        min_side: Shorter side of a box in pixels, at least; to be asked again once boxes are clamped to their photo.
+
+    Returns:
+        Photos with at least one usable item, and what was dropped: photos without a usable annotation, and items.
+    """
+    photos: list[Photo] = []
+    dropped: list[Dropped] = []
+    for photo_id, file in job.photos:
+        name = f"{job.split}/{photo_id}"
+        try:
+            if not file:
+                raise _NotUsableError("image_missing", "an annotation, but no photo of this id")
+            annotation = _read_json(job.annos / f"{photo_id}.json")
+            domain, pair_id = _image_labels(annotation)
+            numbers = sorted(int(key[4:]) for key in annotation if re.fullmatch(r"item[1-9][0-9]*", key))
+            if not numbers:
+                raise _NotUsableError("no_items", f"the annotation has only {sorted(annotation)[:5]}")
+        except _NotUsableError as error:
+            dropped.append(Dropped(name, error.reason, str(error)))
+            continue
+        items = []
+        for number in numbers:
+            try:
+                items.append(_item(number, annotation[f"item{number}"], min_side=min_side))
+            except _NotUsableError as error:
+                dropped.append(Dropped(f"{name}_item{number}", error.reason, str(error)))
+        if items:
+            photos.append(Photo(photo_id, file, domain, pair_id, tuple(items)))
+    return photos, dropped
+
+
+class _NotUsableError(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise _NotUsableError("annotation_missing", "a photo, but no annotation of this id") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _NotUsableError("annotation_unreadable", f"{type(error).__name__}: {error}") from None
+    if not isinstance(data, dict):
+        raise _NotUsableError("annotation_unreadable", f"expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _image_labels(annotation: Mapping[str, Any]) -> tuple[str, int]:
+    source, pair_id = annotation.get("source"), _whole(annotation.get("pair_id"))
+    if source not in ("user", "shop") or pair_id is None or pair_id < 0:
+        got = f"source {source!r}, pair_id {annotation.get('pair_id')!r}"
+        raise _NotUsableError("annotation_incomplete", f"{got}; expected 'user' or 'shop', and a number from 0")
+    return DOMAINS[source], pair_id
+
+
+def _item(number: int, data: object, *, min_side: int) -> Item:
+    if not isinstance(data, dict):
+        raise _NotUsableError("item_unreadable", f"expected a JSON object, got {type(data).__name__}")
+    style, category_id, occlusion, viewpoint, scale, zoom_in = (
+        _whole(data.get(key)) for key in ("style", "category_id", "occlusion", "viewpoint", "scale", "zoom_in")
+    )
+    if style == 0:
+        raise _NotUsableError("style_zero", "style 0: the release pairs it with nothing")
+    if category_id not in CATEGORIES:
+        raise _NotUsableError("unknown_category", f"category_id {data.get('category_id')!r}, expected 1 to 13")
+    if style is None or style < 0 or occlusion not in LEVELS or viewpoint not in LEVELS:
+        got = {key: data.get(key) for key in ("style", "occlusion", "viewpoint")}
+        raise _NotUsableError("bad_label", f"got {got}, expected a style from 0, occlusion and viewpoint from 1 to 3")
+    return Item(
+        number=number,
+        style=style,
+        category_id=category_id,
+        box=_box(data.get("bounding_box"), min_side=min_side),
+        occlusion=occlusion,
+        viewpoint=viewpoint,
+        scale=scale if scale in LEVELS else 0,
+        zoom_in=zoom_in if zoom_in in LEVELS else 0,
+    )
+
+
+def _box(value: object, *, min_side: int) -> tuple[int, int, int, int]:
+    numbers = value if isinstance(value, list) and len(value) == 4 else []
+    usable = [round(n) for n in numbers if type(n) in (int, float) and math.isfinite(n)]
+    if len(usable) != 4:
+        raise _NotUsableError("no_box", f"bounding_box {value!r}, expected [x1, y1, x2, y2]"[:200])
+    left, top, right, bottom = usable
+    fault = box_fault((left, top, right, bottom), min_side=min_side)
+    if fault:
+        raise _NotUsableError(*fault)
+    return left, top, right, bottom
+
+
+def box_fault(box: tuple[int, int, int, int], *, min_side: int) -> tuple[str, str] | None:
+    """Why a box cannot be cut, as a reason and a detail; None where it can."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    if width <= 0 or height <= 0:
+        return "box_empty", f"box {list(box)}: right of left and below top is nothing"
+    if min(width, height) < min_side:
+        return "box_too_small", f"box {list(box)}: {width}x{height} pixels, at least {min_side} needed on both sides"
+    return None
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
