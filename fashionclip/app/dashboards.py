@@ -12,7 +12,7 @@ from PIL import ImageOps
 
 from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset
-from fashionclip.metrics.accumulate import Embedded
+from fashionclip.metrics.embedded import Embedded
 
 PHOTOS = 1000  # in the projector, which draws them all at once
 THUMBNAIL = 48  # pixels
@@ -54,7 +54,7 @@ def log_embeddings(
     described = manifest[columns].astype(str).replace(r"\s+", " ", regex=True)  # a tab or newline would end a cell
     for board in boards:
         board.experiment.add_embedding(
-            embedded.image[:PHOTOS],
+            embedded.image[:PHOTOS].cpu(),
             metadata=described.to_numpy().tolist(),
             metadata_header=columns,
             label_img=torch.from_numpy(np.stack(thumbnails)).permute(0, 3, 1, 2) / 255,

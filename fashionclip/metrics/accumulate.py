@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.matching import clip_score, matching_accuracy
 from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling
 from fashionclip.metrics.triplets import spread
@@ -25,14 +26,6 @@ class Nearest:
     image_row: Tensor
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """The manifest rows (I,) of all photos seen, ascending, and their (I, D) unit-norm embeddings."""
-
-    image_row: Tensor
-    image: Tensor
-
-
 class RetrievalMetrics(Metric):
     """Ranking metrics in each direction, over all photos and distinct texts seen since the last reset.
 
@@ -46,7 +39,7 @@ class RetrievalMetrics(Metric):
         functions: Name, such as "recall@10", to a function of `Ranks`.
         alike: Codes (R,) of each row; default item and text.
         texts: Whether texts are embedded too; if not, photos are ranked among photos only.
-        also: Further measures of the (I,) rows seen, in order, and their (I, D) embeddings.
+        also: Further measures of what was seen.
 
     Attributes:
         nearest: Examples to look at, of the last `compute`.
@@ -69,7 +62,7 @@ class RetrievalMetrics(Metric):
         functions: Mapping[str, Callable[[Ranks], Tensor]],
         alike: Sequence[Tensor] | None = None,
         texts: bool = True,
-        also: Sequence[Callable[[Tensor, Tensor], Mapping[str, Tensor]]] = (),
+        also: Sequence[Callable[[Embedded], Mapping[str, Tensor]]] = (),
     ) -> None:
         super().__init__()
         self.item_id, self.text_id = item_id, text_id
@@ -89,18 +82,18 @@ class RetrievalMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """`<direction>/<function>` and `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`."""
         row, image = _distinct(_joined(self.image_row), _joined(self.image))  # (I,), (I, D)
-        self.embedded = Embedded(row.cpu(), image.cpu())
+        seen, text = _distinct(_joined(self.text_seen), _joined(self.text))  # (T,), (T, D)
+        self.embedded = Embedded(row, image, seen, text)
         keys = [key.to(row.device)[row] for key in self.alike]
-        values = self._with_texts(row, image) if self.texts else {}
+        values = self._with_texts(row, image, seen, text) if self.texts else {}
         itself = torch.arange(len(image), device=image.device)
         ranks = rank_relevant(image, image, relevant_pairs(keys, keys), exclude=itself)
         values |= self._of(ranks, "image_to_image") | {"spread": spread(image)}
         for measure in self.also:
-            values |= measure(row, image)
+            values |= measure(self.embedded)
         return values
 
-    def _with_texts(self, row: Tensor, image: Tensor) -> dict[str, Tensor]:
-        seen, text = _distinct(_joined(self.text_seen), _joined(self.text))  # (T,), (T, D)
+    def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> dict[str, Tensor]:
         item_id, text_id = self.item_id.to(row.device)[row], self.text_id.to(row.device)[row]  # (I,) each
         own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
         some = torch.linspace(0, len(seen) - 1, min(EXAMPLES, len(seen)), device=row.device).long()

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.triplets import order_accuracy, triplet_accuracy
 
 EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the curve of order accuracy over the semi-positive's distance
@@ -42,8 +43,9 @@ class TripletScores:
         overlay = [name.partition("/")[0] for name in kind]
         self.kind, self.overlay = _masks(kind), _masks(overlay)
 
-    def __call__(self, row: Tensor, image: Tensor) -> dict[str, Tensor]:
-        """Scores by name, from the (I,) rows seen, ascending, and their (I, D) embeddings."""
+    def __call__(self, embedded: Embedded) -> dict[str, Tensor]:
+        """Scores by name."""
+        row, image = embedded.image_row, embedded.image
         rows = self.rows.to(row.device)
         place = torch.searchsorted(row, rows).clamp(max=len(row) - 1)  # (N, 4)
         seen = (row[place] == rows).all(1)

@@ -4,12 +4,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fashionclip.app.dashboards import DESCRIBED_BY, log_embeddings, log_pictures
-from fashionclip.metrics.accumulate import Embedded
+from fashionclip.metrics.embedded import Embedded
 
 
 def test_the_projector_gets_vectors_thumbnails_and_what_they_show(demo_dataset, tmp_path):
     board, other = TensorBoardLogger(tmp_path, name="", version=""), CSVLogger(tmp_path)
-    embedded = Embedded(torch.tensor([0, 3, 7]), torch.eye(3))
+    embedded = Embedded(torch.tensor([0, 3, 7]), torch.eye(3), torch.empty(0), torch.empty(0, 3))
     log_embeddings([other, board], demo_dataset, embedded, stage="after", step=12)
     folder = next(tmp_path.rglob("after"))
     assert folder.parent.name == "00012"

@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.metrics.matching import clip_score, matching_accuracy
 from fashionclip.metrics.ranking import mean_reciprocal_rank, rank_relevant, recall
+from fashionclip.metrics.triplets import spread
 
 FUNCTIONS = {"recall@1": partial(recall, k=1), "recall@5": partial(recall, k=5), "mrr": mean_reciprocal_rank}
 ITEM_ID = torch.tensor([0, 1, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8])
@@ -57,6 +58,7 @@ def test_values_equal_the_pure_functions_called_directly():
         ranks = rank_relevant(*sides[direction], torch.tensor(sorted(relevant)), exclude=exclude)
         expected |= {f"{direction}/{name}": function(ranks) for name, function in FUNCTIONS.items()}
         expected[f"{direction}/queries"] = torch.tensor(float(len({query for query, _ in relevant})))
+    expected["spread"] = spread(image)
     expected["clip_score"] = clip_score(image, text[TEXT_ID])
     expected["matching_accuracy"] = matching_accuracy(image, text[TEXT_ID], ITEM_ID, TEXT_ID)
     products = {(int(ITEM_ID[row]), int(TEXT_ID[row])) for row in ROWS}
@@ -95,12 +97,13 @@ def test_without_texts_photos_are_ranked_among_photos():
     expected = fill(build(), image, text, [list(ROWS)]).compute()
     metrics = build(texts=False)
     metrics.update(image, torch.tensor(ROWS), text[:0], torch.empty(0, dtype=torch.long))
-    assert_equal(metrics.compute(), {name: v for name, v in expected.items() if name.startswith("image_to_image/")})
+    among_photos = {name: v for name, v in expected.items() if name.startswith(("image_to_image/", "spread"))}
+    assert_equal(metrics.compute(), among_photos)
 
 
 def test_alike_photos_and_further_measures():
     apart = torch.arange(len(ITEM_ID))
-    values = fill(build(alike=[apart], also=[lambda row, image: {"seen": row}]), *embeddings(), [[3, 1, 3]]).compute()
+    values = fill(build(alike=[apart], also=[lambda seen: {"seen": seen.image_row}]), *embeddings(), [[3, 1, 3]]).compute()
     assert values["image_to_image/queries"] == 0 and values["seen"].tolist() == [1, 3]
 
 

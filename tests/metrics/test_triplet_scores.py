@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.triplet_scores import TripletScores
 
 ROWS = torch.tensor([[0, 1, 2, 5], [2, 3, 0, 6], [5, 6, 7, 0], [1, 0, 3, 9]])  # 9 is of another split
@@ -17,13 +18,17 @@ def image():
     return normalize(torch.randn(10, 4, generator=torch.Generator().manual_seed(0)), dim=1)
 
 
+def of(rows, image):
+    return Embedded(torch.tensor(list(rows)), image, torch.empty(0), torch.empty(0, 4))
+
+
 def apart(image, one, other):
     return math.dist(image[one].tolist(), image[other].tolist())
 
 
 def test_scores_are_those_of_a_loop_over_the_seen_triplets(image):
     scores = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND)
-    values = scores(torch.tensor(SEEN), image[SEEN])
+    values = scores(of(SEEN, image[SEEN]))
     seen = [0, 1, 2]
     distances = [[apart(image, ROWS[i][0], ROWS[i][role]) for role in (1, 2, 3)] for i in seen]
     in_order = [p < q < n for p, q, n in distances]
@@ -41,5 +46,5 @@ def test_scores_are_those_of_a_loop_over_the_seen_triplets(image):
 
 
 def test_a_collapsed_model_scores_nothing():
-    values = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND)(torch.arange(10), torch.ones(10, 4) / 2)
+    values = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND)(of(range(10), torch.ones(10, 4) / 2))
     assert values["triplet/accuracy"] == values["triplet/order_accuracy"] == 0
