@@ -20,6 +20,7 @@ from fashionclip.images import Preprocess
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 GROUP = 64  # texts encoded at a time on a CPU
+PHOTOS = 16  # likewise, where nothing is trained: activations stay in the cache
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
 
 
@@ -108,6 +109,8 @@ class Backbone(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 pixels, or (B, F) features from `frozen_image_part`, to (B, D) unit-norm embeddings."""
+        if images.device.type == "cpu" and len(images) > PHOTOS and images.ndim > 2 and not torch.is_grad_enabled():
+            return torch.cat([self.encode_image(some) for some in images.split(PHOTOS)])
         if images.ndim == 2:
             head = getattr(self.clip.visual, "head", None) if self._frozen_trunk() else None
             embedding = images if head is None else head(images)
