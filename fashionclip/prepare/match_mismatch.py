@@ -1,0 +1,263 @@
+"""Judgements whether a text describes a photo, from CSV or from another prepared dataset, to a prepared dataset.
+
+Beside the manifest there is `judgements.parquet`: `image_id, text, label` ("match", "mismatch"), `kind` ("match"; of
+mismatches "given", or what was made wrong: "shuffled", "colour", "category", "material", "feature"), `variation` ("",
+"synonym", "misspelling"), `made` ("given", "own", "borrowed", "edited") and `split`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fashionclip.errors import InputError
+from fashionclip.manifest import (
+    SPLITS,
+    PreparedDataset,
+    begin_dataset,
+    check_ratios,
+    fingerprint_of,
+    finish_dataset,
+    joined_groups,
+    read_dataset,
+    stable_hash,
+)
+from fashionclip.prepare.derived_judgements import derive_judgements
+from fashionclip.prepare.judged_photos import choose_root, locate, look_at
+from fashionclip.prepare.judgement_checks import Limits
+from fashionclip.prepare.judgement_csv import find_tables, read_tables
+from fashionclip.prepare.judgement_facts import TextTokenizer, row_facts, split_facts
+from fashionclip.prepare.judgement_report import print_report, report_on, write_report
+from fashionclip.prepare.near_duplicates import near_pairs
+from fashionclip.prepare.photos import write_photos
+
+
+def prepare_match_mismatch(
+    *,
+    name: str,
+    source: Path | str | None,
+    derive_from: Path | str | None,
+    root: Path | str,
+    columns: Mapping[str, str | None],
+    image_root: Path | str | None,
+    allow_outside_root: bool,
+    check_only: bool,
+    drop_errors: bool,
+    report: Path | str,
+    limits: Limits,
+    tokenizer: TextTokenizer,
+    per_label: int,
+    kinds: Mapping[str, float],
+    variations: Mapping[str, float],
+    max_side: int,
+    ratios: Mapping[str, float],
+    seed: int,
+    workers: int | None = None,
+) -> PreparedDataset | None:
+    """Checks and prepares judgements from a CSV, or makes them from another prepared dataset.
+
+    Args:
+        name: Name of the dataset, for the record.
+        source: A CSV, or a folder with one, or with `train.csv` and `val.csv` (and `test.csv`); None to derive.
+        derive_from: Root of a prepared dataset to make judgements from; None to read `source`.
+        root: Folder of the prepared dataset.
+        columns: Header of each column, see `read_tables`.
+        image_root: Folder that relative paths begin at; None: that of the CSV or the one above, where the photos are.
+        allow_outside_root: Take photos that lie elsewhere.
+        check_only: Print and write the report and prepare nothing.
+        drop_errors: Leave out rows with errors instead of refusing the table.
+        report: Where the report is written, as JSON.
+        limits: Of the checks that warn.
+        tokenizer: Of the model, to count tokens.
+        per_label, kinds, variations: See `derive_judgements`.
+        max_side: Longer side of a written photo, in pixels, at most.
+        ratios: Share of train, val and test, where the table gives no splits; a `val.csv` without `test.csv` is
+            divided between val and test in their proportion. Splits are balanced by label and keep together what
+            shows the same photo or product (without a column for it: what has a matching text in common).
+        seed: Of the split and of all that is made.
+        workers: Processes, default one a core.
+
+    Returns:
+        The dataset; None with `check_only`.
+
+    Raises:
+        InputError: Source or settings are not usable, or checks found errors.
+    """
+    check_ratios(ratios)
+    if (source is None) == (derive_from is None):
+        raise InputError(
+            f"dataset.source={source}, dataset.derive_from={derive_from}: expected exactly one of them. Give a CSV "
+            "with dataset.source=FILE, or a prepared dataset with dataset.derive_from=ROOT."
+        )
+    root = Path(root)
+    if derive_from is not None:
+        if check_only:
+            raise InputError("dataset.check_only=true: checks a CSV. Give dataset.source=FILE instead of derive_from.")
+        return derive_judgements(
+            name=name,
+            derive_from=Path(derive_from),
+            root=root,
+            per_label=per_label,
+            kinds=kinds,
+            variations=variations,
+            max_side=max_side,
+            seed=seed,
+            workers=workers,
+        )
+
+    tables = find_tables(Path(str(source)))
+    read = read_tables(tables, columns=columns)
+    paths = [path for path in read.rows["image_path"].unique() if path]
+    top = Path(image_root) if image_root is not None else choose_root(paths, table=next(iter(tables.values())))
+    located = {path: locate(path, root=top) for path in paths}
+    allowed = {path: where for path, where in located.items() if where.inside or allow_outside_root}
+    files = sorted({where.file for where in allowed.values() if where.file.is_file()})
+    looks = dict(zip(files, look_at(files, workers=workers), strict=True))
+    facts = row_facts(read.rows, located=located, looks=looks, tokenizer=tokenizer, allow_outside=allow_outside_root)
+    found = report_on(facts, split_facts(facts), read.unread, source=Path(str(source)), root=top, limits=limits)
+    print_report(found)
+    write_report(found, Path(report))
+    print(f"report: {report}")
+    missing = any(finding.check == "missing_column" for finding in found.errors)
+    if found.errors and (check_only or missing or not drop_errors):
+        names = ", ".join(f"{finding.check} ({finding.count})" for finding in found.errors)
+        raise InputError(
+            f"{source}: {names}; the table above and {report} say where. Mend them"
+            + ("." if check_only or missing else ", or leave these rows out with dataset.drop_errors=true.")
+        )
+    if check_only:
+        return None
+
+    config: dict[str, Any] = {
+        "name": name,
+        "columns": dict(columns),
+        "allow_outside_root": allow_outside_root,
+        "max_side": max_side,
+        "ratios": dict(ratios),
+        "seed": seed,
+    }
+    data = b"".join(table.read_bytes() for table in tables.values())
+    fingerprint = fingerprint_of({**config, "root": str(top)}, files, data=data)
+    partial = begin_dataset(root, fingerprint=fingerprint)
+    if partial is None:
+        print(f"{root}: already prepared from this source with these settings.")
+        return read_dataset(root)
+
+    where = facts["where"]
+    dropped = [(facts["image_path"][row], check, where[row]) for row, check in found.broken.items()]
+    for line in read.unread.to_dict("records"):
+        dropped.append(("", line["check"], f"{line['file']}:{line['line']}: {line['says']}"))
+    kept = facts.drop(index=list(found.broken))
+    photos = kept.drop_duplicates("key").set_index("key")
+    ids = _image_ids(list(photos.index))
+    jobs = [(located[path].file, partial / f"images/{ids[key]}.jpg") for key, path in photos["image_path"].items()]
+    outcomes = write_photos(jobs, max_side=max_side, workers=workers)
+    hashes = [outcome.hash for outcome in outcomes]
+
+    kept = kept.assign(image_id=kept["key"].map(ids))
+    matching = kept[kept["label"] == "match"].drop_duplicates("key").set_index("key")["text"]
+    manifest = pd.DataFrame({"image_id": [ids[key] for key in photos.index]}, dtype=object)
+    manifest["path"] = "images/" + manifest["image_id"] + ".jpg"
+    manifest["split"] = photos["split"].to_numpy()
+    manifest["domain"] = "catalog"
+    manifest["item_id"] = photos["product"].where(photos["product"] != "", manifest["image_id"].to_numpy()).to_numpy()
+    given = bool((manifest["split"] != "").any())
+    manifest["group_id"] = _groups(kept, manifest, pictures=[] if given else near_pairs(hashes), by_text=not given)
+    manifest["text"] = matching.reindex(photos.index).fillna("").to_numpy()
+    manifest["category"] = ""
+    manifest["source_path"] = photos["image_path"].to_numpy()
+    group = dict(zip(manifest["image_id"], manifest["group_id"], strict=True))
+    kept = kept.assign(group_id=kept["image_id"].map(group))
+    split = _splits(kept, ratios=ratios, seed=seed)
+    manifest["split"] = manifest["group_id"].map(split)
+    judgements = pd.DataFrame(
+        {
+            "image_id": kept["image_id"],
+            "text": kept["text"],
+            "label": kept["label"],
+            "kind": kept["label"].map({"match": "match", "mismatch": "given"}),
+            "variation": "",
+            "made": "given",
+            "split": kept["group_id"].map(split),
+        }
+    ).reset_index(drop=True)
+    counts = judgements.groupby(["split", "label"]).size().unstack(fill_value=0).to_dict("index")
+    dataset = finish_dataset(
+        partial,
+        root,
+        manifest=manifest.astype(str),
+        dropped=pd.DataFrame(dropped, columns=["image_id", "reason", "detail"]),
+        fingerprint=fingerprint,
+        read=len(facts),
+        config={**config, "source": str(source), "judgements": counts},
+        tables={"judgements": judgements},
+    )
+    write_report(found, root / "validation.json")
+    print(f"{root}: {len(judgements)} judgements of {len(manifest)} photos, split {counts}")
+    print(f"dropped {dataset.info['counts']['dropped'] or 'none'} (listed in dropped.csv)")
+    return dataset
+
+
+def _image_ids(keys: list[str]) -> dict[str, str]:
+    """Keys without suffix, where that leaves them apart."""
+    stems = pd.Series([Path(key).with_suffix("").as_posix() for key in keys], dtype=object)
+    alone = ~stems.duplicated(keep=False)
+    return {key: stem if only else key for key, stem, only in zip(keys, stems, alone, strict=True)}
+
+
+def _groups(kept: pd.DataFrame, manifest: pd.DataFrame, *, pictures: list[tuple[int, int]], by_text: bool) -> list[str]:
+    """What may not straddle two splits: equal bytes, products, pictures, and, of photos without product, texts."""
+    place = {image_id: row for row, image_id in enumerate(manifest["image_id"])}
+    pairs = list(pictures)
+    textual = kept[(kept["label"] == "match") & (kept["product"] == "")] if by_text else kept.iloc[:0]
+    for part, column in ((kept, "photo"), (kept[kept["product"] != ""], "product"), (textual, "text")):
+        for _, images in part.groupby(part[column].str.casefold())["image_id"]:
+            rows = [place[image_id] for image_id in images.unique()]
+            pairs += [(rows[0], other) for other in rows[1:]]
+    return joined_groups(list(manifest["image_id"]), pairs=pairs)
+
+
+def _splits(kept: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) -> dict[str, str]:
+    """The split of each group."""
+    if not (kept["split"] != "").any():
+        return balanced_splits(kept, ratios=ratios, seed=seed)
+    split = dict(zip(kept["group_id"], kept["split"], strict=True))
+    both = ratios["val"] + ratios["test"]
+    if set(kept["split"]) == {"train", "val"} and ratios["test"] > 0:
+        print("no test split: val is divided between val and test, so that nothing is chosen on what it is measured on")
+        shares = {"train": 0.0, "val": ratios["val"] / both, "test": ratios["test"] / both}
+        split |= balanced_splits(kept[kept["split"] == "val"], ratios=shares, seed=seed)
+    return split
+
+
+def balanced_splits(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Gives each group a split so that all splits come close to their share of matches and of mismatches.
+
+    Args:
+        rows: `group_id` and `label` of each judgement.
+        ratios: Share of each of `SPLITS`, in [0, 1], summing to 1.
+        seed: Of the order in which groups of one size are dealt.
+
+    Returns:
+        Split by group.
+    """
+    counts = rows.groupby(["group_id", "label"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=["match", "mismatch"], fill_value=0).assign(all=counts.sum(axis=1))
+    target = {name: [ratios[name] * total for total in counts.sum()] for name in SPLITS}
+    have = {name: [0.0] * 3 for name in SPLITS}
+    by_group = {str(group): tuple(row) for group, row in zip(counts.index, counts.to_numpy().tolist(), strict=True)}
+    chosen: dict[str, str] = {}
+    # Large groups first, while there is room for them everywhere.
+    for group in sorted(by_group, key=lambda group: (-sum(by_group[group]), stable_hash(f"{seed}/{group}"))):
+        size = by_group[group]
+
+        def worse(name: str, size: tuple[int, ...] = size) -> float:  # growth of the squared distance from the target
+            return sum(n * (2 * (h - t) + n) for n, h, t in zip(size, have[name], target[name], strict=True))
+
+        split = min((name for name in SPLITS if ratios[name] > 0), key=worse)
+        chosen[group] = split
+        have[split] = [h + n for h, n in zip(have[split], size, strict=True)]
+    return chosen
