@@ -136,14 +136,14 @@ class _AspectOf:
         self._given = list(manifest[given].itertuples(index=False, name=None)) if given else [()] * len(manifest)
         self._spellings: dict[object, Counter[tuple[str, str]]] = defaultdict(Counter)  # (as it is spelled, term)
         self._speaking: dict[object, list[int]] = defaultdict(list)
+        splits = manifest["split"].tolist()
         for row, found in enumerate(self._found):
             for term in found:
                 spelling = (texts[row][term.start : term.end].lower(), term.name)
                 for key in (self._given[row], None):
                     self._spellings[key][spelling] += 1
             if found:
-                for where in (self._given[row], None):
-                    self._speaking[manifest["split"].iloc[row], where].append(row)
+                self._speaking[splits[row], self._given[row]].append(row)
 
     def stating(self, row: int) -> list[Term]:
         """Terms in a row's text that state this aspect of it: those that agree with its attributes, if it has any."""
@@ -164,8 +164,8 @@ class _AspectOf:
         return None
 
     def alike(self, row: int, split: str) -> list[int]:
-        """Rows of a split whose texts speak of this aspect, of products of the row's sort where there are such."""
-        return self._speaking.get((split, self._given[row])) or self._speaking.get((split, None)) or []
+        """Rows of a split whose texts speak of this aspect, of products of the row's sort."""
+        return self._speaking.get((split, self._given[row]), [])
 
 
 def _fellows(manifest: pd.DataFrame, plain: list[str]) -> list[frozenset[int]]:

@@ -57,7 +57,8 @@ class Aspect:
 
 def _spelled(term: str) -> str:
     spelled = r"[\s-]?".join(map(re.escape, term.split()))
-    return spelled if term.endswith("s") else spelled + "(?:e?s)?"
+    plural_already = term.endswith("s") and not term.endswith("ss")
+    return spelled if plural_already else spelled + "(?:e?s)?"
 
 
 _ANY_COLOUR = "black grey white beige tan brown metal gold yellow orange red pink purple blue green"
@@ -134,8 +135,8 @@ COLOUR = Aspect(
 )
 
 _ARTICLES = {
-    "top": "shirt,t shirt,tshirt,tee,top,blouse,sweatshirt,sweater,pullover,jumper,cardigan,hoodie,jacket,blazer,coat,"
-    "waistcoat,vest,shrug",
+    "top": "shirt,t shirt,tee,top,blouse,sweatshirt,sweater,pullover,jumper,cardigan,hoodie,jacket,blazer,coat,"
+    "waistcoat,vest,shrug,jersey",
     "top dress": "kurta,kurti,tunic",
     "top underwear nightwear": "camisole",
     "bottom": "jeans,trouser,pant,track pant,shorts,capri,legging,jegging,tights,churidar,salwar,patiala",
@@ -156,7 +157,7 @@ _ARTICLES = {
     "scarf": "scarf,scarves,stole,muffler,dupatta",
     "jewellery": "earring,necklace,pendant,ring,bangle,bracelet,jewellery set",
     "cufflink": "cufflink",
-    "fragrance": "perfume,deodorant,deo,deos,body mist",
+    "fragrance": "perfume,deodorant,deo,body mist",
     "makeup": "lipstick,lip gloss,lip liner,nail polish,nail lacquer,kajal,eyeliner,mascara,foundation,compact,"
     "eyeshadow",
     "underwear": "brief,boxer,trunk,bra,panty,innerwear",
@@ -183,7 +184,6 @@ MATERIAL = Aspect(
         "denim": "cotton denim",
         "canvas": "cotton canvas",
         "linen": "cotton linen",
-        "jersey": "cotton synthetic",
         "silk": "silk",
         "satin": "silk synthetic",
         "chiffon": "silk synthetic",
