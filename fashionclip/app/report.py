@@ -44,23 +44,25 @@ def print_table(results: Results) -> None:
 
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
-    """Draws training loss and validation recall, of `monitor`'s direction, from Lightning's `metrics.csv`."""
+    """Draws training loss and validation recall of `monitor`'s direction, or else `monitor`, from `metrics.csv`."""
     from matplotlib.figure import Figure
 
     history = pd.read_csv(metrics_csv)
     direction = monitor.split("/")[1]
-    recalls = [name for name in map(str, history) if name.startswith(f"val/{direction}/recall@")]
+    names = [str(name) for name in history]
+    curves = [name for name in names if name.startswith(f"val/{direction}/recall@")]
+    curves = curves or [name for name in names if name.startswith(monitor)]  # of all, and of each kind of mismatch
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     if "train/loss" in history:
         loss = history.dropna(subset="train/loss")
         left.plot(loss["step"], loss["train/loss"])
     left.set(title="training loss", xlabel="step")
-    for name in recalls:
+    for name in curves:
         points = history.dropna(subset=name)
         right.plot(points["step"], points[name], marker="o", markersize=3, label=name.rpartition("/")[2])
     right.set(title=f"validation, {direction.replace('_', ' ')}", xlabel="step", ylim=(0, 1))
-    if recalls:
+    if curves:
         right.legend(frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)

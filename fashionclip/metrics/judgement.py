@@ -103,6 +103,46 @@ def best_threshold(score: Tensor, label: Tensor) -> Tensor:
     return (values[chosen] + below[chosen]) / 2
 
 
+def fit_probability(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and bias with which sigmoid(scale x score + bias) is most likely to have given the labels.
+
+    Targets lie within (0, 1), by the numbers of matches and mismatches, so that scores without an error do not ask for
+    an endless scale. A constant score gets the scale 0, and about the share of matches as its probability.
+
+    Args:
+        score, label: (N,), as in `accuracy`.
+
+    Source: Platt 1999, "Probabilistic Outputs for Support Vector Machines", section 2.2; Newton's method with halved
+    steps, as in Lin, Lin & Weng 2007, "A Note on Platt's Probabilistic Outputs", algorithm 1.
+
+    >>> scale, bias = fit_probability(torch.tensor([0.0, 0.0, 0.0, 1.0]), torch.tensor([False, False, True, True]))
+    >>> bool(scale > 0)
+    True
+    """
+    matches = int(label.sum())
+    high, low = (matches + 1) / (matches + 2), 1 / (len(label) - matches + 2)
+    target = torch.where(label, high, low).double()
+    centre = score.double().mean() if len(score) else score.new_zeros((), dtype=torch.double)
+    x = torch.stack([score.double() - centre, torch.ones_like(target)], dim=1)  # (N, 2)
+    ridge = 1e-9 * torch.eye(2, dtype=torch.double, device=x.device)
+    weight = x.new_zeros(2)
+
+    def cost(weight: Tensor) -> Tensor:
+        z = x @ weight
+        return torch.nn.functional.binary_cross_entropy_with_logits(z, target, reduction="sum")
+
+    for _ in range(50):
+        p = (x @ weight).sigmoid()
+        gradient = x.T @ (p - target)
+        if not len(x) or gradient.abs().max() < 1e-8:
+            break
+        step = torch.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + ridge, gradient)
+        while cost(weight - step) > cost(weight) and step.abs().max() > 1e-12:
+            step = step / 2
+        weight = weight - step
+    return weight[0].float(), (weight[1] - weight[0] * centre).float()
+
+
 @dataclass(frozen=True)
 class Reliability:
     """How often judgements match that are given a like probability, in K bins of equal width.

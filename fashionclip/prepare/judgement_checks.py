@@ -8,9 +8,7 @@ from typing import Literal
 
 import pandas as pd
 
-from fashionclip.manifest import SPLITS
-
-LABELS = ("match", "mismatch")
+from fashionclip.manifest import LABELS, SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from fashionclip.manifest import SPLITS, joined_groups
+from fashionclip.manifest import LABELS, SPLITS, joined_groups
 from fashionclip.prepare.judged_photos import Located, Look
 from fashionclip.prepare.judgement_csv import REQUIRED
 from fashionclip.prepare.near_duplicates import near_pairs
@@ -67,7 +67,7 @@ def row_facts(
     digest = _of(look.map(lambda seen: seen.digest), rows, "")
     facts["photo"] = digest.where(digest != "", facts["key"])
     says = facts["photo"] + "\0" + facts["text"].str.casefold()
-    comparable = (facts["photo"] != "") & (facts["text"] != "") & facts["label"].isin(["match", "mismatch"])
+    comparable = (facts["photo"] != "") & (facts["text"] != "") & facts["label"].isin(LABELS)
     facts["duplicate_of"] = _first_of(facts, (says + "\0" + facts["label"]).where(comparable))
     facts["contradicts"] = _other_label(facts, says.where(comparable))
     facts["photo_before"] = _earlier_split(facts, facts["photo"])

@@ -123,7 +123,7 @@ def print_report(report: Report) -> None:
     splits = f", of {', '.join(f'{name} {count}' for name, count in report.splits.items())}" if report.splits else ""
     print(
         f"{report.rows} judgements{splits}: {report.matches} match, {report.mismatches} mismatch; "
-        f"{len(report.errors)} checks with errors, {len(report.findings) - len(report.errors)} with warnings; "
+        f"checks with errors: {len(report.errors)}, with warnings: {len(report.findings) - len(report.errors)}; "
         f"paths begin at {report.root}"
     )
 

@@ -121,3 +121,12 @@ def test_nothing_seen_is_an_error_and_reset_forgets():
             metrics.compute()
         fill(metrics, *embeddings(), [[0, 1]]).compute()
         metrics.reset()
+
+
+def test_texts_that_are_of_no_photo_seen_take_no_part():
+    image, text = embeddings()
+    expected = fill(build(), image, text, [list(ROWS)]).compute()
+    metrics, texts = build(), torch.arange(len(text))
+    others = normalize(torch.randn(3, text.shape[1]), dim=1)
+    metrics.update(image, torch.tensor(ROWS), torch.cat([text, others]), torch.cat([texts, torch.arange(3) + 900]))
+    assert_equal(metrics.compute(), expected)

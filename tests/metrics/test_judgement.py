@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics.functional.classification import (
     binary_accuracy,
     binary_auroc,
@@ -16,6 +17,7 @@ from fashionclip.metrics.judgement import (
     best_threshold,
     calibration_error,
     f1,
+    fit_probability,
     reliability,
 )
 
@@ -200,3 +202,31 @@ def test_calibration_by_hand():
     assert calibration_error(torch.ones(4), label) == 0.25
     empty = reliability(torch.tensor([0.1]), torch.tensor([True]), bins=2)
     assert empty.count.tolist() == [1, 0] and empty.matches[1].isnan()
+
+
+@pytest.mark.parametrize("case", ["random", "ties", "rare mismatches", "bfloat16"])
+def test_the_fitted_probability_is_the_likeliest(case):
+    score, label = scored(case)
+    scale, bias = (value.double() for value in fit_probability(score, label))
+    matches = int(label.sum())
+    target = torch.where(label, (matches + 1) / (matches + 2), 1 / (len(label) - matches + 2)).double()
+
+    def cost(scale, bias):
+        return binary_cross_entropy_with_logits(scale * score.double() + bias, target).item()
+
+    for step in (-0.05, 0.05):
+        assert cost(scale, bias) < min(cost(scale + step, bias), cost(scale, bias + step))
+    given = (scale * score.double() + bias).sigmoid()
+    assert given.mean().item() == pytest.approx(target.mean().item(), abs=1e-5)
+
+
+def test_without_an_error_or_a_difference_the_probability_stays_finite():
+    score, label = scored("separable")
+    scale, bias = fit_probability(score, label)
+    assert 0 < scale < 1000 and ((scale * score + bias >= 0) == label).all()
+    constant = torch.full((60,), 0.3)
+    scale, bias = fit_probability(constant, torch.arange(60) < 30)
+    assert scale == pytest.approx(0, abs=1e-6) and (scale * 0.3 + bias).sigmoid().item() == pytest.approx(0.5)
+    for labels in ([], [True]):
+        fitted = fit_probability(torch.ones(len(labels)), torch.tensor(labels, dtype=torch.bool))
+        assert all(value.isfinite() for value in fitted)
