@@ -11,6 +11,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from fashionclip.metrics.judgement import Reliability
+
 Results = Mapping[str, Mapping[str, float]]  # stage ("before", "after") -> "test/text_to_image/recall@1" -> value
 
 
@@ -66,6 +68,23 @@ def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
         right.legend(frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=110)
+
+
+def draw_reliability(picture: Path, stages: Mapping[str, Reliability]) -> None:
+    """Draws how often judgements match, over the probability they were given, of "before" and "after"."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
+    for stage, found in stages.items():
+        some = found.count > 0
+        axes.plot(found.probability[some], found.matches[some], marker="o", markersize=3, label=f"{stage} training")
+    axes.set(title="reliability on the test split", xlabel="probability of a match", ylabel="share of matches")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=110)
 
 

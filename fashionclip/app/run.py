@@ -16,7 +16,7 @@ from fashionclip.app.examples import draw_examples, examples_of
 from fashionclip.app.memory import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
-from fashionclip.app.report import draw_history, print_table, write_results
+from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import JudgementRelation, judgements_of
 from fashionclip.data.relations import check_columns
@@ -114,6 +114,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     trainer.validate(module, data, verbose=False)  # the point at step 0
     before = trainer.test(module, data, verbose=False)[0]
     looked_at = {"before": examples_of(module.metrics)}
+    judged = {"before": module.judged.calibration} if module.judged else {}
     if trainer.is_global_zero:
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="before", step=0)
     trainer.fit(module, data)
@@ -125,6 +126,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         write_results(folder / "results.json", results)
         draw_history(folder / "csv" / "metrics.csv", folder / "training_history.png", monitor=cfg.loss.monitor)
         draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics)})
+        if module.judged:
+            draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
         log_pictures(trainer.loggers, folder, step=steps)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
         print_table(results)

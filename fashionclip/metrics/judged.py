@@ -36,7 +36,7 @@ class JudgementMetrics(Metric):
     Attributes:
         choosing: Whether the next `compute` chooses them anew.
         threshold, scale, bias: Scalars.
-        calibration: Of the last `compute`.
+        calibration: Of the last `compute`, on the CPU.
     """
 
     full_state_update = False
@@ -74,7 +74,7 @@ class JudgementMetrics(Metric):
             self.scale.copy_(scale)
             self.bias.copy_(bias)
         probability = (self.scale * score + self.bias).sigmoid()
-        self.calibration = reliability(probability, label)
+        self.calibration = reliability(probability.cpu(), label.cpu())
         values = self._of(score, label, "")
         values["judgement/calibration_error"] = calibration_error(probability, label)
         values["judgement/threshold"] = self.threshold.clone()

@@ -249,6 +249,14 @@ def test_rows_with_errors_are_left_out_and_listed_when_asked(tmp_path) -> None:
     assert dropped["detail"].str.startswith("pairs.csv:").all()
 
 
+@pytest.mark.parametrize("rows", [[], [("none.jpg", text_of(0), "match")]])
+def test_a_table_without_any_usable_row_is_one_error(tmp_path, rows) -> None:
+    assert set(checked(write(tmp_path, rows))) >= {"few_rows"}
+    with pytest.raises(InputError, match="no rows left of"):
+        prepare(tmp_path / "pairs.csv", tmp_path / "out", drop_errors=True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_preparation_is_repeated_only_when_the_table_or_settings_change(tmp_path, capsys) -> None:
     source = write(tmp_path, sound())
 
