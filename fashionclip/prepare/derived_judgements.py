@@ -19,7 +19,7 @@ from fashionclip.manifest import (
     read_dataset,
     stable_hash,
 )
-from fashionclip.prepare.mismatches import KINDS, Mismatches, normalised
+from fashionclip.prepare.mismatches import KINDS, Mismatches, Wrong, normalised
 from fashionclip.prepare.photos import write_photos
 from fashionclip.prepare.rewording import with_misspelling, with_synonym
 
@@ -32,20 +32,21 @@ def derive_judgements(
     name: str,
     derive_from: Path,
     root: Path,
-    per_label: int,
+    matches: int,
+    mismatches: int,
     kinds: Mapping[str, float],
     variations: Mapping[str, float],
     max_side: int,
     seed: int,
     workers: int | None,
 ) -> PreparedDataset:
-    """Makes as many matches as mismatches of each photo, and keeps the splits and attributes of the dataset.
+    """Makes matches and mismatches of each photo, and keeps the splits and attributes of the dataset.
 
     Args:
         name: Name of the dataset, for the record.
         derive_from: Root of the prepared dataset.
         root: Of the one that is made.
-        per_label, kinds, variations, seed: See `judge_rows`.
+        matches, mismatches, kinds, variations, seed: See `judge_rows`.
         max_side: Longer side of a written photo, in pixels, at most.
         workers: Processes, default one a core.
 
@@ -55,10 +56,11 @@ def derive_judgements(
     given = read_dataset(derive_from)
     if root.resolve() == derive_from.resolve():
         raise InputError(f"dataset.root={root}: the same as dataset.derive_from. Choose another dataset.root.")
-    check_shares(per_label=per_label, kinds=kinds, variations=variations)
+    check_shares(matches=matches, mismatches=mismatches, kinds=kinds, variations=variations)
     config = {
         "name": name,
-        "per_label": per_label,
+        "matches": matches,
+        "mismatches": mismatches,
         "kinds": dict(kinds),
         "variations": dict(variations),
         "max_side": max_side,
@@ -82,7 +84,9 @@ def derive_judgements(
         if outcome.error
     ]
     manifest = manifest[readable].reset_index(drop=True)
-    judgements = judge_rows(manifest, per_label=per_label, kinds=kinds, variations=variations, seed=seed)
+    judgements = judge_rows(
+        manifest, matches=matches, mismatches=mismatches, kinds=kinds, variations=variations, seed=seed
+    )
     judged = manifest["image_id"].isin(judgements["image_id"])
     says = "no text was found that is surely wrong of it"
     dropped += [(image_id, "no_mismatch", says) for image_id in manifest["image_id"][~judged]]
@@ -99,7 +103,7 @@ def derive_judgements(
         config={**config, "derived_from": str(derive_from), "judgements": counts},
         tables={"judgements": judgements},
     )
-    print(f"{root}: {len(judgements)} judgements of {len(dataset.manifest)} photos, as many match as mismatch")
+    print(f"{root}: {len(judgements)} judgements of {len(dataset.manifest)} photos")
     for split, kind in counts.items():
         print(f"  {split}: {', '.join(f'{count} {name}' for name, count in sorted(kind.items(), key=_by_count))}")
     print(f"dropped {dataset.info['counts']['dropped'] or 'none'} (listed in dropped.csv)")
@@ -107,18 +111,24 @@ def derive_judgements(
 
 
 def judge_rows(
-    manifest: pd.DataFrame, *, per_label: int, kinds: Mapping[str, float], variations: Mapping[str, float], seed: int
+    manifest: pd.DataFrame,
+    *,
+    matches: int,
+    mismatches: int,
+    kinds: Mapping[str, float],
+    variations: Mapping[str, float],
+    seed: int,
 ) -> pd.DataFrame:
     """Writes matches and mismatches of each row.
 
     Args:
         manifest: With texts, and an index from 0.
-        per_label: Matches, and as many mismatches, of a photo at most; with fewer of one it has fewer of the other.
+        matches, mismatches: Of a photo at most; where one more is not found of both, there is none of either.
         kinds: Share of each kind among mismatches, in [0, 1], summing to 1. Where a photo's text allows none of the
             kind that is due, the kind that lacks most takes its place; so shares hold as far as texts allow.
         variations: Share of texts, of either label alike, with a "synonym" or a "misspelling", in [0, 1]. What a photo
             has beyond its first text is always varied, else it would be the same text again.
-        seed: Of all that is left to chance; a row's chance does not depend on the other rows.
+        seed: Of all that is left to chance. Which kind is due depends on the rows before, ordered by hash; the rest not.
 
     Returns:
         `COLUMNS`, all text.
@@ -132,29 +142,42 @@ def judge_rows(
         rng = random.Random(f"{seed}/judgements/{ids[row]}")
         own = find.own_texts(row)
         said: set[str] = set()
-        for slot in range(per_label):
-            dealt = have[splits[row]]
-            total = sum(dealt.values()) + 1
-            lacking = sorted((k for k in kinds if kinds[k] > 0), key=lambda k: (dealt[k] - kinds[k] * total, k))
-            found = next(
-                ((kind, wrong) for kind in lacking if (wrong := find.find(row, kind, rng=rng)) is not None), None
-            )
+        slots = range(max(matches, mismatches))
+        with_mismatch = rng.sample(slots, mismatches)  # anywhere: the first slot is varied less than the others
+        for slot in slots:
+            found = _due(find, row, kinds, have[splits[row]], rng)
             if found is None:
                 break
             kind, wrong = found
-            varied = _alike_varied((find.text[row], wrong.text), variations, first=slot == 0, words=words, rng=rng)
+            # A mismatch without a match beside it is varied as one of the matches would be.
+            first = (slot if slot < matches else rng.randrange(matches)) == 0
+            varied = _alike_varied((find.text[row], wrong.text), variations, first=first, words=words, rng=rng)
             variation, (match, mismatch) = varied
-            plain = {normalised(match), normalised(mismatch)}
-            if len(plain) < 2 or plain & said or normalised(mismatch) in own:
+            new = [normalised(match)] * (slot < matches) + [normalised(mismatch)] * (slot in with_mismatch)
+            if len(set(new) - said) < len(new) or normalised(mismatch) in own:
                 continue  # said already, or by chance the same
-            said |= plain
-            dealt[kind] += 1
-            judged.append((ids[row], match, "match", "match", variation, "own", splits[row]))
-            judged.append((ids[row], mismatch, "mismatch", kind, variation, wrong.made, splits[row]))
+            said.update(new)
+            if slot < matches:
+                judged.append((ids[row], match, "match", "match", variation, "own", splits[row]))
+            if slot in with_mismatch:
+                have[splits[row]][kind] += 1
+                judged.append((ids[row], mismatch, "mismatch", kind, variation, wrong.made, splits[row]))
     return pd.DataFrame(judged, columns=list(COLUMNS))
 
 
-def check_shares(*, per_label: int, kinds: Mapping[str, float], variations: Mapping[str, float]) -> None:
+def _due(
+    find: Mismatches, row: int, kinds: Mapping[str, float], have: Counter[str], rng: random.Random
+) -> tuple[str, Wrong] | None:
+    """The kind that lacks most among those that a row's text allows, and a text of it."""
+    total = sum(have.values()) + 1
+    for kind in sorted((k for k in kinds if kinds[k] > 0), key=lambda k: (have[k] - kinds[k] * total, k)):
+        wrong = find.find(row, kind, rng=rng)
+        if wrong is not None:
+            return kind, wrong
+    return None
+
+
+def check_shares(*, matches: int, mismatches: int, kinds: Mapping[str, float], variations: Mapping[str, float]) -> None:
     """Refuses shares that have other names, lie outside [0, 1] or have a wrong sum.
 
     Raises:
@@ -167,8 +190,10 @@ def check_shares(*, per_label: int, kinds: Mapping[str, float], variations: Mapp
             f"dataset.variations: got {dict(variations)}, expected shares >= 0 of {', '.join(VARIATIONS)} that sum to "
             "at most 1."
         )
-    if per_label < 1:
-        raise InputError(f"dataset.per_label: got {per_label}, expected 1 or more of each label a photo.")
+    if min(matches, mismatches) < 1:
+        raise InputError(
+            f"dataset.matches={matches}, dataset.mismatches={mismatches}: expected 1 or more of either a photo."
+        )
 
 
 def _alike_varied(

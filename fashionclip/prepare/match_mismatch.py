@@ -49,7 +49,8 @@ def prepare_match_mismatch(
     report: Path | str,
     limits: Limits,
     tokenizer: TextTokenizer,
-    per_label: int,
+    matches: int,
+    mismatches: int,
     kinds: Mapping[str, float],
     variations: Mapping[str, float],
     max_side: int,
@@ -72,7 +73,7 @@ def prepare_match_mismatch(
         report: Where the report is written, as JSON.
         limits: Of the checks that warn.
         tokenizer: Of the model, to count tokens.
-        per_label, kinds, variations: See `derive_judgements`.
+        matches, mismatches, kinds, variations: See `derive_judgements`.
         max_side: Longer side of a written photo, in pixels, at most.
         ratios: Share of train, val and test, where the table gives no splits; a `val.csv` without `test.csv` is
             divided between val and test in their proportion. Splits are balanced by label and keep together what
@@ -100,7 +101,8 @@ def prepare_match_mismatch(
             name=name,
             derive_from=Path(derive_from),
             root=root,
-            per_label=per_label,
+            matches=matches,
+            mismatches=mismatches,
             kinds=kinds,
             variations=variations,
             max_side=max_side,

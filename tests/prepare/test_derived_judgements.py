@@ -42,7 +42,14 @@ def catalogue(count: int = 400, *, seed: int = 0, attributes: bool = True) -> pd
 
 
 def judge(manifest: pd.DataFrame, **changes: Any) -> pd.DataFrame:
-    settings: dict[str, Any] = {"per_label": 2, "kinds": KINDS, "variations": VARIATIONS, "seed": 0, **changes}
+    settings: dict[str, Any] = {
+        "matches": 2,
+        "mismatches": 2,
+        "kinds": KINDS,
+        "variations": VARIATIONS,
+        "seed": 0,
+        **changes,
+    }
     return judge_rows(manifest, **settings)
 
 
@@ -60,7 +67,7 @@ def truth(manifest: pd.DataFrame, product: dict[str, str], aspect: Any) -> set[s
 @pytest.mark.parametrize("attributes", [True, False])
 def test_a_hard_mismatch_is_never_true_by_accident(attributes) -> None:
     manifest = catalogue(attributes=attributes)
-    judged = judge(manifest, variations={}, per_label=1)
+    judged = judge(manifest, variations={}, matches=1, mismatches=1)
     product = {row["image_id"]: row for row in manifest.to_dict("records")}
     hard = judged[~judged["kind"].isin(["match", "shuffled"])]
     assert set(hard["kind"]) == {"colour", "category", "material", "feature"} and len(hard) > 100
@@ -109,9 +116,19 @@ def test_shares_hold_and_labels_are_balanced_in_every_split() -> None:
     by_label = judged.groupby("label")["variation"].value_counts()
     assert by_label["match"].to_dict() == by_label["mismatch"].to_dict(), "variation must tell nothing of the label"
     assert set(judged["variation"]) == {"", "synonym", "misspelling"}
-    only_first = judge(catalogue(1200), per_label=1)
+    only_first = judge(catalogue(1200), matches=1, mismatches=1)
     assert (only_first["variation"] == "misspelling").mean() == pytest.approx(0.15, abs=0.04)
-    assert set(judge(catalogue(), variations={}, per_label=3)["variation"]) == {""}
+    assert set(judge(catalogue(), variations={}, matches=3, mismatches=3)["variation"]) == {""}
+
+
+@pytest.mark.parametrize(("matches", "mismatches"), [(1, 3), (3, 1), (2, 3)])
+def test_labels_are_as_many_as_asked_and_variation_still_tells_nothing(matches, mismatches) -> None:
+    judged = judge(catalogue(1200), matches=matches, mismatches=mismatches)
+    counts = judged["label"].value_counts()
+    assert counts["match"] / counts["mismatch"] == pytest.approx(matches / mismatches, rel=0.1)
+    varied = (judged["variation"] != "").groupby(judged["label"]).mean()
+    assert varied["match"] == pytest.approx(varied["mismatch"], abs=0.04)
+    assert not judged.duplicated(["image_id", "text", "label"]).any()
 
 
 def test_what_is_made_repeats_by_seed() -> None:
@@ -122,7 +139,7 @@ def test_what_is_made_repeats_by_seed() -> None:
 def test_texts_that_no_vocabulary_knows_are_shuffled() -> None:
     manifest = pd.DataFrame({"image_id": list("abcdef"), "text": [f"Big scarfy energy {n}" for n in "uvwxyz"]})
     manifest = manifest.assign(item_id=manifest["image_id"], group_id=manifest["image_id"], split="train")
-    judged = judge(manifest, per_label=1)
+    judged = judge(manifest, matches=1, mismatches=1)
     assert len(judged) == 12 and set(judged["kind"]) == {"match", "shuffled"}
     assert judge(manifest.assign(group_id="one")).empty, "of one group, nothing is surely wrong"
 
@@ -174,7 +191,8 @@ def test_a_synonym_keeps_case_and_a_misspelling_is_no_other_word() -> None:
 
 def derive(source: PreparedDataset, root: Path, **changes: Any) -> PreparedDataset:
     settings: dict[str, Any] = {
-        "per_label": 2,
+        "matches": 2,
+        "mismatches": 2,
         "kinds": KINDS,
         "variations": VARIATIONS,
         "max_side": 160,
@@ -196,7 +214,7 @@ def test_the_demo_becomes_judgements_with_its_splits_and_attributes(demo_dataset
     assert set(judged["image_id"]) == set(manifest.index)
     assert all((dataset.root / path).is_file() for path in manifest["path"])
     counts = json.loads((dataset.root / "dataset.json").read_text())["config"]["judgements"]
-    assert f"{counts['train']['match']} match" in said and "as many match as mismatch" in said
+    assert f"{counts['train']['match']} match" in said
     derive(demo_dataset, tmp_path / "out")
     assert "already prepared" in capsys.readouterr().out
     derive(demo_dataset, tmp_path / "out", seed=1)
@@ -209,7 +227,7 @@ def test_the_demo_becomes_judgements_with_its_splits_and_attributes(demo_dataset
         ({"kinds": {"shuffled": 0.5}}, r"dataset\.kinds: got .*expected shares >= 0 of shuffled, colour, .* sum to 1"),
         ({"kinds": {"odd": 1.0}}, r"dataset\.kinds: got \{'odd': 1\.0\}"),
         ({"variations": {"synonym": 1.2}}, r"dataset\.variations: got .*synonym, misspelling"),
-        ({"per_label": 0}, r"dataset\.per_label: got 0, expected 1 or more"),
+        ({"matches": 0}, r"dataset\.matches=0, dataset\.mismatches=2: expected 1 or more"),
     ],
 )
 def test_unusable_settings_are_one_error(demo_dataset, tmp_path, changes, message) -> None:
