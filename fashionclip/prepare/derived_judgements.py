@@ -128,7 +128,7 @@ def judge_rows(
             kind that is due, the kind that lacks most takes its place; so shares hold as far as texts allow.
         variations: Share of texts, of either label alike, with a "synonym" or a "misspelling", in [0, 1]. What a photo
             has beyond its first text is always varied, else it would be the same text again.
-        seed: Of all that is left to chance. Which kind is due depends on the rows before, ordered by hash; the rest not.
+        seed: Of all that is left to chance. Which kind is due depends on the rows before, in order of their hash.
 
     Returns:
         `COLUMNS`, all text.

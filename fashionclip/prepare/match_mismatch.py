@@ -15,15 +15,12 @@ import pandas as pd
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import (
-    SPLITS,
     PreparedDataset,
     begin_dataset,
     check_ratios,
     fingerprint_of,
     finish_dataset,
-    joined_groups,
     read_dataset,
-    stable_hash,
 )
 from fashionclip.prepare.derived_judgements import derive_judgements
 from fashionclip.prepare.judged_photos import choose_root, locate, look_at
@@ -31,6 +28,7 @@ from fashionclip.prepare.judgement_checks import Limits
 from fashionclip.prepare.judgement_csv import find_tables, read_tables
 from fashionclip.prepare.judgement_facts import TextTokenizer, row_facts, split_facts
 from fashionclip.prepare.judgement_report import print_report, report_on, write_report
+from fashionclip.prepare.judgement_splits import group_photos, split_groups
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
 
@@ -132,6 +130,9 @@ def prepare_match_mismatch(
         )
     if check_only:
         return None
+    kept = facts.drop(index=list(found.broken))
+    if kept.empty:
+        raise InputError(f"{source}: no rows left of {len(facts)} read; {report} says why. Mend them, then re-run.")
 
     config: dict[str, Any] = {
         "name": name,
@@ -152,45 +153,18 @@ def prepare_match_mismatch(
     dropped = [(facts["image_path"][row], check, where[row]) for row, check in found.broken.items()]
     for line in read.unread.to_dict("records"):
         dropped.append(("", line["check"], f"{line['file']}:{line['line']}: {line['says']}"))
-    kept = facts.drop(index=list(found.broken))
     photos = kept.drop_duplicates("key").set_index("key")
     ids = _image_ids(list(photos.index))
     jobs = [(located[path].file, partial / f"images/{ids[key]}.jpg") for key, path in photos["image_path"].items()]
     outcomes = write_photos(jobs, max_side=max_side, workers=workers)
     hashes = [outcome.hash for outcome in outcomes]
 
-    kept = kept.assign(image_id=kept["key"].map(ids))
-    matching = kept[kept["label"] == "match"].drop_duplicates("key").set_index("key")["text"]
-    manifest = pd.DataFrame({"image_id": [ids[key] for key in photos.index]}, dtype=object)
-    manifest["path"] = "images/" + manifest["image_id"] + ".jpg"
-    manifest["split"] = photos["split"].to_numpy()
-    manifest["domain"] = "catalog"
-    manifest["item_id"] = photos["product"].where(photos["product"] != "", manifest["image_id"].to_numpy()).to_numpy()
-    given = bool((manifest["split"] != "").any())
-    manifest["group_id"] = _groups(kept, manifest, pictures=[] if given else near_pairs(hashes), by_text=not given)
-    manifest["text"] = matching.reindex(photos.index).fillna("").to_numpy()
-    manifest["category"] = ""
-    manifest["source_path"] = photos["image_path"].to_numpy()
-    group = dict(zip(manifest["image_id"], manifest["group_id"], strict=True))
-    kept = kept.assign(group_id=kept["image_id"].map(group))
-    split = _splits(kept, ratios=ratios, seed=seed)
-    manifest["split"] = manifest["group_id"].map(split)
-    judgements = pd.DataFrame(
-        {
-            "image_id": kept["image_id"],
-            "text": kept["text"],
-            "label": kept["label"],
-            "kind": kept["label"].map({"match": "match", "mismatch": "given"}),
-            "variation": "",
-            "made": "given",
-            "split": kept["group_id"].map(split),
-        }
-    ).reset_index(drop=True)
+    manifest, judgements = _tables(kept.assign(image_id=kept["key"].map(ids)), hashes, ratios=ratios, seed=seed)
     counts = judgements.groupby(["split", "label"]).size().unstack(fill_value=0).to_dict("index")
     dataset = finish_dataset(
         partial,
         root,
-        manifest=manifest.astype(str),
+        manifest=manifest,
         dropped=pd.DataFrame(dropped, columns=["image_id", "reason", "detail"]),
         fingerprint=fingerprint,
         read=len(facts),
@@ -203,63 +177,47 @@ def prepare_match_mismatch(
     return dataset
 
 
+def _tables(
+    rows: pd.DataFrame, hashes: list[str], *, ratios: Mapping[str, float], seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The manifest and the judgements of facts with `image_id`; hashes are of the photos in order of first mention."""
+    photos = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
+    matching = rows[rows["label"] == "match"].drop_duplicates("image_id").set_index("image_id")["text"]
+    given = bool((rows["split"] != "").any())
+    pictures = [] if given else near_pairs(hashes)
+    groups = group_photos(rows, list(photos.index), pictures=pictures, by_text=not given)
+    group = dict(zip(photos.index, groups, strict=True))
+    rows = rows.assign(group_id=rows["image_id"].map(group))
+    split = split_groups(rows, ratios=ratios, seed=seed)
+    manifest = pd.DataFrame(
+        {
+            "image_id": photos["image_id"],
+            "path": "images/" + photos["image_id"] + ".jpg",
+            "split": [split[name] for name in groups],
+            "domain": "catalog",
+            "item_id": photos["product"].where(photos["product"] != "", photos["image_id"]),
+            "group_id": groups,
+            "text": matching.reindex(photos.index).fillna(""),
+            "category": "",
+            "source_path": photos["image_path"],
+        }
+    )
+    judgements = pd.DataFrame(
+        {
+            "image_id": rows["image_id"],
+            "text": rows["text"],
+            "label": rows["label"],
+            "kind": rows["label"].map({"match": "match", "mismatch": "given"}),
+            "variation": "",
+            "made": "given",
+            "split": rows["group_id"].map(split),
+        }
+    )
+    return manifest.reset_index(drop=True).astype(str), judgements.reset_index(drop=True)
+
+
 def _image_ids(keys: list[str]) -> dict[str, str]:
     """Keys without suffix, where that leaves them apart."""
     stems = pd.Series([Path(key).with_suffix("").as_posix() for key in keys], dtype=object)
     alone = ~stems.duplicated(keep=False)
     return {key: stem if only else key for key, stem, only in zip(keys, stems, alone, strict=True)}
-
-
-def _groups(kept: pd.DataFrame, manifest: pd.DataFrame, *, pictures: list[tuple[int, int]], by_text: bool) -> list[str]:
-    """What may not straddle two splits: equal bytes, products, pictures, and, of photos without product, texts."""
-    place = {image_id: row for row, image_id in enumerate(manifest["image_id"])}
-    pairs = list(pictures)
-    textual = kept[(kept["label"] == "match") & (kept["product"] == "")] if by_text else kept.iloc[:0]
-    for part, column in ((kept, "photo"), (kept[kept["product"] != ""], "product"), (textual, "text")):
-        for _, images in part.groupby(part[column].str.casefold())["image_id"]:
-            rows = [place[image_id] for image_id in images.unique()]
-            pairs += [(rows[0], other) for other in rows[1:]]
-    return joined_groups(list(manifest["image_id"]), pairs=pairs)
-
-
-def _splits(kept: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) -> dict[str, str]:
-    """The split of each group."""
-    if not (kept["split"] != "").any():
-        return balanced_splits(kept, ratios=ratios, seed=seed)
-    split = dict(zip(kept["group_id"], kept["split"], strict=True))
-    both = ratios["val"] + ratios["test"]
-    if set(kept["split"]) == {"train", "val"} and ratios["test"] > 0:
-        print("no test split: val is divided between val and test, so that nothing is chosen on what it is measured on")
-        shares = {"train": 0.0, "val": ratios["val"] / both, "test": ratios["test"] / both}
-        split |= balanced_splits(kept[kept["split"] == "val"], ratios=shares, seed=seed)
-    return split
-
-
-def balanced_splits(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Gives each group a split so that all splits come close to their share of matches and of mismatches.
-
-    Args:
-        rows: `group_id` and `label` of each judgement.
-        ratios: Share of each of `SPLITS`, in [0, 1], summing to 1.
-        seed: Of the order in which groups of one size are dealt.
-
-    Returns:
-        Split by group.
-    """
-    counts = rows.groupby(["group_id", "label"]).size().unstack(fill_value=0)
-    counts = counts.reindex(columns=["match", "mismatch"], fill_value=0).assign(all=counts.sum(axis=1))
-    target = {name: [ratios[name] * total for total in counts.sum()] for name in SPLITS}
-    have = {name: [0.0] * 3 for name in SPLITS}
-    by_group = {str(group): tuple(row) for group, row in zip(counts.index, counts.to_numpy().tolist(), strict=True)}
-    chosen: dict[str, str] = {}
-    # Large groups first, while there is room for them everywhere.
-    for group in sorted(by_group, key=lambda group: (-sum(by_group[group]), stable_hash(f"{seed}/{group}"))):
-        size = by_group[group]
-
-        def worse(name: str, size: tuple[int, ...] = size) -> float:  # growth of the squared distance from the target
-            return sum(n * (2 * (h - t) + n) for n, h, t in zip(size, have[name], target[name], strict=True))
-
-        split = min((name for name in SPLITS if ratios[name] > 0), key=worse)
-        chosen[group] = split
-        have[split] = [h + n for h, n in zip(have[split], size, strict=True)]
-    return chosen

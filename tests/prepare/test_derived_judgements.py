@@ -241,3 +241,34 @@ def test_a_dataset_is_not_derived_onto_itself(demo_dataset) -> None:
         derive(demo_dataset, demo_dataset.root)
     with pytest.raises(InputError, match="no prepared dataset there"):
         derive(PreparedDataset(Path("no/such"), demo_dataset.manifest, {}), Path("no/where"))
+
+
+def test_on_real_names_shares_hold_and_an_edit_contradicts_the_attribute(real_data) -> None:
+    table = pd.read_csv(real_data / "kaggle-products" / "styles.csv", on_bad_lines="skip", dtype=str).dropna()[:3000]
+    manifest = pd.DataFrame(
+        {
+            "image_id": table["id"],
+            "text": table["productDisplayName"].str.split().str.join(" "),
+            "colour": table["baseColour"],
+            "category": table["articleType"],
+            "gender": table["gender"],
+            "item_id": table["id"],
+            "split": "train",
+        }
+    ).reset_index(drop=True)
+    manifest["group_id"] = manifest["text"]
+    judged = judge(manifest, variations={})
+    shares = judged[judged["label"] == "mismatch"]["kind"].value_counts(normalize=True)
+    assert shares["shuffled"] == pytest.approx(0.5, abs=0.02) and shares["colour"] > 0.19
+    product = manifest.set_index("image_id")
+    for aspect, column in ((COLOUR, "colour"), (CATEGORY, "category")):
+        edited = judged[(judged["kind"] == aspect.kind) & (judged["made"] == "edited")]
+        assert len(edited) > 100
+        for row in edited.to_dict("records"):
+            own = product.loc[row["image_id"]]
+            before, after = own["text"].lower().split(), row["text"].lower().split()
+            gone, new = Counter(before) - Counter(after), Counter(after) - Counter(before)
+            assert new and sum(gone.values()) <= 3, "one term was replaced"
+            stated = aspect.families(term.name for term in aspect.find(own[column]))
+            said = aspect.families(term.name for term in aspect.find(" ".join(new)))
+            assert said and not said & stated, (row["text"], own.to_dict())

@@ -12,7 +12,8 @@ from PIL import Image
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
 from fashionclip.prepare.judgement_checks import Limits
-from fashionclip.prepare.match_mismatch import balanced_splits, prepare_match_mismatch
+from fashionclip.prepare.judgement_splits import balanced_splits
+from fashionclip.prepare.match_mismatch import prepare_match_mismatch
 
 HEADER = ("image_path", "text", "label")
 COLUMNS = {name: name for name in HEADER} | {"product": None, "split": None}
