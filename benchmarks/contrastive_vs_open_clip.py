@@ -3,9 +3,9 @@
     python benchmarks/contrastive_vs_open_clip.py --data data/prepared/kaggle-products
 
 1. `open_clip_train` trains `model=tiny` from scratch for 8 epochs, and is timed.
-2. `train.py loss=contrastive model=tiny` trains the same model in no more time: start-up and all its evaluations included.
+2. `train.py loss=contrastive model=tiny` trains the same model in no more time, start-up and evaluations included.
 3. `evaluate.py` measures open_clip's weights on the same test split, with the same definition of a right answer.
-4. `train.py loss=contrastive model=lite0`, timed from the photos on: the features of the frozen tower are computed anew.
+4. `train.py loss=contrastive model=lite0`, timed from the photos on: features of the frozen tower are computed anew.
 
 Run it with nothing beside it. About 45 minutes on 2 cores; results so far are in RESULTS.md.
 """

@@ -66,6 +66,30 @@ class Triplets:
 
 
 @dataclass
+class Judgements:
+    """N judgements whether a text describes a photo; indices point into the batch's images and texts.
+
+    Attributes:
+        image_index: (N,) position among the batch's images.
+        text_index: (N,) position among the batch's texts.
+        label: (N,) bool, true of a match.
+        judgement_id: (N,) row of the dataset's judgements; -1 of one that was drawn for this batch.
+    """
+
+    image_index: Tensor
+    text_index: Tensor
+    label: Tensor
+    judgement_id: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image_index)
+
+    def select(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        """The loss's arguments from the embeddings of the batch's images (I, D) and texts (T, D)."""
+        return {"image": image[self.image_index], "text": text[self.text_index], "label": self.label}
+
+
+@dataclass
 class Batch:
     """What a training or evaluation step gets; every image and text in it is encoded once.
 
@@ -81,4 +105,4 @@ class Batch:
     image_row: Tensor
     texts: Tensor
     text_id: Tensor
-    relation: Pairs | Triplets | None
+    relation: Pairs | Triplets | Judgements | None

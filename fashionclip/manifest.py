@@ -3,6 +3,7 @@
     <root>/images/...          the photos (DeepFashion2: <split>/catalog|query/...)
     <root>/manifest.parquet    one row an image: `COLUMNS`, then the source's own attributes
     <root>/triplets.parquet    optional: triplets fixed for evaluation
+    <root>/judgements.parquet  optional: texts that match a photo, and texts that do not
     <root>/dropped.csv         what was left out, and why
     <root>/dataset.json        schema version, counts, source fingerprint, seed and config
 
@@ -29,6 +30,7 @@ SCHEMA_VERSION = 1
 COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text", "category")
 SPLITS = ("train", "val", "test")
 ROLES = ("anchor", "positive", "semipositive", "negative")
+LABELS = ("match", "mismatch")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,31 @@ def read_triplets(dataset: PreparedDataset) -> pd.DataFrame | None:
             f"first: {table[wrong].iloc[0].to_dict()}. Remove the dataset's folder and re-run prepare.py."
         )
     return rows
+
+
+def read_judgements(dataset: PreparedDataset) -> pd.DataFrame | None:
+    """Reads the judgements that a preparation made; None where it made none.
+
+    Returns:
+        One row a judgement: `image_row` (row number of the manifest), `text`, `label` (one of `LABELS`) and `kind`
+        (what is wrong, of a mismatch).
+
+    Raises:
+        InputError: A judgement names an image that the manifest lacks, has no text, or another label.
+    """
+    file = dataset.root / "judgements.parquet"
+    if not file.is_file():
+        return None
+    table = pd.read_parquet(file)
+    image_row = pd.Index(dataset.manifest["image_id"]).get_indexer(table["image_id"])
+    wrong = (image_row < 0) | (table["text"] == "") | ~table["label"].isin(LABELS)
+    if wrong.any():
+        raise InputError(
+            f"{file}: {wrong.sum()} of {len(table)} judgements name an unknown image, have no text, or another label "
+            f"than {' or '.join(LABELS)}, the first: {table[wrong].iloc[0].to_dict()}. Remove the dataset's folder and "
+            "re-run prepare.py."
+        )
+    return table.assign(image_row=image_row)
 
 
 def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:

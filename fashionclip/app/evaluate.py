@@ -14,10 +14,11 @@ from torch import nn
 
 from fashionclip.app.config import plain
 from fashionclip.app.door import quiet_lightning
-from fashionclip.app.metrics import metrics_of
+from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.judgements import JudgementRelation, judgements_of
 from fashionclip.data.relations import PairRelation, Relation, check_columns
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
@@ -49,7 +50,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise InputError("dataset: not given. Use dataset=NAME [dataset.root=DIR].")
 
     prepared = open_dataset(dataset)
-    rows = Rows(prepared, coded=relation.columns)
+    judgements = (
+        judgements_of(prepared, seed=checkpoint["config"]["seed"]) if isinstance(relation, JudgementRelation) else None
+    )
+    rows = Rows(prepared, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
     transform = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
@@ -67,7 +71,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         backbone=backbone,
         loss=nn.Identity(),  # nothing is trained
         metrics=metrics_of(prepared, rows, relation, functions=instantiate(cfg.metrics)),
+        judged=judgement_metrics_of(rows),
     )
+    if module.judged is not None:
+        module.judged.load_state_dict(judge_of(checkpoint))
     trainer: L.Trainer = instantiate(
         cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
     )
@@ -77,6 +84,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         print_table({"value": measured})
         print(f"results: {folder / 'results.json'}")
     return {name.removeprefix("test/"): value for name, value in measured.items()}
+
+
+def judge_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Threshold, scale and bias that a training chose on val."""
+    prefix = "judged."
+    return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

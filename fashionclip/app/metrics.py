@@ -11,6 +11,7 @@ from fashionclip.data.relations import Relation
 from fashionclip.data.rows import Rows
 from fashionclip.manifest import ROLES, PreparedDataset, read_triplets
 from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.metrics.judged import JudgementMetrics
 from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.triplet_scores import TripletScores
 
@@ -39,3 +40,9 @@ def metrics_of(
         texts=relation.uses_text,
         also=scores,
     )
+
+
+def judgement_metrics_of(rows: Rows) -> JudgementMetrics | None:
+    """Those of a dataset's judgements; None where it was read without."""
+    judgements = rows.judgements
+    return None if judgements is None else JudgementMetrics(kind=judgements.kind, kinds=judgements.kinds)

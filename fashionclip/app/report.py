@@ -11,6 +11,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from fashionclip.metrics.judgement import Reliability
+
 Results = Mapping[str, Mapping[str, float]]  # stage ("before", "after") -> "test/text_to_image/recall@1" -> value
 
 
@@ -44,28 +46,50 @@ def print_table(results: Results) -> None:
 
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
-    """Draws training loss and validation from Lightning's `metrics.csv`: recall in `monitor`'s direction, and triplets."""
+    """Draws training loss and validation from Lightning's `metrics.csv`.
+
+    Validation is recall in `monitor`'s direction and accuracies of triplets, or else `monitor` and its parts.
+    """
     from matplotlib.figure import Figure
 
     history = pd.read_csv(metrics_csv)
     direction = monitor.split("/")[1]
     drawn = ("val/triplet/accuracy", "val/triplet/order_accuracy")
-    measured = [name for name in map(str, history) if name.startswith(f"val/{direction}/recall@") or name in drawn]
+    names = [str(name) for name in history]
+    curves = [name for name in names if name.startswith(f"val/{direction}/recall@") or name in drawn]
+    curves = curves or [name for name in names if name.startswith(monitor)]  # of all, and of each kind of mismatch
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     if "train/loss" in history:
         loss = history.dropna(subset="train/loss")
         left.plot(loss["step"], loss["train/loss"])
     left.set(title="training loss", xlabel="step")
-    for name in measured:
+    for name in curves:
         points = history.dropna(subset=name)
         label = name.removeprefix("val/").removeprefix(f"{direction}/").replace("/", " ").replace("_", " ")
         right.plot(points["step"], points[name], marker="o", markersize=3, label=label)
     right.set(title=f"validation, {direction.replace('_', ' ')}", xlabel="step", ylim=(0, 1))
-    if measured:
+    if curves:
         right.legend(frameon=False)
     for axes in (left, right):
         axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=110)
+
+
+def draw_reliability(picture: Path, stages: Mapping[str, Reliability]) -> None:
+    """Draws how often judgements match, over the probability they were given, of "before" and "after"."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
+    for stage, found in stages.items():
+        some = found.count > 0
+        axes.plot(found.probability[some], found.matches[some], marker="o", markersize=3, label=f"{stage} training")
+    axes.set(title="reliability on the test split", xlabel="probability of a match", ylabel="share of matches")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=110)
 
 

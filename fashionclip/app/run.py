@@ -14,10 +14,11 @@ from fashionclip.app.dashboards import log_embeddings, log_pictures
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.examples import draw_examples, examples_of
 from fashionclip.app.memory import keep_freed_memory
-from fashionclip.app.metrics import metrics_of
+from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
-from fashionclip.app.report import draw_history, print_table, write_results
+from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.judgements import JudgementRelation, judgements_of
 from fashionclip.data.relations import check_columns
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform, train_transform
@@ -43,7 +44,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     check_triplets(cfg)
     dataset = open_dataset(cfg.dataset)
     relation = instantiate(cfg.loss.relation)
-    rows = Rows(dataset, coded=relation.columns)
+    judgements = judgements_of(dataset, seed=cfg.seed) if isinstance(relation, JudgementRelation) else None
+    rows = Rows(dataset, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
     backbone = instantiate(cfg.model.backbone)
     loss = instantiate(cfg.loss.function)
@@ -55,6 +57,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         backbone.freeze_text()
     elif backbone.logit_bias is not None:
         backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
+    if not getattr(loss, "scaled", False):
+        backbone.logit_scale.requires_grad_(False)  # likewise
     augmentation = plain(cfg.augmentation)
     cache = cfg.data.cache_features
     if cache and any(augmentation.values()):
@@ -84,6 +88,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         backbone=backbone,
         loss=loss,
         metrics=metrics_of(dataset, rows, relation, functions=instantiate(cfg.metrics)),
+        judged=judgement_metrics_of(rows),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
         weight_decay=cfg.optimizer.weight_decay,
@@ -109,6 +114,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     trainer.validate(module, data, verbose=False)  # the point at step 0
     before = trainer.test(module, data, verbose=False)[0]
     looked_at = {"before": examples_of(module.metrics)}
+    judged = {"before": module.judged.calibration} if module.judged else {}
     if trainer.is_global_zero:
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="before", step=0)
     trainer.fit(module, data)
@@ -120,6 +126,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         write_results(folder / "results.json", results)
         draw_history(folder / "csv" / "metrics.csv", folder / "training_history.png", monitor=cfg.loss.monitor)
         draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics)})
+        if module.judged:
+            draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
         log_pictures(trainer.loggers, folder, step=steps)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
         print_table(results)

@@ -16,14 +16,14 @@ from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import write_features
-from fashionclip.data.relations import ImagesAlone, PairRelation, Relates, Relation
+from fashionclip.data.relations import Relates, Relation
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.errors import InputError
 
 
 class RetrievalDataModule(L.LightningDataModule):
-    """Train, validation and test loaders. Evaluation pairs each photo with its own text, where texts take part.
+    """Train, validation and test loaders. Evaluation takes what the relation asks for, such as each photo and its text.
 
     Args:
         rows: The prepared dataset.
@@ -57,7 +57,7 @@ class RetrievalDataModule(L.LightningDataModule):
         super().__init__()
         self.rows = rows
         self.relation = relation
-        self.evaluated: Relates = PairRelation() if relation.uses_text else ImagesAlone()
+        self.evaluated = relation.evaluated()
         self.tokenize = tokenize
         self.train_transform = train_transform
         self.eval_transform = eval_transform

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler, Sampler
 
-from fashionclip.batch import Pairs, Triplets
+from fashionclip.batch import Judgements, Pairs, Triplets
 from fashionclip.data.content import ContentDistance
 from fashionclip.data.rows import Rows
 from fashionclip.data.samplers import GroupSampler
@@ -22,7 +22,7 @@ class Related:
 
     image_row: Tensor
     text_id: Tensor
-    relation: Pairs | Triplets | None
+    relation: Pairs | Triplets | Judgements | None
 
 
 class Relates(Protocol):
@@ -54,6 +54,10 @@ class Relation(Relates, Protocol):
         """In what order training takes the (N,) chosen rows; yields positions in `chosen`."""
         ...
 
+    def evaluated(self) -> Relates:
+        """What an evaluation batch of it holds."""
+        ...
+
 
 class PairRelation:
     """Each row's photo with its own text."""
@@ -67,6 +71,9 @@ class PairRelation:
 
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
         return RandomSampler(chosen)
+
+    def evaluated(self) -> Relates:
+        return self
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         image_row, image_index = torch.unique(chosen, return_inverse=True)
@@ -130,6 +137,9 @@ class TripletRelation:
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
         group, item = rows.code[self.group][chosen], rows.code[self.item][chosen]
         return GroupSampler(group=group, item=item, per_group=self.per_group, seed=seed)
+
+    def evaluated(self) -> Relates:
+        return ImagesAlone()
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         image_row = torch.unique(chosen)

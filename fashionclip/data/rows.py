@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -31,30 +32,72 @@ class PackedStrings(Sequence[str]):
         return self.bytes[start:end].numpy().tobytes().decode()
 
 
+@dataclass(frozen=True)
+class JudgementRows:
+    """J judgements, those of one row of the manifest side by side.
+
+    Attributes:
+        image_row: (J,) rows of the manifest, ascending.
+        text_id: (J,) texts.
+        label: (J,) bool, true of a match.
+        kind: (J,) position in `kinds` of what is wrong; those of matches are "match".
+        kinds: Names.
+    """
+
+    image_row: Tensor
+    text_id: Tensor
+    label: Tensor
+    kind: Tensor
+    kinds: tuple[str, ...]
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Positions of all judgements of some distinct rows (I,)."""
+        first = torch.searchsorted(self.image_row, rows)
+        count = torch.searchsorted(self.image_row, rows, right=True) - first
+        before = (count.cumsum(0) - count).repeat_interleave(count)
+        return first.repeat_interleave(count) + torch.arange(len(before)) - before
+
+
 class Rows:
     """All rows of a prepared dataset, with ids as codes that agree between processes.
 
     Attributes:
         root: Folder that `path` is relative to.
         path: Of each of N rows.
-        text: The T distinct texts.
+        text: The T distinct texts, those of judgements among them.
         text_id: (N,) which of them each row has.
         item_id: (N,) code of the product of each row.
         columns: Columns of the manifest that hold something.
         code: (N,) codes of the values of some further columns.
+        judgements: Of the dataset, where they were given.
 
     Args:
         dataset: As read from disk.
         coded: Columns to have codes of; those that the manifest lacks are left out.
+        judgements: `image_row, text, label, kind`, from `judgements_of`.
     """
 
-    def __init__(self, dataset: PreparedDataset, *, coded: Sequence[str] = ()) -> None:
+    def __init__(
+        self, dataset: PreparedDataset, *, coded: Sequence[str] = (), judgements: pd.DataFrame | None = None
+    ) -> None:
         manifest = dataset.manifest
-        text_id, texts = pd.factorize(manifest["text"])
+        judged = [] if judgements is None else judgements.sort_values("image_row", kind="stable")["text"].tolist()
+        text_id, texts = pd.factorize(pd.Series([*manifest["text"], *judged], dtype=object))
         self.root: Path = dataset.root
         self.path = PackedStrings(manifest["path"].tolist())
         self.text = PackedStrings(texts.tolist())
-        self.text_id: Tensor = torch.from_numpy(text_id.astype("int64"))
+        self.text_id: Tensor = torch.from_numpy(text_id[: len(manifest)].astype("int64"))
+        self.judgements: JudgementRows | None = None
+        if judgements is not None:
+            table = judgements.sort_values("image_row", kind="stable")
+            kind, kinds = pd.factorize(table["kind"], sort=True)
+            self.judgements = JudgementRows(
+                image_row=torch.from_numpy(table["image_row"].to_numpy("int64").copy()),
+                text_id=torch.from_numpy(text_id[len(manifest) :].astype("int64")),
+                label=torch.from_numpy((table["label"] == "match").to_numpy("bool").copy()),
+                kind=torch.from_numpy(kind.astype("int64")),
+                kinds=tuple(map(str, kinds)),
+            )
         self.item_id: Tensor = torch.from_numpy(pd.factorize(manifest["item_id"])[0].astype("int64"))
         self.split = {
             name: torch.from_numpy((manifest["split"] == name).to_numpy().nonzero()[0])

@@ -73,14 +73,15 @@ class RetrievalMetrics(Metric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, image: Tensor, image_row: Tensor, text: Tensor, text_id: Tensor) -> None:
-        """Adds (I, D) embeddings of manifest rows (I,) and (T, D) embeddings of texts (T,)."""
+        """Adds (I, D) embeddings of manifest rows (I,) and (T, D) embeddings of texts (T,), but for texts of no row."""
+        own = torch.isin(text_id, self.text_id.to(image_row.device)[image_row])
         self.image.append(image.detach().float())
         self.image_row.append(image_row)
-        self.text.append(text.detach().float())
-        self.text_seen.append(text_id)
+        self.text.append(text[own].detach().float())
+        self.text_seen.append(text_id[own])
 
     def compute(self) -> dict[str, Tensor]:
-        """`<direction>/<function>` and `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`."""
+        """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`."""
         row, image = _distinct(_joined(self.image_row), _joined(self.image))  # (I,), (I, D)
         seen, text = _distinct(_joined(self.text_seen), _joined(self.text))  # (T,), (T, D)
         self.embedded = Embedded(row, image, seen, text)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from fashionclip.batch import Batch, Pairs, Triplets
+from fashionclip.batch import Batch, Judgements, Pairs, Triplets
 from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.metrics.judged import JudgementMetrics
 from fashionclip.models.backbone import Backbone
 from fashionclip.training.optim import parameter_groups
 
@@ -25,6 +26,7 @@ class RetrievalModule(L.LightningModule):
         backbone: What is trained.
         loss: Called with what the batch's relation selects, and with the logit scale where `loss.scaled`.
         metrics: Of an evaluation pass.
+        judged: Of its judgements, where there are any; what they choose on val is kept in the checkpoint.
         optimizer: From parameter groups to an optimizer.
         scheduler: From an optimizer and `total_steps` to a learning rate schedule, by steps or `ReduceLROnPlateau`.
         weight_decay: Of matrices and kernels.
@@ -38,6 +40,7 @@ class RetrievalModule(L.LightningModule):
         backbone: Backbone,
         loss: nn.Module,
         metrics: RetrievalMetrics,
+        judged: JudgementMetrics | None = None,
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., LRScheduler] | None = None,
         weight_decay: float = 0.0,
@@ -48,6 +51,7 @@ class RetrievalModule(L.LightningModule):
         self.backbone = backbone
         self.loss = loss
         self.metrics = metrics
+        self.judged = judged
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
@@ -95,7 +99,7 @@ class RetrievalModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
 
-    def _loss(self, relation: Pairs | Triplets, image: Tensor, text: Tensor) -> Tensor:
+    def _loss(self, relation: Pairs | Triplets | Judgements, image: Tensor, text: Tensor) -> Tensor:
         scale = (
             {"logit_scale": self.backbone.logit_scale, "logit_bias": self.backbone.logit_bias}
             if getattr(self.loss, "scaled", False)
@@ -106,9 +110,16 @@ class RetrievalModule(L.LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> None:
         image, text = self.embed(batch)
         self.metrics.update(image, batch.image_row, text, batch.text_id)
+        if self.judged is not None and isinstance(batch.relation, Judgements):
+            selected = batch.relation.select(image, text)
+            self.judged.update(**selected, judgement_id=batch.relation.judgement_id)
 
     def _log_metrics(self, split: str) -> None:
         with torch.autocast(self.device.type, enabled=False):
             values = self.metrics.compute()
+            if self.judged is not None:
+                self.judged.choosing = split == "val"
+                values |= self.judged.compute()
+                self.judged.reset()
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=False)
         self.metrics.reset()

@@ -105,6 +105,32 @@ def test_triplets_of_products(dataset, tmp_path):
     assert "test/image_to_image/recall@1" in json.loads((tmp_path / "results.json").read_text())["after"]
 
 
+def test_judgements_of_products(demo_dataset, tmp_path):
+    data = ["dataset=match-mismatch", f"dataset.root={tmp_path / 'prepared'}"]
+    said = run("prepare.py", *data, f"dataset.derive_from={demo_dataset.root}")
+    assert "judgements of" in said and "shuffled" in said
+    small = [*data, "model=tiny", "data.batch_size=16", "data.num_workers=0", "trainer.max_epochs=1"]
+    run("train.py", "loss=match-mismatch", *small, "trainer.limit_train_batches=2", f"hydra.run.dir={tmp_path / 'run'}")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
+    assert {"test/judgement/auroc", "test/judgement/auroc/colour", "test/judgement/calibration_error"} <= set(results)
+    for name in ("reliability.png", "training_history.png"):
+        with Image.open(tmp_path / "run" / name) as picture:
+            assert picture.width > 400
+    run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
+    again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
+    assert again == pytest.approx(results, abs=1e-6, nan_ok=True), "threshold and calibration are the checkpoint's"
+
+
+def test_a_table_of_judgements_is_checked(tmp_path):
+    with Image.new("RGB", (300, 300), "red") as photo:
+        photo.save(tmp_path / "red.png")
+    table = tmp_path / "pairs.csv"
+    table.write_text("image_path;text;label\nred.png;Red cotton shirt with round neck;Match\n")
+    command = ["dataset=match-mismatch", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
+    assert "few_rows: all: 1 judgements, under 100" in run("prepare.py", *command, "dataset.check_only=true")
+    assert json.loads((tmp_path / "validation.json").read_text())["valid"]
+
+
 def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
     one_epoch = ["trainer.max_epochs=1", "trainer.limit_train_batches=1"]
     output = run(
@@ -125,9 +151,7 @@ def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
 
 def test_two_processes(search, tmp_path):
     devices = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    run(
-        "train.py", *SMALL, *search, *devices, "trainer.max_epochs=1", "data.batch_size=8", f"hydra.run.dir={tmp_path}"
-    )
+    run("train.py", *SMALL, *search, *devices, "trainer.max_epochs=1", "data.batch_size=8", f"hydra.run.dir={tmp_path}")
     after = json.loads((tmp_path / "results.json").read_text())["after"]
     one = tmp_path / "one"
     run("evaluate.py", f"ckpt={tmp_path}", "data.num_workers=0", f"hydra.run.dir={one}")
@@ -141,6 +165,8 @@ def test_two_processes(search, tmp_path):
         (["train.py", "model=nonsense"], "lite0"),
         (["prepare.py", "dataset=kaggle-products"], "dataset.source: not given"),
         (["prepare.py", "dataset=kaggle-products", "dataset.source=no/such"], "no such file or folder. Expected"),
+        (["prepare.py", "dataset=match-mismatch"], "Give a CSV with dataset.source=FILE"),
+        (["prepare.py", "dataset=match-mismatch", "dataset.source=no/such"], "no such file or folder. Expected a CSV"),
         (["train.py", "dataset=kaggle-products", "dataset.root=no/such"], "Run: python prepare.py"),
         (["train.py", *SMALL, "data.batch_size=5000"], "more than the"),
         (["train.py", "model=marqo-fashionclip"], "Ways on:"),

@@ -103,7 +103,8 @@ def test_without_texts_photos_are_ranked_among_photos():
 
 def test_alike_photos_and_further_measures():
     apart = torch.arange(len(ITEM_ID))
-    values = fill(build(alike=[apart], also=[lambda seen: {"seen": seen.image_row}]), *embeddings(), [[3, 1, 3]]).compute()
+    metrics = build(alike=[apart], also=[lambda seen: {"seen": seen.image_row}])
+    values = fill(metrics, *embeddings(), [[3, 1, 3]]).compute()
     assert values["image_to_image/queries"] == 0 and values["seen"].tolist() == [1, 3]
 
 
@@ -124,3 +125,12 @@ def test_nothing_seen_is_an_error_and_reset_forgets():
             metrics.compute()
         fill(metrics, *embeddings(), [[0, 1]]).compute()
         metrics.reset()
+
+
+def test_texts_that_are_of_no_photo_seen_take_no_part():
+    image, text = embeddings()
+    expected = fill(build(), image, text, [list(ROWS)]).compute()
+    metrics, texts = build(), torch.arange(len(text))
+    others = normalize(torch.randn(3, text.shape[1]), dim=1)
+    metrics.update(image, torch.tensor(ROWS), torch.cat([text, others]), torch.cat([texts, torch.arange(3) + 900]))
+    assert_equal(metrics.compute(), expected)

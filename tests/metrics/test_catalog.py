@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.catalog import CatalogScores, rank_sku
+from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.ranking import mean_reciprocal_rank, recall
 
 FUNCTIONS = {"recall@1": partial(recall, k=1), "recall@5": partial(recall, k=5), "mrr": mean_reciprocal_rank}
@@ -39,7 +39,8 @@ def test_ranks_are_those_of_a_loop(queries, photos, skus, dtype):
 
 
 def test_a_collapsed_model_ranks_last():
-    ranks = rank_sku(torch.ones(4, 2) / 2**0.5, torch.ones(6, 2) / 2**0.5, torch.arange(6) % 3, torch.tensor([0, 1, 2, 0]))
+    right = torch.tensor([0, 1, 2, 0])
+    ranks = rank_sku(torch.ones(4, 2) / 2**0.5, torch.ones(6, 2) / 2**0.5, torch.arange(6) % 3, right)
     assert ranks.rank.tolist() == [3, 3, 3, 3]
 
 
@@ -72,7 +73,8 @@ def test_scores_of_a_small_catalogue():
 
 def test_without_queries_or_catalogue_there_is_nothing_to_say():
     for rows in ([0, 3], [1, 2, 4], []):
-        seen = Embedded(torch.tensor(rows, dtype=torch.long), torch.ones(len(rows), 2), torch.tensor([]), torch.ones(0, 2))
+        row = torch.tensor(rows, dtype=torch.long)
+        seen = Embedded(row, torch.ones(len(rows), 2), torch.tensor([]), torch.ones(0, 2))
         assert scores()(seen) == {}
 
 

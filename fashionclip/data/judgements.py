@@ -1,0 +1,128 @@
+"""Judgements of the photos of a batch: those of the dataset, and mismatches drawn from the batch itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import RandomSampler, Sampler
+
+from fashionclip.batch import Judgements
+from fashionclip.data.relations import Related, Relates
+from fashionclip.data.rows import JudgementRows, Rows
+from fashionclip.manifest import PreparedDataset, read_judgements
+
+TRIES = 20  # to find each row a text of another group; more are needed only where one group is most of the split
+
+
+class JudgementRelation:
+    """Whether texts describe photos: all judgements of the chosen rows, and some more mismatches.
+
+    Args:
+        drawn: Mismatches of each match, with the text of another match of the batch, of another group and item. They
+            are drawn anew each time.
+    """
+
+    name: str = "judgements"
+    columns: tuple[str, ...] = ("item_id", "group_id", "text")
+    uses_text: bool = True
+
+    def __init__(self, *, drawn: int) -> None:
+        self.drawn = drawn
+
+    def alike(self, rows: Rows) -> list[Tensor]:
+        return [rows.item_id, rows.text_id]
+
+    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+        return RandomSampler(chosen)
+
+    def evaluated(self) -> Relates:
+        return JudgedWithOwnTexts()
+
+    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+        table, image_row = _table(rows), torch.unique(chosen)
+        judged = table.of(image_row)
+        image, text, label = table.image_row[judged], table.text_id[judged], table.label[judged]
+        if self.drawn:
+            own, other = self._draw(rows, image[label], text[label])
+            image = torch.cat([image, image[label][own]])
+            text = torch.cat([text, text[label][other]])
+            label = torch.cat([label, torch.zeros(len(own), dtype=torch.bool)])
+            judged = torch.cat([judged, torch.full((len(own),), -1)])
+        return _related(image_row, image, text, label, judged)
+
+    def _draw(self, rows: Rows, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions (D,) among the (M,) matches of what shall be judged, and of the match whose text it gets."""
+        differ = text[:, None] != text[None]  # (M, M)
+        for code in (rows.item_id[image], rows.code["group_id"][image], rows.text_id[image]):
+            differ &= code[:, None] != code[None]
+        able = differ.any(1).nonzero()[:, 0].repeat_interleave(self.drawn)
+        none = torch.empty(0, dtype=torch.long)
+        return able, torch.multinomial(differ[able].float(), 1)[:, 0] if len(able) else none
+
+
+class JudgedWithOwnTexts:
+    """The dataset's judgements of each photo, and its own text, by which retrieval is measured."""
+
+    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+        table, image_row = _table(rows), torch.unique(chosen)
+        judged = table.of(image_row)
+        image, text, label = table.image_row[judged], table.text_id[judged], table.label[judged]
+        return _related(image_row, image, text, label, judged, own=rows.text_id[image_row])
+
+
+def judgements_of(dataset: PreparedDataset, *, seed: int) -> pd.DataFrame:
+    """The judgements of a dataset; where it has none, its own texts and as many of other groups of the same split.
+
+    Args:
+        dataset: As read from disk.
+        seed: Of the choice.
+
+    Returns:
+        `image_row, text, label, kind`.
+    """
+    fixed = read_judgements(dataset)
+    if fixed is not None:
+        return fixed
+    manifest = dataset.manifest
+    rng = np.random.default_rng(seed)
+    codes = np.stack([pd.factorize(manifest[column])[0] for column in ("group_id", "item_id", "text")])  # (3, R)
+    worded = (manifest["text"] != "").to_numpy()
+    other = np.full(len(manifest), -1)
+    for split in manifest["split"].unique():
+        rows = np.flatnonzero((manifest["split"] == split).to_numpy() & worded)
+        open_rows = rows
+        for _ in range(TRIES if len(rows) else 0):
+            drawn = rng.choice(rows, size=len(open_rows))
+            differ = (codes[:, open_rows] != codes[:, drawn]).all(axis=0)
+            other[open_rows[differ]] = drawn[differ]
+            open_rows = open_rows[~differ]
+    judged = np.flatnonzero(other >= 0)  # as many of either label
+    texts = manifest["text"].to_numpy()
+    parts = (("match", "match", texts[judged]), ("mismatch", "shuffled", texts[other[judged]]))
+    return pd.concat(
+        [
+            pd.DataFrame({"image_row": judged, "text": text, "label": label, "kind": kind})
+            for label, kind, text in parts
+        ],
+        ignore_index=True,
+    )
+
+
+def _table(rows: Rows) -> JudgementRows:
+    assert rows.judgements is not None, "Rows was built without judgements"
+    return rows.judgements
+
+
+def _related(
+    image_row: Tensor, image: Tensor, text: Tensor, label: Tensor, judged: Tensor, *, own: Tensor | None = None
+) -> Related:
+    text_id = torch.unique(text if own is None else torch.cat([text, own]))
+    relation = Judgements(
+        image_index=torch.searchsorted(image_row, image),
+        text_index=torch.searchsorted(text_id, text),
+        label=label,
+        judgement_id=judged,
+    )
+    return Related(image_row=image_row, text_id=text_id, relation=relation)

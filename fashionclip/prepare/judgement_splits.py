@@ -1,0 +1,83 @@
+"""Which photos of judgements belong together, and splits that are balanced by label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from fashionclip.manifest import SPLITS, joined_groups, stable_hash
+
+
+def group_photos(
+    rows: pd.DataFrame, image_ids: Sequence[str], *, pictures: Sequence[tuple[int, int]], by_text: bool
+) -> list[str]:
+    """Names the groups of photos that may not straddle two splits.
+
+    Args:
+        rows: Facts of judgements, with `image_id`.
+        image_ids: All N of them.
+        pictures: Positions of photos that look the same.
+        by_text: Whether photos without a product belong together where a matching text is the same.
+
+    Returns:
+        The group of each photo; equal bytes and equal products are always one.
+    """
+    place = {image_id: position for position, image_id in enumerate(image_ids)}
+    pairs = list(pictures)
+    textual = rows[(rows["label"] == "match") & (rows["product"] == "")] if by_text else rows.iloc[:0]
+    for part, column in ((rows, "photo"), (rows[rows["product"] != ""], "product"), (textual, "text")):
+        for _, images in part.groupby(part[column].str.casefold())["image_id"]:
+            positions = [place[image_id] for image_id in images.unique()]
+            pairs += [(positions[0], other) for other in positions[1:]]
+    return joined_groups(image_ids, pairs=pairs)
+
+
+def split_groups(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) -> dict[str, str]:
+    """The split of each group: the given one, or a balanced one.
+
+    Where train and val are given and no test, val is divided between val and test in the proportion of their ratios.
+
+    Args:
+        rows: `group_id`, `label` and `split` ("" where none is given) of each judgement.
+        ratios, seed: As in `balanced_splits`.
+    """
+    if not (rows["split"] != "").any():
+        return balanced_splits(rows, ratios=ratios, seed=seed)
+    split = dict(zip(rows["group_id"], rows["split"], strict=True))
+    if set(rows["split"]) == {"train", "val"} and ratios["test"] > 0:
+        print("no test split: val is divided between val and test, so that nothing is chosen on what it is measured on")
+        both = ratios["val"] + ratios["test"]
+        shares = {"train": 0.0, "val": ratios["val"] / both, "test": ratios["test"] / both}
+        split |= balanced_splits(rows[rows["split"] == "val"], ratios=shares, seed=seed)
+    return split
+
+
+def balanced_splits(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) -> dict[str, str]:
+    """Gives each group a split so that all splits come close to their share of matches and of mismatches.
+
+    Args:
+        rows: `group_id` and `label` of each judgement.
+        ratios: Share of each of `SPLITS`, in [0, 1], summing to 1.
+        seed: Of the order in which groups of one size are dealt.
+
+    Returns:
+        Split by group.
+    """
+    counts = rows.groupby(["group_id", "label"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=["match", "mismatch"], fill_value=0).assign(all=counts.sum(axis=1))
+    target = {name: [ratios[name] * total for total in counts.sum()] for name in SPLITS}
+    have = {name: [0.0] * 3 for name in SPLITS}
+    by_group = {str(group): tuple(row) for group, row in zip(counts.index, counts.to_numpy().tolist(), strict=True)}
+    chosen: dict[str, str] = {}
+    # Large groups first, while there is room for them everywhere.
+    for group in sorted(by_group, key=lambda group: (-sum(by_group[group]), stable_hash(f"{seed}/{group}"))):
+        size = by_group[group]
+
+        def worse(name: str, size: tuple[int, ...] = size) -> float:  # growth of the squared distance from the target
+            return sum(n * (2 * (h - t) + n) for n, h, t in zip(size, have[name], target[name], strict=True))
+
+        split = min((name for name in SPLITS if ratios[name] > 0), key=worse)
+        chosen[group] = split
+        have[split] = [h + n for h, n in zip(have[split], size, strict=True)]
+    return chosen
