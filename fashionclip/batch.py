@@ -43,8 +43,9 @@ class Triplets:
     Attributes:
         anchor, positive, semipositive, negative: (N,) positions among the batch's images.
         semipos_distance: (N,) in [0, 1], how far the semi-positive's content is from the anchor's.
-        item_id: (I,) code of what an image shows; images that share it are each other's positives.
+        item_id: (I,) code of what an image shows; images that share it but not `view_id` are each other's positives.
         group_id: (I,) code; images that share it and not `item_id` are semi-positives, all others negatives.
+        view_id: (I,) code.
         content_distance: (I, I) in [0, 1] between the contents of images of one group, 1 elsewhere.
     """
 
@@ -55,6 +56,7 @@ class Triplets:
     semipos_distance: Tensor
     item_id: Tensor
     group_id: Tensor
+    view_id: Tensor
     content_distance: Tensor
 
     def __len__(self) -> int:
@@ -90,6 +92,23 @@ class Judgements:
 
 
 @dataclass
+class Mixed:
+    """Several relations among the same images and texts, by name."""
+
+    parts: dict[str, Pairs | Triplets | Judgements]
+
+    def __len__(self) -> int:
+        return max(map(len, self.parts.values()))
+
+    def select(self, image: Tensor, text: Tensor) -> dict[str, dict[str, dict[str, Tensor]]]:
+        """The loss's arguments: those of each part's loss."""
+        return {"parts": {name: part.select(image, text) for name, part in self.parts.items()}}
+
+
+Relations = Pairs | Triplets | Judgements | Mixed
+
+
+@dataclass
 class Batch:
     """What a training or evaluation step gets; every image and text in it is encoded once.
 
@@ -105,4 +124,4 @@ class Batch:
     image_row: Tensor
     texts: Tensor
     text_id: Tensor
-    relation: Pairs | Triplets | Judgements | None
+    relation: Relations | None

@@ -18,7 +18,7 @@ from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.judgements import JudgementRelation, judgements_of
+from fashionclip.data.judgements import judgements_of
 from fashionclip.data.relations import PairRelation, Relation, check_columns
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
@@ -50,9 +50,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise InputError("dataset: not given. Use dataset=NAME [dataset.root=DIR].")
 
     prepared = open_dataset(dataset)
-    judgements = (
-        judgements_of(prepared, seed=checkpoint["config"]["seed"]) if isinstance(relation, JudgementRelation) else None
-    )
+    judgements = judgements_of(prepared, seed=checkpoint["config"]["seed"]) if relation.uses_judgements else None
     rows = Rows(prepared, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
     transform = eval_transform(backbone.preprocess)

@@ -11,34 +11,46 @@ from fashionclip.data.relations import Relation
 from fashionclip.data.rows import Rows
 from fashionclip.manifest import ROLES, PreparedDataset, read_triplets
 from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.metrics.catalog import CatalogScores
 from fashionclip.metrics.judged import JudgementMetrics
 from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.triplet_scores import TripletScores
+
+SLICED_BY = ("category", "occlusion", "viewpoint")  # query to SKU, where the manifest has them
 
 
 def metrics_of(
     dataset: PreparedDataset, rows: Rows, relation: Relation, *, functions: Mapping[str, Callable[[Ranks], Tensor]]
 ) -> RetrievalMetrics:
-    """Ranking metrics, and those of triplets where the dataset has fixed some."""
+    """Ranking metrics; those of triplets where the dataset has fixed some; those of SKUs where it has a catalogue."""
+    also: list[CatalogScores | TripletScores] = []
+    domain = dataset.manifest["domain"]
+    if {"query", "catalog"} <= set(domain):
+        also.append(
+            CatalogScores(
+                item_id=rows.item_id,
+                text_id=rows.text_id,
+                is_query=torch.from_numpy((domain == "query").to_numpy("bool").copy()),
+                functions=functions,
+                slices={c: dataset.manifest[c].astype(str).tolist() for c in SLICED_BY if c in dataset.manifest},
+            )
+        )
     fixed = read_triplets(dataset)
-    scores = (
-        []
-        if fixed is None
-        else [
+    if fixed is not None:
+        also.append(
             TripletScores(
                 rows=torch.from_numpy(fixed[list(ROLES)].to_numpy("int64").copy()),
                 semipos_distance=torch.from_numpy(fixed["semipos_distance"].to_numpy("float32").copy()),
                 kind=(fixed["overlay"] + "/" + fixed["edit"]).tolist(),
             )
-        ]
-    )
+        )
     return RetrievalMetrics(
         item_id=rows.item_id,
         text_id=rows.text_id,
         functions=functions,
         alike=relation.alike(rows),
         texts=relation.uses_text,
-        also=scores,
+        also=also,
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from fashionclip.metrics.interval import wilson_interval
 from fashionclip.metrics.judgement import Reliability
 
 Results = Mapping[str, Mapping[str, float]]  # stage ("before", "after") -> "test/text_to_image/recall@1" -> value
@@ -24,7 +25,7 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def print_table(results: Results) -> None:
-    """Prints one block a direction, one line a metric, one column a stage."""
+    """Prints one block a direction, one line a metric, one column a stage; recall with its 95 % interval."""
     stages = list(results)
     names = sorted((name.removeprefix("test/") for name in results[stages[-1]]), key=lambda name: "/" not in name)
     table = Table(title="retrieval on the test split")
@@ -36,13 +37,14 @@ def print_table(results: Results) -> None:
         if direction != shown:
             table.add_section()
         values = [results[stage].get(f"test/{name}", float("nan")) for stage in stages]
+        queries = [results[stage].get(f"test/{direction}/queries", 0.0) for stage in stages]
         table.add_row(
             "" if direction == shown else direction.replace("_", " "),
             metric,
-            *(_figure(metric, value) for value in values),
+            *(_figure(metric, value, count) for value, count in zip(values, queries, strict=True)),
         )
         shown = direction
-    Console(width=max(72, 40 + 12 * len(stages))).print(table)
+    Console(width=max(72, 52 + 22 * len(stages))).print(table)
 
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
@@ -93,5 +95,10 @@ def draw_reliability(picture: Path, stages: Mapping[str, Reliability]) -> None:
     figure.savefig(picture, dpi=110)
 
 
-def _figure(metric: str, value: float) -> str:
-    return f"{value:g}" if metric in ("median_rank", "queries") else f"{value:.3f}"
+def _figure(metric: str, value: float, queries: float) -> str:
+    if metric in ("median_rank", "queries", "texts", "skus"):
+        return f"{value:g}"
+    if metric.startswith("recall@") and queries:
+        low, high = wilson_interval(value, queries)
+        return f"{value:.3f} ({low:.2f} to {high:.2f})"
+    return f"{value:.3f}"

@@ -18,7 +18,7 @@ from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.judgements import JudgementRelation, judgements_of
+from fashionclip.data.judgements import judgements_of
 from fashionclip.data.relations import check_columns
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform, train_transform
@@ -44,14 +44,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
     check_triplets(cfg)
     dataset = open_dataset(cfg.dataset)
     relation = instantiate(cfg.loss.relation)
-    judgements = judgements_of(dataset, seed=cfg.seed) if isinstance(relation, JudgementRelation) else None
+    judgements = judgements_of(dataset, seed=cfg.seed) if relation.uses_judgements else None
     rows = Rows(dataset, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
     backbone = instantiate(cfg.model.backbone)
     loss = instantiate(cfg.loss.function)
     if cfg.loss.get("temperature") is not None:
         backbone.set_temperature(cfg.loss.temperature)
-    if getattr(loss, "form", None) == "sigmoid":
+    if getattr(loss, "biased", False):
         backbone.add_logit_bias()
     elif not relation.uses_text:
         backbone.freeze_text()

@@ -27,6 +27,7 @@ class JudgementRelation:
     name: str = "judgements"
     columns: tuple[str, ...] = ("item_id", "group_id", "text")
     uses_text: bool = True
+    uses_judgements: bool = True
 
     def __init__(self, *, drawn: int) -> None:
         self.drawn = drawn

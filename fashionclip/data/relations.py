@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler, Sampler
 
-from fashionclip.batch import Judgements, Pairs, Triplets
+from fashionclip.batch import Pairs, Relations, Triplets
 from fashionclip.data.content import ContentDistance
 from fashionclip.data.rows import Rows
 from fashionclip.data.samplers import GroupSampler
@@ -22,7 +22,7 @@ class Related:
 
     image_row: Tensor
     text_id: Tensor
-    relation: Pairs | Triplets | Judgements | None
+    relation: Relations | None
 
 
 class Relates(Protocol):
@@ -40,11 +40,13 @@ class Relation(Relates, Protocol):
         name: As messages say it.
         columns: Manifest columns it cannot do without.
         uses_text: Whether texts take part; if not, the text tower is neither trained nor evaluated.
+        uses_judgements: Whether rows must come with judgements.
     """
 
     name: str
     columns: tuple[str, ...]
     uses_text: bool
+    uses_judgements: bool
 
     def alike(self, rows: Rows) -> list[Tensor]:
         """Codes (N,) of all rows; two photos that agree in one of them are right answers to each other."""
@@ -65,6 +67,7 @@ class PairRelation:
     name: str = "pairs"
     columns: tuple[str, ...] = ("item_id", "text")
     uses_text: bool = True
+    uses_judgements: bool = False
 
     def alike(self, rows: Rows) -> list[Tensor]:
         return [rows.item_id, rows.text_id]
@@ -105,14 +108,18 @@ class TripletRelation:
         item: Column of the manifest; rows equal in it have the same content.
         group: Column; rows equal in it are one group.
         distance: Of contents within a group.
+        view: Column; a positive differs from its anchor in it, as a shop's photo from a user's. None: any other row.
+        hard: Column; a drawn negative agrees with its anchor in it, where one does. None: any negative.
         second_view: Load a row without a fellow of its content twice, as its own positive: augmentation makes two
             pictures of it.
         per_anchor: Triplets an anchor.
         per_group: Rows that a batch takes from one group, where it has as many.
+        per_item: Of them, from one item, at most; None: all.
     """
 
     name: str = "triplets"
     uses_text: bool = False
+    uses_judgements: bool = False
 
     def __init__(
         self,
@@ -121,22 +128,28 @@ class TripletRelation:
         group: str,
         distance: ContentDistance,
         second_view: bool,
+        view: str | None = None,
+        hard: str | None = None,
         per_anchor: int = 1,
         per_group: int = 4,
+        per_item: int | None = None,
     ) -> None:
-        self.item, self.group = item, group
+        self.item, self.group, self.view, self.hard = item, group, view, hard
         self.distance = distance
         self.second_view = second_view
         self.per_anchor = per_anchor
-        self.per_group = per_group
-        self.columns = (item, group, *distance.columns)
+        self.per_group, self.per_item = per_group, per_item
+        self.columns = (item, group, *distance.columns, *(column for column in (view, hard) if column))
 
     def alike(self, rows: Rows) -> list[Tensor]:
         return [rows.code[self.item]]
 
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
         group, item = rows.code[self.group][chosen], rows.code[self.item][chosen]
-        return GroupSampler(group=group, item=item, per_group=self.per_group, seed=seed)
+        view = rows.code[self.view][chosen] if self.view else None
+        return GroupSampler(
+            group=group, item=item, view=view, per_group=self.per_group, per_item=self.per_item, seed=seed
+        )
 
     def evaluated(self) -> Relates:
         return ImagesAlone()
@@ -147,13 +160,16 @@ class TripletRelation:
             lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
             image_row = torch.cat([image_row, image_row[lonely]])
         item_id, group_id = rows.code[self.item][image_row], rows.code[self.group][image_row]
+        view_id = rows.code[self.view][image_row] if self.view else torch.arange(len(image_row))
         same, group = _equal(item_id), _equal(group_id)  # (I, I)
-        positive = same & ~torch.eye(len(image_row), dtype=torch.bool)
+        positive = same & ~_equal(view_id)
         semipositive, negative = group & ~same, ~(group | same)
         content_distance = self.distance(rows, image_row).masked_fill(~group, 1.0).masked_fill(same, 0.0)
         anchor = (positive.any(1) & semipositive.any(1) & negative.any(1)).nonzero()[:, 0]
         anchor = anchor.repeat_interleave(self.per_anchor)
-        drawn = [_draw(mask[anchor]) for mask in (positive, semipositive, negative)]
+        near = negative & _equal(rows.code[self.hard][image_row]) if self.hard else negative
+        near = torch.where(near.any(1, keepdim=True), near, negative)
+        drawn = [_draw(mask[anchor]) for mask in (positive, semipositive, near)]
         triplets = Triplets(
             anchor=anchor,
             positive=drawn[0],
@@ -162,6 +178,7 @@ class TripletRelation:
             semipos_distance=content_distance[anchor, drawn[1]],
             item_id=item_id,
             group_id=group_id,
+            view_id=view_id,
             content_distance=content_distance,
         )
         return Related(image_row=image_row, text_id=torch.empty(0, dtype=torch.long), relation=triplets)

@@ -14,17 +14,30 @@ from fashionclip import distributed
 class GroupSampler(DistributedSampler):
     """Rows in runs of `per_group` of one group, so that a batch holds positives and semi-positives of its anchors.
 
-    Each epoch orders rows, items and runs anew, from seed and epoch alone. Within a group, rows of one item lie side
-    by side. Runs are dealt out whole to the processes; what one has more than another sits out the epoch.
+    Each epoch orders rows, items and runs anew, from seed and epoch alone. Within a group, up to `per_item` rows of one
+    item lie side by side, then those of the next, and so on; the first of an item are of different views, where it has
+    them. Runs are dealt out whole to the processes; what one has more than another sits out the epoch.
 
     Args:
         group, item: (N,) codes of the rows to sample.
+        view: (N,) codes; rows of one item take turns in it. None: each row has its own.
         per_group: Rows of a run; a smaller group, or the rest of a larger one, makes a shorter run.
+        per_item: None: all.
         seed: Of the order.
     """
 
-    def __init__(self, *, group: Tensor, item: Tensor, per_group: int, seed: int) -> None:
-        self.group, self.item, self.per_group = group, item, per_group
+    def __init__(
+        self,
+        *,
+        group: Tensor,
+        item: Tensor,
+        view: Tensor | None = None,
+        per_group: int,
+        per_item: int | None = None,
+        seed: int,
+    ) -> None:
+        self.group, self.item, self.view = group, item, torch.arange(len(group)) if view is None else view
+        self.per_group, self.per_item = per_group, per_item or len(group)
         super().__init__(
             range(len(group)),  # type: ignore[arg-type]  # only its length is asked for
             num_replicas=distributed.world_size(),
@@ -47,8 +60,13 @@ class GroupSampler(DistributedSampler):
         """The rows of this process in this epoch; once an epoch, since loaders ask for the length many times."""
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         place = torch.randperm(len(self.group), generator=generator)  # (N,) rows at random
+        place = place[self.view[place].argsort(stable=True)]
+        place = place[self.item[place].argsort(stable=True)]  # the rows of an item side by side, view by view
+        turn = _count_up(_pairs(self.item[place], self.view[place]))
+        place = place[turn.argsort(stable=True)]
         items = torch.randperm(int(self.item.max()) + 1, generator=generator)[self.item[place]]
-        place = place[items.argsort(stable=True)]  # items at random, the rows of one side by side
+        place, items = place[items.argsort(stable=True)], items.sort().values  # items at random, views taking turns
+        place = place[(_count_up(items) // self.per_item).argsort(stable=True)]  # the first rows of each item
         place = place[self.group[place].argsort(stable=True)]  # groups one after the other
         starts = (_count_up(self.group[place]) % self.per_group == 0).nonzero()[:, 0]
         runs = place.tensor_split(starts[1:])
@@ -56,6 +74,11 @@ class GroupSampler(DistributedSampler):
         of_rank = (order[rank :: self.num_replicas] for rank in range(self.num_replicas))
         dealt = [torch.cat([runs[run] for run in chosen]) for chosen in of_rank]
         return dealt[self.rank][: min(map(len, dealt))]  # as many for each: DDP waits for the slowest
+
+
+def _pairs(one: Tensor, other: Tensor) -> Tensor:
+    """Codes of pairs of codes."""
+    return one * (int(other.max()) + 1) + other
 
 
 def _count_up(sorted_codes: Tensor) -> Tensor:

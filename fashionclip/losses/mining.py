@@ -15,8 +15,9 @@ MININGS = ("given", "all", "batch-hard", "semi-hard")
 class MinedTripletLoss(nn.Module):
     """A triplet loss over the triplets that were drawn, or over all that the batch's identities allow.
 
-    To an anchor, an image of the same item is a positive, one of the same group but another item a semi-positive, and
-    any other a negative. The loss is a sum of terms, each of which wants something near and something far:
+    To an anchor, an image of the same item but another view is a positive, one of the same group but another item a
+    semi-positive, and one of another item and group a negative. The loss is a sum of terms, each of which wants
+    something near and something far:
 
     - `ordered`: positives before semi-positives, and semi-positives before negatives.
     - `edit`: positives and semi-positives, both as positives of their own content distance, before negatives.
@@ -68,6 +69,7 @@ class MinedTripletLoss(nn.Module):
         semipos_distance: Tensor,
         item_id: Tensor,
         group_id: Tensor,
+        view_id: Tensor,
         content_distance: Tensor,
     ) -> Tensor:
         """Loss of a batch of I images.
@@ -76,7 +78,7 @@ class MinedTripletLoss(nn.Module):
             image: (I, D) unit norm, any float type; computed in float32.
             anchor, positive, semipositive, negative: (N,) positions among the images, the triplets as drawn.
             semipos_distance: (N,) in [0, 1], of their semi-positives.
-            item_id, group_id: (I,) codes.
+            item_id, group_id, view_id: (I,) codes.
             content_distance: (I, I) in [0, 1]; read only between images of one group.
 
         Returns:
@@ -93,7 +95,7 @@ class MinedTripletLoss(nn.Module):
         distance = self.loss.matrix(image)  # (I, I)
         same_item = item_id[:, None] == item_id[None]
         same_group = group_id[:, None] == group_id[None]
-        positives = same_item & ~torch.eye(len(image), dtype=torch.bool, device=image.device)
+        positives = same_item & (view_id[:, None] != view_id[None])
         semipositives = same_group & ~same_item
         negatives = ~same_group & ~same_item
         content = content_distance.to(distance.dtype).masked_fill(same_item, 0).masked_fill(negatives, 1)

@@ -113,7 +113,7 @@ class CatalogScores:
             for value in of_query.unique().tolist():
                 chosen = of_query == value
                 part = Ranks(rank=ranks.rank[chosen], query=ranks.query[chosen], queries=int(chosen.sum()))
-                values[f"query_to_sku/{attribute}/{names[value]}/{SLICED}"] = self.functions[SLICED](part)
+                values[f"query_to_sku/{SLICED}/{attribute}/{names[value]}"] = self.functions[SLICED](part)
         return values
 
 

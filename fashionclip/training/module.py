@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from fashionclip.batch import Batch, Judgements, Pairs, Triplets
+from fashionclip.batch import Batch, Judgements, Relations
 from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.metrics.judged import JudgementMetrics
 from fashionclip.models.backbone import Backbone
@@ -99,7 +99,7 @@ class RetrievalModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
 
-    def _loss(self, relation: Pairs | Triplets | Judgements, image: Tensor, text: Tensor) -> Tensor:
+    def _loss(self, relation: Relations, image: Tensor, text: Tensor) -> Tensor:
         scale = (
             {"logit_scale": self.backbone.logit_scale, "logit_bias": self.backbone.logit_bias}
             if getattr(self.loss, "scaled", False)

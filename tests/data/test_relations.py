@@ -71,6 +71,33 @@ def test_without_a_second_view_each_photo_is_loaded_once_and_what_has_no_fellow_
     assert {2, 3, 6} >= set(related.relation.semipositive.tolist())
 
 
+def test_positives_are_of_another_view_and_negatives_of_the_same_kind(make_rows):
+    rows = make_rows(
+        "aaabbccc",
+        [""] * 8,
+        look=list("aaabbccc"),
+        base=list("11112222"),
+        colour=list("xxxyyyyy"),
+        domain=list("ussususu"),
+        category=list("ttstssst"),
+    )
+    relation = TripletRelation(
+        item="look",
+        group="base",
+        distance=AttributeDistance(["colour"]),
+        view="domain",
+        hard="category",
+        second_view=False,
+        per_anchor=9,
+    )
+    assert relation.columns == ("look", "base", "colour", "domain", "category")
+    t = relation.relate(rows, torch.arange(8)).relation
+    for a, p, n in zip(t.anchor.tolist(), t.positive.tolist(), t.negative.tolist(), strict=True):
+        assert "aaabbccc"[a] == "aaabbccc"[p] and "ussususu"[a] != "ussususu"[p]
+        assert "ttstssst"[a] == "ttstssst"[n] and "11112222"[a] != "11112222"[n]
+    assert t.view_id.tolist() == rows.code["domain"].tolist()
+
+
 def test_triplets_are_drawn_anew_and_repeat_by_seed(triplets):
     rows, relation = triplets
 

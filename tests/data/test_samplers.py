@@ -54,3 +54,16 @@ def test_processes_get_equally_many_rows_and_none_twice(monkeypatch, epoch):
     assert len({len(part) for part in parts}) == 1 and parts[0]
     everything = [position for part in parts for position in part]
     assert len(everything) == len(set(everything))
+
+
+def test_the_first_rows_of_an_item_are_of_different_views():
+    item, view = torch.arange(24) // 12, torch.tensor([0] * 10 + [1] * 2 + [0] * 6 + [1] * 6)
+    for epoch in range(4):
+        one = GroupSampler(group=torch.zeros(24).long(), item=item, view=view, per_group=4, per_item=4, seed=0)
+        one.set_epoch(epoch)
+        positions = torch.tensor(list(one))
+        assert sorted(positions.tolist()) == list(range(24))
+        runs = {tuple(item[run].tolist()): view[run].sum().item() for run in positions.split(4)}
+        assert set(runs) == {(0,) * 4, (1,) * 4}, "four rows of one item together"
+        starts = [run for run in positions.split(4) if {0, 1} <= set(view[run].tolist())]
+        assert len(starts) >= 4, "the second item has three such runs, the first one: then its second view is used up"

@@ -100,9 +100,12 @@ def test_captions_as_texts(bare, tmp_path):
     assert {"test/text_to_image/recall@1", "test/triplet/order_accuracy"} <= set(after)
 
 
-def test_triplets_of_products(dataset, tmp_path):
-    run("train.py", "loss=semipos", *SMALL, *dataset, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}")
-    assert "test/image_to_image/recall@1" in json.loads((tmp_path / "results.json").read_text())["after"]
+@pytest.mark.parametrize("loss", ["semipos", "mixed"])
+def test_triplets_of_products(loss, dataset, tmp_path):
+    run("train.py", f"loss={loss}", *SMALL, *dataset, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}")
+    after = json.loads((tmp_path / "results.json").read_text())["after"]
+    assert "test/image_to_image/recall@1" in after
+    assert ("test/text_to_image/recall@1" in after) == (loss == "mixed")
 
 
 def test_judgements_of_products(demo_dataset, tmp_path):

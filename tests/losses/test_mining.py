@@ -74,6 +74,7 @@ def mined_loss(items, groups, *, mining, distance="euclidean", margin=MARGIN, sw
             semipos_distance=content[a, q],
             item_id=torch.tensor(items),
             group_id=torch.tensor(groups),
+            view_id=torch.arange(len(items)),
             content_distance=content,
         )
 
@@ -269,3 +270,29 @@ def test_mistakes_are_refused():
         MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(), mining="hard")
     with pytest.raises(ValueError, match=r"loss\.function\.loss\.reduction: got 'sum', expected 'mean'"):
         MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(reduction="sum"))
+
+
+@pytest.mark.parametrize("mining", MINED)
+def test_images_of_one_item_and_view_are_nothing_to_each_other(mining):
+    """Two pairs of twins: within a view they stand for one photo, so that one of each twin gives the same loss."""
+    items, groups, views = [0, 0, 1, 2], [0, 0, 0, 1], [0, 1, 0, 0]
+    loss = MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(margin=MARGIN), mining=mining)
+    none = torch.empty(0, dtype=torch.long)
+
+    def of(rows):
+        item, group, view = (torch.tensor(code)[rows] for code in (items, groups, views))
+        content = contents(4)[rows][:, rows]
+        return loss(
+            image=images(4)[rows],
+            anchor=none,
+            positive=none,
+            semipositive=none,
+            negative=none,
+            semipos_distance=none,
+            item_id=item,
+            group_id=group,
+            view_id=view,
+            content_distance=content,
+        )
+
+    torch.testing.assert_close(of(torch.tensor([0, 1, 2, 3])), of(torch.arange(4).repeat_interleave(2)))

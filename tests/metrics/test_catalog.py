@@ -63,8 +63,8 @@ def test_scores_of_a_small_catalogue():
     # query 6 has no SKU in the catalogue.
     assert values["query_to_sku/queries"] == 2 and values["query_to_sku/skus"] == 3
     assert values["query_to_sku/recall@1"] == 0.5
-    assert values["query_to_sku/category/dress/recall@1"] == 1 and values["query_to_sku/category/skirt/recall@1"] == 0
-    assert "query_to_sku/category/vest/recall@1" not in values
+    assert values["query_to_sku/recall@1/category/dress"] == 1 and values["query_to_sku/recall@1/category/skirt"] == 0
+    assert "query_to_sku/recall@1/category/vest" not in values
     # The mean of SKU 0 is nowhere: east and west cancel out.
     assert values["query_to_sku_mean/recall@1"] == 0
     assert values["text_to_sku/texts"] == 3
