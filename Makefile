@@ -5,7 +5,8 @@ BIN := .venv/bin
 .PHONY: demo test test-all lint constraints
 
 demo: .venv/installed
-	$(BIN)/python train.py dataset=demo model=lite0 data.batch_size=64 trainer.max_epochs=12
+	$(BIN)/python train.py dataset=demo loss=contrastive model=lite0 data.batch_size=64 trainer.max_epochs=12
+	$(BIN)/python train.py experiment=logos
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q -n 2

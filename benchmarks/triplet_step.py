@@ -52,13 +52,12 @@ def model() -> Backbone:
     return backbone.train()
 
 
-def relation_of(per_anchor: int) -> TripletRelation:
+def relation() -> TripletRelation:
     return TripletRelation(
         item="item_id",
         group="base_id",
         distance=EditDistance(),
         second_view=False,
-        per_anchor=per_anchor,
         per_group=15,
     )
 
@@ -84,7 +83,7 @@ def plain_steps(rows: Rows, backbone: Backbone, *, steps: int, batch: int, ours:
         tower.to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=1e-4)
     loss_function = torch.nn.TripletMarginWithDistanceLoss(margin=1.0)
-    drawn = relation_of(1).relate(rows, rows.of_split("train")[:POOL])
+    drawn = relation().relate(rows, rows.of_split("train")[:POOL])
     t: Any = drawn.relation
     triplets = drawn.image_row[torch.stack([t.anchor, t.positive, t.negative], dim=1)]  # (N, 3)
     triplets = triplets[torch.randint(len(triplets), (steps * batch,))]
@@ -102,11 +101,11 @@ def plain_steps(rows: Rows, backbone: Backbone, *, steps: int, batch: int, ours:
         yield len(photos[0])
 
 
-def our_loader(rows: Rows, backbone: Backbone, *, photos: int, per_anchor: int) -> DataLoader[Batch]:
+def our_loader(rows: Rows, backbone: Backbone, *, photos: int) -> DataLoader[Batch]:
     look = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
         rows=rows,
-        relation=relation_of(per_anchor),
+        relation=relation(),
         tokenize=backbone.tokenizer,
         train_transform=look,
         eval_transform=look,
@@ -137,9 +136,9 @@ def measure(variant: str, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     if variant != VARIANTS[0]:
         keep_freed_memory()
-    rows = Rows(read_dataset(options.data), coded=relation_of(1).columns)
+    rows = Rows(read_dataset(options.data), coded=relation().columns)
     backbone, steps = model(), WARM_UP + options.steps
-    loader = our_loader(rows, backbone, photos=options.photos, per_anchor=options.per_anchor)
+    loader = our_loader(rows, backbone, photos=options.photos)
     if variant == VARIANTS[2]:
         running = our_steps(loader, backbone, steps=steps)
     else:
@@ -156,7 +155,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a prepared dataset of synthetic triplets")
     parser.add_argument("--photos", type=int, default=60, help="a step of ours")
-    parser.add_argument("--per-anchor", type=int, default=1, help="triplets an anchor")
     parser.add_argument("--steps", type=int, default=6, help="measured, after a warm-up")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
