@@ -81,14 +81,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="a prepared dataset of synthetic triplets")
     parser.add_argument("--work", type=Path, default=REPO / "runs" / "semipos_forms", help="emptied first")
-    parser.add_argument("overrides", nargs="*", help="for both runs, such as trainer.max_epochs=3")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("overrides", nargs="*", help="for both runs, such as loss.mining=semi-hard")
     options = parser.parse_args()
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
     report, curves = [], {}
     for form in FORMS:
         folder = options.work.resolve() / form
-        seconds, results = train(options.data.resolve(), folder, [f"loss.form={form}", *options.overrides])
+        overrides = [f"loss.form={form}", f"trainer.max_epochs={options.epochs}", *options.overrides]
+        seconds, results = train(options.data.resolve(), folder, overrides)
         if form == FORMS[0]:
             report.append(line("before training", results["before"]))
         report.append(line(f"{form}, {seconds:.0f} s", results["after"]))
