@@ -70,7 +70,7 @@ def bare(tmp_path_factory):
     return [
         f"dataset.root={folder / 'prepared'}",
         f"dataset.demo_source={folder / 'raw'}",
-        "dataset.demo_items=40",
+        "dataset.demo_items=20",
         "dataset.max_side=160",
         "dataset.ratios={train: 0.6, val: 0.2, test: 0.2}",
         "model=tiny",
@@ -82,7 +82,7 @@ def bare(tmp_path_factory):
 
 def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path):
     output = run("train.py", *bare, "loss.mining=batch-hard", f"hydra.run.dir={tmp_path / 'run'}")
-    assert "variants of 40 base photos" in output, "prepared on first use"
+    assert "variants of 20 base photos" in output, "prepared on first use"
     results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
     assert {"test/triplet/accuracy", "test/triplet/order_accuracy/text/replaced", "test/spread"} <= set(results)
     assert not any("text_to_image" in name for name in results), "no text was trained"
