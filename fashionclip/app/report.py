@@ -44,7 +44,7 @@ def print_table(results: Results) -> None:
             *(_figure(metric, value, count) for value, count in zip(values, queries, strict=True)),
         )
         shown = direction
-    Console(width=max(72, 52 + 22 * len(stages))).print(table)
+    Console(width=66 + 22 * len(stages)).print(table)
 
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:

@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fashionclip import distributed
 from fashionclip.data.datamodule import RetrievalDataModule
@@ -37,6 +38,12 @@ def rows_of(loader, epoch=0):
     if hasattr(loader.sampler, "set_epoch"):
         loader.sampler.set_epoch(epoch)
     return [batch.image_row[batch.relation.image_index].tolist() for batch in loader]
+
+
+@pytest.fixture(autouse=True)
+def lightning_is_rank_0_again():
+    yield
+    rank_zero_only.rank = 0
 
 
 def on_rank(rank, loader, stage):
