@@ -60,10 +60,10 @@ class GroupSampler(DistributedSampler):
         """The rows of this process in this epoch; once an epoch, since loaders ask for the length many times."""
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
         place = torch.randperm(len(self.group), generator=generator)  # (N,) rows at random
-        place = place[self.view[place].argsort(stable=True)]
-        place = place[self.item[place].argsort(stable=True)]  # the rows of an item side by side, view by view
-        turn = _count_up(_pairs(self.item[place], self.view[place]))
-        place = place[turn.argsort(stable=True)]
+        by_view = place[_pairs(self.item, self.view)[place].argsort(stable=True)]
+        turn = torch.empty_like(place)  # (N,) how many rows of its item and view come before a row
+        turn[by_view] = _count_up(_pairs(self.item, self.view)[by_view])
+        place = place[turn[place].argsort(stable=True)]
         items = torch.randperm(int(self.item.max()) + 1, generator=generator)[self.item[place]]
         place, items = place[items.argsort(stable=True)], items.sort().values  # items at random, views taking turns
         place = place[(_count_up(items) // self.per_item).argsort(stable=True)]  # the first rows of each item
