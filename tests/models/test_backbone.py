@@ -176,3 +176,24 @@ def test_every_architecture_of_ours_builds():
         assert image.shape == text.shape
         torch.testing.assert_close(image.norm(dim=1), torch.ones(1))
         torch.testing.assert_close(F.normalize(text, dim=1), text)
+
+
+def test_photos_in_groups_are_embedded_as_all_at_once():
+    backbone = load_backbone(name="fashionclip-tiny").eval()
+    photos = torch.randint(0, 256, (37, 3, 112, 112), dtype=torch.uint8)
+    at_once = backbone.encode_image(photos).detach()  # with gradients there are no groups
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.encode_image(photos), at_once, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["fashionclip-tiny", "fashionclip-lite0"])
+def test_another_image_size(name):
+    backbone = load_backbone(name=name, image_size=64).eval()
+    assert backbone.preprocess.size == 64
+    assert backbone.encode_image(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape[0] == 2
+
+
+def test_convolutions_are_laid_out_channels_last():
+    trunk = load_backbone(name="fashionclip-lite0").clip.visual.trunk
+    kernels = [weight for weight in trunk.parameters() if weight.ndim == 4]
+    assert kernels and all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
