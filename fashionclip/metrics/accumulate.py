@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fashionclip.metrics.embedded import Embedded
+from fashionclip.metrics.gathered import first_of_each, joined
 from fashionclip.metrics.matching import clip_score, matching_accuracy
 from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling
 from fashionclip.metrics.triplets import spread
@@ -82,8 +83,9 @@ class RetrievalMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`."""
-        row, image = _distinct(_joined(self.image_row), _joined(self.image))  # (I,), (I, D)
-        seen, text = _distinct(_joined(self.text_seen), _joined(self.text))  # (T,), (T, D)
+        row, of_row = first_of_each(joined(self.image_row))  # (I,) each
+        seen, of_seen = first_of_each(joined(self.text_seen))  # (T,) each
+        image, text = joined(self.image)[of_row], joined(self.text)[of_seen]  # (I, D), (T, D)
         self.embedded = Embedded(row, image, seen, text)
         keys = [key.to(row.device)[row] for key in self.alike]
         values = self._with_texts(row, image, seen, text) if self.texts else {}
@@ -113,18 +115,3 @@ class RetrievalMetrics(Metric):
     def _of(self, ranks: Ranks, direction: str) -> dict[str, Tensor]:
         values = {f"{direction}/{name}": function(ranks) for name, function in self.functions.items()}
         return values | {f"{direction}/queries": torch.tensor(float(ranks.answered))}
-
-
-def _joined(state: list[Tensor] | Tensor) -> Tensor:
-    if len(state) == 0:
-        raise ValueError("RetrievalMetrics: no embeddings since the last reset. Call update() before compute().")
-    return state if isinstance(state, Tensor) else torch.cat(state)  # torchmetrics joins only when it gathers
-
-
-def _distinct(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Sorted keys without repeats, and the first value of each."""
-    order = key.argsort(stable=True)
-    key, value = key[order], value[order]
-    first = torch.ones_like(key, dtype=torch.bool)
-    first[1:] = key[1:] != key[:-1]
-    return key[first], value[first]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from fashionclip.metrics.gathered import first_of_each, joined
 from fashionclip.metrics.judgement import (
     Reliability,
     accuracy,
@@ -66,8 +67,8 @@ class JudgementMetrics(Metric):
     @torch.no_grad()
     def compute(self) -> dict[str, Tensor]:
         """`judgement/<measure>` of all, and `judgement/<measure>/<kind>` of matches against one kind of mismatch."""
-        judgement_id, first = _first_of_each(_joined(self.judgement_id))
-        score, label = _joined(self.cosine)[first], _joined(self.label)[first]  # (N,)
+        judgement_id, first = first_of_each(joined(self.judgement_id))
+        score, label = joined(self.cosine)[first], joined(self.label)[first]  # (N,)
         if self.choosing:
             self.threshold.copy_(best_threshold(score, label))
             scale, bias = fit_probability(score, label)
@@ -93,16 +94,3 @@ class JudgementMetrics(Metric):
             f"judgement/auroc{kind}": auroc(score, label),
             f"judgement/average_precision{kind}": average_precision(score, label),
         }
-
-
-def _joined(state: list[Tensor] | Tensor) -> Tensor:
-    return state if isinstance(state, Tensor) else torch.cat(state)  # torchmetrics joins only when it gathers
-
-
-def _first_of_each(key: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct keys, ascending, and where each comes first."""
-    order = key.argsort(stable=True)
-    in_order = key[order]
-    first = torch.ones_like(in_order, dtype=torch.bool)
-    first[1:] = in_order[1:] != in_order[:-1]
-    return in_order[first], order[first]
