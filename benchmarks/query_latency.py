@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fashionclip.app.evaluate import backbone_of, load_checkpoint
+from fashionclip.app.checkpoint import backbone_of, load_checkpoint
 from fashionclip.data.transforms import eval_transform
 from fashionclip.images import load_image
 from fashionclip.manifest import read_dataset

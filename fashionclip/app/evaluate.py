@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from fashionclip.app.checkpoint import backbone_of, judge_of, load_checkpoint
 from fashionclip.app.config import plain
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
@@ -23,7 +22,6 @@ from fashionclip.data.relations import PairRelation, Relation, check_columns
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import Backbone
 from fashionclip.training.module import RetrievalModule
 
 
@@ -82,43 +80,3 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         print_table({"value": measured})
         print(f"results: {folder / 'results.json'}")
     return {name.removeprefix("test/"): value for name, value in measured.items()}
-
-
-def judge_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Threshold, scale and bias that a training chose on val."""
-    prefix = "judged."
-    return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A run's checkpoint, from its file, or the best one of its folder.
-
-    Raises:
-        InputError: There is none, or it is not one of fashionclip's.
-    """
-    file = path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"ckpt={path}: no {file}. Expected a run folder or a .ckpt file.")
-    try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and OS errors alike
-        raise InputError(
-            f"ckpt={file}: cannot be read ({error}). Expected a checkpoint that train.py wrote."
-        ) from error
-    if not isinstance(checkpoint, dict) or "config" not in checkpoint or "state_dict" not in checkpoint:
-        raise InputError(
-            f"ckpt={file}: no checkpoint of fashionclip, which holds its config. For plain weights use "
-            "model=NAME model.backbone.pretrained=FILE."
-        )
-    return checkpoint
-
-
-def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
-    """Rebuilds the backbone from the config in the checkpoint and fills it with the checkpoint's weights."""
-    backbone: Backbone = instantiate(checkpoint["config"]["model"]["backbone"], load_weights=False)
-    prefix = "backbone."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    if "clip.logit_bias" in state:
-        backbone.add_logit_bias()
-    backbone.load_state_dict(state)
-    return backbone

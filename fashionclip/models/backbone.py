@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Backbone(nn.Module):
         clip: An open_clip `CLIP` or `CustomTextCLIP`.
         preprocess: How it wants its pixels.
         tokenize: open_clip's tokenizer for it.
+        architecture: open_clip's config of it, as its own files have it.
         frozen: Modules of `clip` (by name, such as "visual.trunk") that are neither trained nor switched to
             training mode.
     """
@@ -65,11 +66,13 @@ class Backbone(nn.Module):
         *,
         preprocess: Preprocess,
         tokenize: Callable[[list[str]], Tensor],
+        architecture: Mapping[str, Any],
         frozen: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.clip = clip
         self.preprocess = preprocess
+        self.architecture = dict(architecture)
         text: Any = clip.text if hasattr(clip, "text") else clip
         self._text = text
         self.tokenizer = Tokenizer(tokenize, cut=_cuttable(text))
@@ -244,14 +247,16 @@ def load_backbone(
             f"model.backbone.pretrained={pretrained}: neither a file nor a tag that open_clip has for {name}. "
             f"Expected a weights file or one of {tags}."
         )
+    quick_gelu = plain and _needs_quick_gelu(name, pretrained)
     with _reachable(name, pretrained):
+        architecture = open_clip.get_model_config(name) or {}
         tokenize = open_clip.get_tokenizer(name)
         clip = open_clip.create_model(
             name,
             pretrained=pretrained if load_weights else None,
             load_weights=load_weights,
             force_image_size=image_size,
-            force_quick_gelu=plain and _needs_quick_gelu(name, pretrained),
+            force_quick_gelu=quick_gelu,
         )
     if load_weights and image_weights is not None:
         image_weights(clip.visual.trunk)
@@ -267,7 +272,11 @@ def load_backbone(
         resize_mode=cfg["resize_mode"],
         fill_color=cfg["fill_color"],
     )
-    return Backbone(clip, preprocess=preprocess, tokenize=tokenize, frozen=freeze)
+    if image_size is not None:
+        architecture["vision_cfg"] |= {"image_size": image_size}
+    if quick_gelu:
+        architecture["quick_gelu"] = True
+    return Backbone(clip, preprocess=preprocess, tokenize=tokenize, architecture=architecture, frozen=freeze)
 
 
 def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:

@@ -1,0 +1,26 @@
+"""`fashionclip COMMAND`: what comes after training. Each command is a module of `commands/`; what it needs is imported
+when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from types import ModuleType
+
+from fashionclip.app.commands import export
+from fashionclip.app.door import one_message
+
+COMMANDS: tuple[ModuleType, ...] = (export,)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses the command line and runs its command."""
+    parser = argparse.ArgumentParser(prog="fashionclip", description="Export, index and search with a trained model.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        one = commands.add_parser(command.NAME, help=command.HELP, description=command.__doc__)
+        command.add_arguments(one)
+        one.set_defaults(run=command.run)
+    options = parser.parse_args(arguments)
+    with one_message():
+        options.run(options)

@@ -1,0 +1,72 @@
+"""An export at work: texts and photos in, unit-norm embeddings out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fashionclip.data.transforms import eval_transform
+from fashionclip.errors import InputError
+from fashionclip.models.backbone import Backbone, load_backbone
+from fashionclip.retrieval.export import CONFIG, FACTS, WEIGHTS
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Two towers as exported.
+
+    Attributes:
+        backbone: In evaluation mode, on its device.
+        digest: SHA-256 of config and weights; embeddings of two encoders can be compared only where it is the same.
+        facts: What `fashionclip.json` of the export holds.
+    """
+
+    backbone: Backbone
+    digest: str
+    facts: dict[str, Any]
+
+    @property
+    def decode_size(self) -> int:
+        """Pixels of a photo's shorter side that are enough to decode."""
+        return 2 * self.backbone.preprocess.size
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(T, D) float32 unit-norm embeddings; longer texts are cut at the context length."""
+        tokens = self.backbone.tokenizer(list(texts))
+        return self.backbone.encode_text(tokens.to(self.backbone.mean.device)).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """(I, D) float32 unit-norm embeddings of upright RGB pictures, as `load_image` gives them."""
+        transform = eval_transform(self.backbone.preprocess)
+        pixels = torch.stack([transform(image) for image in images])  # (I, 3, S, S)
+        return self.backbone.encode_image(pixels.to(self.backbone.mean.device)).float().cpu().numpy()
+
+
+def load_encoder(folder: Path | str, *, device: str = "cpu") -> Encoder:
+    """Loads an export.
+
+    Raises:
+        InputError: There is none, or it cannot be read.
+    """
+    folder = Path(folder)
+    for file in (CONFIG, WEIGHTS, FACTS):
+        if not (folder / file).is_file():
+            raise InputError(f"{folder}: no export there (no {file}). Run: fashionclip export RUN --to {folder}")
+    digest = hashlib.sha256()
+    for file in (CONFIG, WEIGHTS):
+        with (folder / file).open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    backbone = load_backbone(name=f"local-dir:{folder}").eval().to(device)
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return Encoder(backbone=backbone, digest=digest.hexdigest(), facts=facts)
