@@ -232,9 +232,9 @@ def load_backbone(
     Raises:
         InputError: The name, tag or file is unknown, or weights or tokenizer are out of reach.
     """
-    for architecture in ARCHITECTURES.glob("*.json"):
-        if architecture.stem not in open_clip.list_models():
-            open_clip.add_model_config(architecture)
+    for file in ARCHITECTURES.glob("*.json"):
+        if file.stem not in open_clip.list_models():
+            open_clip.add_model_config(file)
     plain = ":" not in name
     if plain and open_clip.get_model_config(name) is None:
         raise InputError(
