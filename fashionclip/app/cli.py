@@ -7,10 +7,10 @@ import argparse
 from collections.abc import Sequence
 from types import ModuleType
 
-from fashionclip.app.commands import export
+from fashionclip.app.commands import export, index, search
 from fashionclip.app.door import one_message
 
-COMMANDS: tuple[ModuleType, ...] = (export,)
+COMMANDS: tuple[ModuleType, ...] = (export, index, search)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for command in COMMANDS:
         one = commands.add_parser(command.NAME, help=command.HELP, description=command.__doc__)
         command.add_arguments(one)
-        one.set_defaults(run=command.run)
+        one.set_defaults(command=command)  # not `run`, which `export` has as an argument
     options = parser.parse_args(arguments)
     with one_message():
-        options.run(options)
+        options.command.run(options)

@@ -44,11 +44,17 @@ class Encoder:
         tokens = self.backbone.tokenizer(list(texts))
         return self.backbone.encode_text(tokens.to(self.backbone.mean.device)).float().cpu().numpy()
 
-    @torch.inference_mode()
     def images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(I, D) float32 unit-norm embeddings of upright RGB pictures, as `load_image` gives them."""
-        transform = eval_transform(self.backbone.preprocess)
-        pixels = torch.stack([transform(image) for image in images])  # (I, 3, S, S)
+        return self.embed(torch.stack([self.pixels(image) for image in images]))
+
+    def pixels(self, image: Image.Image) -> torch.Tensor:
+        """(3, S, S) uint8: the first half of `images`, small to keep and quick in many threads."""
+        return eval_transform(self.backbone.preprocess)(image)
+
+    @torch.inference_mode()
+    def embed(self, pixels: torch.Tensor) -> np.ndarray:
+        """(I, D) float32 unit-norm embeddings of (I, 3, S, S) uint8: the second half of `images`."""
         return self.backbone.encode_image(pixels.to(self.backbone.mean.device)).float().cpu().numpy()
 
 

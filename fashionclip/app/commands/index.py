@@ -1,0 +1,47 @@
+"""`fashionclip index EXPORT PHOTOS --to INDEX`: embeds a catalogue to search in; run again, it takes over what has
+changed."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "index"
+HELP = "embed a catalogue's photos to search in, or take over what has changed in it"
+NAMED = 10  # unreadable photos named on the terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("export", type=Path, help="folder that `fashionclip export` wrote")
+    parser.add_argument("photos", type=Path, help="a prepared dataset, or a folder of photos")
+    parser.add_argument("--to", type=Path, required=True, metavar="INDEX", help="folder of the index")
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE.csv", help="what a plain folder's photos show, by their names"
+    )
+    parser.add_argument("--device", default="auto", help="where to embed: auto (default), cpu, cuda, ...")
+
+
+def run(options: argparse.Namespace) -> None:
+    from fashionclip.retrieval.encoder import load_encoder
+    from fashionclip.retrieval.index import UNREADABLE, update_index
+    from fashionclip.retrieval.source import read_source
+
+    source = read_source(options.photos, table=options.table)
+    encoder = load_encoder(options.export, device=device_of(options.device))
+    changes = update_index(options.to, encoder, source, export=options.export)
+    for path, reason in list(changes.unreadable.items())[:NAMED]:
+        print(f"unreadable: {path}: {reason}")
+    if changes.unreadable:
+        print(f"{len(changes.unreadable):,} photos could not be read; all of them: {options.to / UNREADABLE}")
+    print(
+        f"index: {options.to} ({len(source) - len(changes.unreadable):,} photos: {changes.added:,} added, "
+        f"{changes.updated:,} with other pixels, {changes.described:,} with another text or attributes, "
+        f"{changes.unchanged:,} unchanged; {changes.deleted:,} deleted)"
+    )
+
+
+def device_of(name: str) -> str:
+    """The GPU where there is one, if the name is "auto"."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

@@ -1,0 +1,186 @@
+"""The store within an index: one SQLite file holds everything, faiss searches a copy of the embeddings in memory."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from fashionclip.retrieval.photo import Photo, Value
+from fashionclip.retrieval.store import Found, Known, cut_ties
+from fashionclip.retrieval.where import Condition, Group
+
+FILE = "photos.sqlite"
+WAIT = 60.0  # seconds that a reader and a writer wait for each other
+ASKED = 500  # rows asked for at a time; SQLite takes 999 values in a statement, newer ones more
+_COLUMNS = ("image_id", "item_id", "text", "category")  # the other fields are in `attributes`
+_TABLE = """
+create table if not exists photos (
+    row integer primary key,
+    image_id text not null unique,
+    item_id text not null,
+    path text not null,
+    text text not null,
+    category text not null,
+    attributes text not null,
+    content text not null,
+    digest text not null,
+    embedding blob not null
+)
+"""
+_PUT = """
+insert into photos (image_id, item_id, path, text, category, attributes, content, digest, embedding)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (image_id) do update set item_id = excluded.item_id, path = excluded.path, text = excluded.text,
+    category = excluded.category, attributes = excluded.attributes, content = excluded.content,
+    digest = excluded.digest, embedding = excluded.embedding
+"""
+
+
+@dataclass(frozen=True)
+class _Searchable:
+    """What is searched: row i of `index` is `image_ids[i]`, which `rows[i]` of the table holds. Sorted by image_id."""
+
+    index: faiss.IndexFlatIP
+    image_ids: list[str]
+    rows: np.ndarray
+
+
+class FaissStore:
+    """Exact search of up to some millions of photos, as many as fit into memory (4 bytes a number).
+
+    Search sees the photos as they were at the first search or at the last write through the same object.
+
+    Args:
+        folder: Of the index.
+        size: D of the embeddings.
+    """
+
+    def __init__(self, folder: Path, *, size: int) -> None:
+        self.size = size
+        # In SQLite's default journal a commit that was cut off is undone by whoever opens the file next.
+        self._database = sqlite3.connect(folder / FILE, timeout=WAIT, check_same_thread=False)
+        self._database.execute("pragma case_sensitive_like = on")  # as in Milvus
+        self._lock = threading.RLock()
+        self._searchable: _Searchable | None = None
+        self._passing = lru_cache(maxsize=64)(self._find_passing)
+        with self._transaction():
+            self._database.execute(_TABLE)
+
+    def __len__(self) -> int:
+        return int(self._read("select count(*) from photos")[0][0])
+
+    def known(self) -> dict[str, Known]:
+        return {row[0]: Known(*row[1:]) for row in self._read("select image_id, content, digest from photos")}
+
+    def put(self, photos: Sequence[Photo], contents: Sequence[str], embeddings: np.ndarray) -> None:
+        rows = [
+            (
+                photo.image_id,
+                photo.item_id,
+                photo.path,
+                photo.text,
+                photo.category,
+                json.dumps(dict(photo.attributes), ensure_ascii=False),
+                content,
+                photo.digest,
+                np.ascontiguousarray(embedding, dtype="<f4").tobytes(),
+            )
+            for photo, content, embedding in zip(photos, contents, embeddings, strict=True)
+        ]
+        with self._transaction():
+            self._database.executemany(_PUT, rows)
+
+    def delete(self, image_ids: Sequence[str]) -> None:
+        with self._transaction():
+            self._database.executemany("delete from photos where image_id = ?", [(one,) for one in image_ids])
+
+    def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
+        found = self._of("image_id, item_id, path, text, category, attributes", image_ids)
+        return {row[0]: Photo(*row[:5], attributes=json.loads(row[5])) for row in found}
+
+    def embeddings(self, image_ids: Sequence[str]) -> np.ndarray:
+        found = {row[0]: np.frombuffer(row[1], dtype="<f4") for row in self._of("image_id, embedding", image_ids)}
+        return np.array([found[one] for one in image_ids], dtype=np.float32).reshape(len(image_ids), self.size)
+
+    def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
+        searchable = self._load()
+        passing = None if where is None else self._passing(where)
+        return [cut_ties(lambda limit, q=q: self._nearest(q, limit, searchable, passing), top_k) for q in queries]
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _nearest(self, query: np.ndarray, limit: int, searchable: _Searchable, passing: np.ndarray | None) -> Found:
+        limit = min(limit, len(searchable.image_ids))
+        if limit == 0:
+            return []
+        selector = None if passing is None else faiss.IDSelectorBitmap(passing)
+        parameters = None if selector is None else faiss.SearchParameters(sel=selector)
+        scores, positions = searchable.index.search(query[None].astype(np.float32), limit, params=parameters)
+        hits = zip(positions[0].tolist(), scores[0].tolist(), strict=True)
+        return [(searchable.image_ids[position], score) for position, score in hits if position >= 0]
+
+    def _load(self) -> _Searchable:
+        with self._lock:
+            if self._searchable is None:
+                count = len(self)
+                vectors = np.empty((count, self.size), dtype=np.float32)
+                rows, image_ids = np.empty(count, dtype=np.int64), []
+                cursor = self._database.execute("select row, image_id, embedding from photos order by image_id")
+                for position, (row, image_id, embedding) in enumerate(cursor):
+                    rows[position], vectors[position] = row, np.frombuffer(embedding, dtype="<f4")
+                    image_ids.append(image_id)
+                index = faiss.IndexFlatIP(self.size)
+                index.add(vectors)
+                self._searchable = _Searchable(index=index, image_ids=image_ids, rows=rows)
+            return self._searchable
+
+    def _find_passing(self, where: Condition) -> np.ndarray:
+        """Bits of the positions that a condition lets through."""
+        condition, values = to_sql(where)
+        rows = [row for (row,) in self._read(f"select row from photos where {condition}", values)]
+        return np.packbits(np.isin(self._load().rows, rows), bitorder="little")
+
+    def _of(self, columns: str, image_ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(image_ids), ASKED):
+            some = image_ids[start : start + ASKED]
+            marks = ", ".join("?" * len(some))
+            yield from self._read(f"select {columns} from photos where image_id in ({marks})", some)
+
+    def _read(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock, self._database:
+            yield
+            self._searchable = None
+            self._passing.cache_clear()
+
+
+def to_sql(where: Condition) -> tuple[str, list[Value]]:
+    """A condition in SQLite's language and the values for its question marks. No text of the user is in it."""
+    if isinstance(where, Group):
+        parts = [to_sql(part) for part in where.parts]
+        joined = f" {where.operator} ".join(condition for condition, _ in parts)
+        return f"({joined})", [value for _, values in parts for value in values]
+    if where.field in _COLUMNS:
+        field, path = f"nullif({where.field}, '')", []
+    else:
+        field, path = "json_extract(attributes, ?)", [f'$."{where.field}"']
+    if where.operator in ("is null", "is not null"):
+        return f"{field} {where.operator}", [*path]
+    if where.operator in ("in", "not in"):
+        return f"{field} {where.operator} ({', '.join('?' * len(where.values))})", [*path, *where.values]
+    return f"{field} {where.operator} ?", [*path, *where.values]

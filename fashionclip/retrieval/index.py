@@ -1,0 +1,222 @@
+"""Brings an index up to date with its source: encodes what is new, drops what is gone, leaves the rest alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from fashionclip.errors import InputError
+from fashionclip.images import UnreadableImageError, load_image
+from fashionclip.retrieval.encoder import Encoder
+from fashionclip.retrieval.fields import Fields
+from fashionclip.retrieval.folder import FILE, IndexFacts, open_store, read_facts, write_facts
+from fashionclip.retrieval.photo import Photo
+from fashionclip.retrieval.source import Source
+from fashionclip.retrieval.store import Known, Store
+
+BATCH = 64  # photos encoded and written at a time
+UNREADABLE = "unreadable.csv"
+LOCK = "lock"
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+
+@dataclass
+class Changes:
+    """What a run has done.
+
+    Attributes:
+        added, updated, deleted: Photos; updated ones have other pixels.
+        described: Photos of which only text or attributes changed.
+        unchanged: Photos left alone.
+        unreadable: Reason by path.
+    """
+
+    added: int = 0
+    updated: int = 0
+    described: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo as it was found on disk."""
+
+    photo: Photo
+    content: str = ""
+    pixels: torch.Tensor | None = None  # (3, S, S) uint8, where it must be encoded
+    error: str = ""
+
+
+def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path) -> Changes:
+    """Makes an index, or brings one up to date.
+
+    It may be stopped at any moment and run again: photos are written by batches, each all or nothing.
+
+    Args:
+        folder: Of the index.
+        encoder: What to embed with.
+        source: All photos that the index shall have; others are deleted from it.
+        export: Where `encoder` comes from, to be remembered.
+
+    Raises:
+        InputError: The index is of another export, another indexer is at it, or none of the photos can be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _only_one(folder):
+        fields = Fields()
+        for photo in source.photos():
+            fields.add(photo)
+        facts = _facts(folder, encoder, source, export=export, fields=fields)
+        write_facts(folder, facts)
+        with closing(open_store(folder, facts)) as store:
+            changes, fields = _synchronise(store, encoder, source)
+        _write_unreadable(folder, changes)
+        write_facts(folder, replace(facts, fields=fields.to_json()))
+    return changes
+
+
+def _facts(folder: Path, encoder: Encoder, source: Source, *, export: Path, fields: Fields) -> IndexFacts:
+    if (folder / FILE).is_file():
+        facts = read_facts(folder)
+        if facts.digest != encoder.digest:
+            raise InputError(
+                f"{folder}: was made by another export than {export} (by {facts.export}, as it was then); embeddings "
+                "of two models cannot be compared. Remove the folder, or choose another --to."
+            )
+        facts = replace(facts, export=str(export.resolve()), source=str(source.root.resolve()))
+    else:
+        facts = IndexFacts(
+            export=str(export.resolve()),
+            digest=encoder.digest,
+            size=encoder.texts(["a"]).shape[1],
+            source=str(source.root.resolve()),
+        )
+    return replace(facts, fields=facts.fields | fields.to_json())
+
+
+def _synchronise(store: Store, encoder: Encoder, source: Source) -> tuple[Changes, Fields]:
+    known = store.known()
+    changes, fields, waiting = Changes(), Fields(), list[_Read]()
+    gone = set(known)
+    same = {one.content: image_id for image_id, one in known.items()}  # files of the same bytes are encoded once
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(source), desc="index", unit="photo") as bar:
+
+        def look(photo: Photo) -> _Read:
+            return _read(photo, source.root, encoder, known.get(photo.image_id))
+
+        for read in _in_order(pool, look, source.photos(), ahead=BATCH + 2 * threads):
+            bar.update()
+            if read.error:
+                changes.unreadable[read.photo.path] = read.error
+                continue
+            gone.discard(read.photo.image_id)
+            fields.add(read.photo)
+            before = known.get(read.photo.image_id)
+            if before == Known(read.content, read.photo.digest):
+                changes.unchanged += 1
+                continue
+            changes.added += before is None
+            changes.updated += before is not None and before.content != read.content
+            changes.described += before is not None and before.content == read.content
+            waiting.append(read)
+            if len(waiting) == BATCH:
+                _write(store, encoder, waiting, known, same)
+                waiting = []
+    if waiting:
+        _write(store, encoder, waiting, known, same)
+    if len(changes.unreadable) == len(source):
+        path, reason = next(iter(changes.unreadable.items()))
+        raise InputError(f"none of {len(source):,} photos can be read; {path}: {reason}")
+    ordered = sorted(gone)
+    for start in range(0, len(ordered), 10 * BATCH):
+        store.delete(ordered[start : start + 10 * BATCH])
+    changes.deleted = len(ordered)
+    return changes, fields
+
+
+def _read(photo: Photo, root: Path, encoder: Encoder, before: Known | None) -> _Read:
+    """Runs in a thread. The hash comes first: a file replaced in between differs from it in the next run."""
+    path = root / photo.path
+    try:
+        content = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        if before is not None and before.content == content:
+            return _Read(photo, content)
+        return _Read(photo, content, encoder.pixels(load_image(path, at_least=encoder.decode_size)))
+    except (OSError, UnreadableImageError) as error:
+        return _Read(photo, error=str(error).removeprefix(f"{path}: "))
+
+
+def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str, Known], same: dict[str, str]) -> None:
+    """Encodes the distinct new photos among those that wait, and writes all of them."""
+    pixels = {read.content: read.pixels for read in waiting if read.pixels is not None and read.content not in same}
+    encoded = encoder.embed(torch.stack([one for one in pixels.values() if one is not None])) if pixels else []
+    new = dict(zip(pixels, encoded, strict=True))
+    old = [same.get(read.content, read.photo.image_id) for read in waiting if read.content not in new]
+    stored = dict(zip(old, store.embeddings(old), strict=True))
+    embeddings = np.stack(
+        [
+            new[read.content] if read.content in new else stored[same.get(read.content, read.photo.image_id)]
+            for read in waiting
+        ]
+    )
+    store.put([read.photo for read in waiting], [read.content for read in waiting], embeddings)
+    for read in waiting:
+        before = known.get(read.photo.image_id)
+        if before is not None and same.get(before.content) == read.photo.image_id:
+            del same[before.content]  # it has another embedding now
+        known[read.photo.image_id] = Known(read.content, read.photo.digest)
+    for read in waiting:
+        same[read.content] = read.photo.image_id
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Job], Done], jobs: Iterable[Job], *, ahead: int
+) -> Iterator[Done]:
+    """Results in the order of the jobs; `pool.map` would run as far ahead as memory goes."""
+    running: deque[Future[Done]] = deque()
+    for job in jobs:
+        running.append(pool.submit(work, job))
+        if len(running) > ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keeps a second indexer out. The lock is SQLite's, so it ends with its process on any system."""
+    with closing(sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)) as lock:
+        try:
+            lock.execute("begin exclusive")
+        except sqlite3.OperationalError:
+            raise InputError(
+                f"{folder}: another indexer is at it. Wait until it has ended, or choose another --to."
+            ) from None
+        yield
+
+
+def _write_unreadable(folder: Path, changes: Changes) -> None:
+    temporary = folder / (UNREADABLE + ".tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "reason"])
+        writer.writerows(changes.unreadable.items())
+    os.replace(temporary, folder / UNREADABLE)

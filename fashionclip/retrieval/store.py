@@ -1,0 +1,79 @@
+"""Where the embeddings of an index lie. There are two: `faiss_store.py`, within the index, and `milvus_store.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from fashionclip.retrieval.photo import Photo
+from fashionclip.retrieval.where import Condition
+
+SAME_SCORE = 1e-6  # cosines of one vector differ by less, depending on how a library blocks its sums
+
+
+class Known(NamedTuple):
+    """What tells whether a photo has changed: hash of the file, digest of the rest."""
+
+    content: str
+    digest: str
+
+
+Found = list[tuple[str, float]]  # image_id and cosine, the best first, equal ones by image_id
+
+
+class Store(Protocol):
+    """Photos and their embeddings. Every call that writes is all or nothing, also when the process is killed."""
+
+    def __len__(self) -> int: ...
+
+    def known(self) -> dict[str, Known]:
+        """Of every photo by image_id."""
+        ...
+
+    def put(self, photos: Sequence[Photo], contents: Sequence[str], embeddings: np.ndarray) -> None:
+        """Adds N photos, or replaces those of the same image_id.
+
+        Args:
+            photos: Of distinct image_id.
+            contents: Hashes of their files.
+            embeddings: (N, D) float32, unit norm.
+        """
+        ...
+
+    def delete(self, image_ids: Sequence[str]) -> None: ...
+
+    def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
+        """By image_id; unknown ones are left out."""
+        ...
+
+    def embeddings(self, image_ids: Sequence[str]) -> np.ndarray:
+        """(N, D) of known photos, in this order."""
+        ...
+
+    def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
+        """The photos nearest to each of (Q, D) unit-norm queries, among those that a condition lets through."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def cut_ties(search: Callable[[int], Found], top_k: int) -> Found:
+    """Makes the last places of an answer stable where more photos have the last score than there is room for.
+
+    Args:
+        search: Gives the n nearest (fewer where there are no more) in any order among equals.
+        top_k: How many to return.
+    """
+    limit = top_k + 1
+    while True:
+        found = search(limit)
+        if len(found) < limit or found[-1][1] < found[top_k - 1][1] - SAME_SCORE:
+            return in_order(found)[:top_k]
+        limit *= 2
+
+
+def in_order(found: Found) -> Found:
+    """The best first, equal ones by image_id."""
+    return sorted(found, key=lambda hit: (-round(hit[1], 6), hit[0]))
