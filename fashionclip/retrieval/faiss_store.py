@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,10 @@ on conflict (image_id) do update set item_id = excluded.item_id, path = excluded
 
 @dataclass(frozen=True)
 class _Searchable:
-    """What is searched: row i of `index` is `image_ids[i]`, which `rows[i]` of the table holds. Sorted by image_id."""
+    """What is searched: vector i of `index`, also in `vectors`, is of `image_ids[i]`, in row `rows[i]` of the table."""
 
     index: faiss.IndexFlatIP
+    vectors: np.ndarray
     image_ids: list[str]
     rows: np.ndarray
 
@@ -106,7 +107,7 @@ class FaissStore:
 
     def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
         found = self._of("image_id, item_id, path, text, category, attributes", image_ids)
-        return {row[0]: Photo(*row[:5], attributes=json.loads(row[5])) for row in found}
+        return {row[0]: _photo(*row) for row in found}
 
     def embeddings(self, image_ids: Sequence[str]) -> np.ndarray:
         found = {row[0]: np.frombuffer(row[1], dtype="<f4") for row in self._of("image_id, embedding", image_ids)}
@@ -115,20 +116,10 @@ class FaissStore:
     def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
         searchable = self._load()
         passing = None if where is None else self._passing(where)
-        return [cut_ties(lambda limit, q=q: self._nearest(q, limit, searchable, passing), top_k) for q in queries]
+        return cut_ties(partial(_nearest, searchable, passing), queries, top_k)
 
     def close(self) -> None:
         self._database.close()
-
-    def _nearest(self, query: np.ndarray, limit: int, searchable: _Searchable, passing: np.ndarray | None) -> Found:
-        limit = min(limit, len(searchable.image_ids))
-        if limit == 0:
-            return []
-        selector = None if passing is None else faiss.IDSelectorBitmap(passing)
-        parameters = None if selector is None else faiss.SearchParameters(sel=selector)
-        scores, positions = searchable.index.search(query[None].astype(np.float32), limit, params=parameters)
-        hits = zip(positions[0].tolist(), scores[0].tolist(), strict=True)
-        return [(searchable.image_ids[position], score) for position, score in hits if position >= 0]
 
     def _load(self) -> _Searchable:
         with self._lock:
@@ -142,7 +133,9 @@ class FaissStore:
                     image_ids.append(image_id)
                 index = faiss.IndexFlatIP(self.size)
                 index.add(vectors)
-                self._searchable = _Searchable(index=index, image_ids=image_ids, rows=rows)
+                # Not `vectors`, which faiss has copied: this looks into its memory.
+                inside = faiss.rev_swig_ptr(index.get_xb(), count * self.size).reshape(count, self.size)
+                self._searchable = _Searchable(index=index, vectors=inside, image_ids=image_ids, rows=rows)
             return self._searchable
 
     def _find_passing(self, where: Condition) -> np.ndarray:
@@ -167,6 +160,33 @@ class FaissStore:
             yield
             self._searchable = None
             self._passing.cache_clear()
+
+
+def _nearest(searchable: _Searchable, passing: np.ndarray | None, queries: np.ndarray, limit: int) -> list[Found]:
+    limit = min(limit, len(searchable.image_ids))
+    if limit == 0:
+        return [[] for _ in queries]
+    # faiss's stubs describe its C++ side.
+    parameters: Any = (
+        faiss.SearchParameters()
+        if passing is None
+        else faiss.SearchParameters(
+            sel=faiss.IDSelectorBitmap(passing)  # type: ignore[call-arg, arg-type]
+        )
+    )
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    _, positions = searchable.index.search(queries, limit, params=parameters)  # (Q, limit), -1 where there are no more
+    answers = []
+    for query, row in zip(queries, positions, strict=True):
+        row = row[row >= 0]
+        # Summed anew, vector by vector, so that equal vectors have equal scores.
+        scores = (searchable.vectors[row] * query).sum(axis=1).tolist()
+        answers.append([(searchable.image_ids[position], score) for position, score in zip(row, scores, strict=True)])
+    return answers
+
+
+def _photo(image_id: str, item_id: str, path: str, text: str, category: str, attributes: str) -> Photo:
+    return Photo(image_id, item_id, path, text, category, json.loads(attributes))
 
 
 def to_sql(where: Condition) -> tuple[str, list[Value]]:

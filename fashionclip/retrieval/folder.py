@@ -31,6 +31,8 @@ class IndexFacts:
         digest: Its digest; embeddings of another one cannot be compared with them.
         size: D of an embedding.
         source: Folder that the photos' paths begin at.
+        milvus: Address of a server, or name of a ".db" file in this folder; None for the index's own store.
+        collection: Of that Milvus.
         fields: From `Fields.to_json`.
         format: Version of all this.
     """
@@ -39,6 +41,8 @@ class IndexFacts:
     digest: str
     size: int
     source: str
+    milvus: str | None = None
+    collection: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -68,5 +72,14 @@ def write_facts(folder: Path, facts: IndexFacts) -> None:
 
 
 def open_store(folder: Path, facts: IndexFacts) -> Store:
-    """Where the index keeps its embeddings."""
-    return FaissStore(folder, size=facts.size)
+    """Where the index keeps its embeddings.
+
+    Raises:
+        InputError: It is a Milvus that cannot be reached.
+    """
+    if facts.milvus is None:
+        return FaissStore(folder, size=facts.size)
+    from fashionclip.retrieval.milvus_store import MilvusStore  # an extra
+
+    uri = facts.milvus if "://" in facts.milvus else str(folder / facts.milvus)
+    return MilvusStore(uri, collection=facts.collection, size=facts.size)

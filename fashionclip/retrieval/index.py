@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class _Read:
     error: str = ""
 
 
-def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path) -> Changes:
+def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path, milvus: str | None = None) -> Changes:
     """Makes an index, or brings one up to date.
 
     It may be stopped at any moment and run again: photos are written by batches, each all or nothing.
@@ -74,16 +75,20 @@ def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path
         encoder: What to embed with.
         source: All photos that the index shall have; others are deleted from it.
         export: Where `encoder` comes from, to be remembered.
+        milvus: For a new index, the Milvus to keep it in: address of a server, or name of a file ("photos.db") that
+            milvus-lite shall make in the folder.
 
     Raises:
-        InputError: The index is of another export, another indexer is at it, or none of the photos can be read.
+        InputError: The index is of another export or store, another indexer is at it, or none of the photos can be
+            read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder):
         fields = Fields()
         for photo in source.photos():
             fields.add(photo)
-        facts = _facts(folder, encoder, source, export=export, fields=fields)
+        facts = _facts(folder, encoder, source, export=export, milvus=milvus)
+        facts = replace(facts, fields=facts.fields | fields.to_json())
         write_facts(folder, facts)
         with closing(open_store(folder, facts)) as store:
             changes, fields = _synchronise(store, encoder, source)
@@ -92,23 +97,33 @@ def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path
     return changes
 
 
-def _facts(folder: Path, encoder: Encoder, source: Source, *, export: Path, fields: Fields) -> IndexFacts:
-    if (folder / FILE).is_file():
-        facts = read_facts(folder)
-        if facts.digest != encoder.digest:
-            raise InputError(
-                f"{folder}: was made by another export than {export} (by {facts.export}, as it was then); embeddings "
-                "of two models cannot be compared. Remove the folder, or choose another --to."
-            )
-        facts = replace(facts, export=str(export.resolve()), source=str(source.root.resolve()))
-    else:
-        facts = IndexFacts(
+def _facts(folder: Path, encoder: Encoder, source: Source, *, export: Path, milvus: str | None) -> IndexFacts:
+    if milvus is not None and "://" not in milvus and (not milvus.endswith(".db") or Path(milvus).name != milvus):
+        raise InputError(
+            f"--milvus {milvus}: expected the address of a server (http://host:19530), or a plain file name that ends "
+            "in .db, for milvus-lite within the index."
+        )
+    if not (folder / FILE).is_file():
+        return IndexFacts(
             export=str(export.resolve()),
             digest=encoder.digest,
             size=encoder.texts(["a"]).shape[1],
             source=str(source.root.resolve()),
+            milvus=milvus,
+            collection=f"fashionclip_{uuid4().hex}" if milvus else "",
         )
-    return replace(facts, fields=facts.fields | fields.to_json())
+    facts = read_facts(folder)
+    if facts.digest != encoder.digest:
+        raise InputError(
+            f"{folder}: was made by another export than {export} (by {facts.export}, as it was then); embeddings of "
+            "two models cannot be compared. Remove the folder, or choose another --to."
+        )
+    if milvus not in (None, facts.milvus):
+        raise InputError(
+            f"--milvus {milvus}: {folder} is kept in {facts.milvus or 'a store of its own'}. Leave --milvus out, or "
+            "choose another --to."
+        )
+    return replace(facts, export=str(export.resolve()), source=str(source.root.resolve()))
 
 
 def _synchronise(store: Store, encoder: Encoder, source: Source) -> tuple[Changes, Fields]:
@@ -166,17 +181,11 @@ def _read(photo: Photo, root: Path, encoder: Encoder, before: Known | None) -> _
 
 def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str, Known], same: dict[str, str]) -> None:
     """Encodes the distinct new photos among those that wait, and writes all of them."""
-    pixels = {read.content: read.pixels for read in waiting if read.pixels is not None and read.content not in same}
-    encoded = encoder.embed(torch.stack([one for one in pixels.values() if one is not None])) if pixels else []
-    new = dict(zip(pixels, encoded, strict=True))
-    old = [same.get(read.content, read.photo.image_id) for read in waiting if read.content not in new]
-    stored = dict(zip(old, store.embeddings(old), strict=True))
-    embeddings = np.stack(
-        [
-            new[read.content] if read.content in new else stored[same.get(read.content, read.photo.image_id)]
-            for read in waiting
-        ]
-    )
+    fresh = {read.content: read.pixels for read in waiting if read.pixels is not None and read.content not in same}
+    embedding = dict(zip(fresh, encoder.embed(torch.stack(list(fresh.values()))), strict=True)) if fresh else {}
+    old = {read.content: same.get(read.content, read.photo.image_id) for read in waiting if read.content not in fresh}
+    embedding |= dict(zip(old, store.embeddings(list(old.values())), strict=True))
+    embeddings = np.stack([embedding[read.content] for read in waiting])
     store.put([read.photo for read in waiting], [read.content for read in waiting], embeddings)
     for read in waiting:
         before = known.get(read.photo.image_id)

@@ -162,23 +162,22 @@ class Searcher:
     def _embed(self, queries: Sequence[Query]) -> np.ndarray:
         """(Q, D) unit-norm."""
         texts = sorted({one for query in queries for one in (query.text, query.negative) if one and one.strip()})
-        text = dict(zip(texts, self.encoder.texts(texts), strict=True)) if texts else {}
+        text: dict[str | None, np.ndarray] = dict(zip(texts, self.encoder.texts(texts), strict=True)) if texts else {}
         pictures = [query.image for query in queries if query.image is not None]
         image = iter(self.encoder.images(pictures) if pictures else [])
         vectors = []
         for query in queries:
             looks = [] if query.image is None else [next(image)]
             looks += [] if query.like is None else [self.store.embeddings([query.like])[0]]
-            look = _unit(np.sum(looks, axis=0)) if looks else None
-            words = text.get(query.text or "")
-            if look is None:
-                vector = words
-            elif words is None:
-                vector = look
-            else:
-                vector = (1 - query.image_weight) * words + query.image_weight * look
+            words = [text[query.text]] if query.text in text else []
+            weight = query.image_weight if looks and words else float(bool(looks))
+            vector = np.zeros(self.facts.size)
+            if words:
+                vector += (1 - weight) * words[0]
+            if looks:
+                vector += weight * _unit(np.sum(looks, axis=0))
             vector = _unit(vector)
-            if query.negative and query.negative in text:
+            if query.negative in text:
                 vector = _unit(vector - NEGATIVE_WEIGHT * text[query.negative])
             vectors.append(vector)
         return np.array(vectors, dtype=np.float32)

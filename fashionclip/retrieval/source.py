@@ -105,7 +105,7 @@ def _described(photos: pd.DataFrame, file: Path) -> pd.DataFrame:
     )
     rest = told.drop(columns=[name for name in {image, item, text, category} if name])
     rest = rest.rename(columns={name: f"table_{name}" for name in rest if plain_name(str(name)) in photos})
-    return _typed(pd.concat([photos, rest], axis=1), keep=tuple(photos))
+    return _typed(pd.concat([photos, rest], axis=1), keep=tuple(map(str, photos)))
 
 
 def _row(path: str, row_of: Mapping[str, int]) -> int | None:

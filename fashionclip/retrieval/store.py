@@ -10,7 +10,7 @@ import numpy as np
 from fashionclip.retrieval.photo import Photo
 from fashionclip.retrieval.where import Condition
 
-SAME_SCORE = 1e-6  # cosines of one vector differ by less, depending on how a library blocks its sums
+SAME_SCORE = 1e-6  # cosines with one and the same vector differ by less, depending on how a library blocks its sums
 
 
 class Known(NamedTuple):
@@ -59,21 +59,27 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-def cut_ties(search: Callable[[int], Found], top_k: int) -> Found:
+def cut_ties(search: Callable[[np.ndarray, int], list[Found]], queries: np.ndarray, top_k: int) -> list[Found]:
     """Makes the last places of an answer stable where more photos have the last score than there is room for.
 
     Args:
-        search: Gives the n nearest (fewer where there are no more) in any order among equals.
-        top_k: How many to return.
+        search: Gives the n nearest of each query (fewer where there are no more), the best first, in any order among
+            equals.
+        queries: (Q, D).
+        top_k: How many to return of each.
     """
+    answers = search(queries, top_k + 1)
+    return [
+        sorted(_with_equals(search, query, answer, top_k), key=lambda hit: (-hit[1], hit[0]))[:top_k]
+        for query, answer in zip(queries, answers, strict=True)
+    ]
+
+
+def _with_equals(
+    search: Callable[[np.ndarray, int], list[Found]], query: np.ndarray, answer: Found, top_k: int
+) -> Found:
     limit = top_k + 1
-    while True:
-        found = search(limit)
-        if len(found) < limit or found[-1][1] < found[top_k - 1][1] - SAME_SCORE:
-            return in_order(found)[:top_k]
+    while len(answer) == limit and answer[-1][1] >= answer[top_k - 1][1] - SAME_SCORE:
         limit *= 2
-
-
-def in_order(found: Found) -> Found:
-    """The best first, equal ones by image_id."""
-    return sorted(found, key=lambda hit: (-round(hit[1], 6), hit[0]))
+        answer = search(query[None], limit)[0]
+    return answer

@@ -48,7 +48,7 @@ class Group:
 
 Condition = Clause | Group
 
-_COMPARES: dict[type[exp.Expression], str] = {
+_COMPARES: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
     exp.NEQ: "<>",
     exp.LT: "<",
@@ -96,9 +96,10 @@ def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
         raise InputError(f"filter: {len(where):,} characters, at most {LONGEST:,} are read.")
     try:
         statements = sqlglot.parse(where)
-        if len(statements) != 1 or not isinstance(statements[0], exp.Expression):
+        statement = statements[0] if len(statements) == 1 else None
+        if not isinstance(statement, exp.Expression):
             raise InputError(f"filter: got {where!r}. {EXAMPLE}")
-        return _Reader(where, kinds).read(statements[0], negated=False)
+        return _Reader(where, kinds).read(statement, negated=False)
     except (SqlglotError, RecursionError) as error:
         reason = re.sub(r"\x1b\[\d*m", "", str(error)).strip().splitlines()[0] if str(error) else "nested too deep"
         shown = where if len(where) < 200 else where[:200] + "..."
@@ -111,7 +112,7 @@ class _Reader:
         self.kinds = kinds
         self.names = {plain_name(name): name for name in kinds}
 
-    def read(self, node: exp.Expression, *, negated: bool) -> Condition:
+    def read(self, node: exp.Expr, *, negated: bool) -> Condition:
         if {part for part, value in node.args.items() if value} - _PARTS:  # such as ESCAPE, SYMMETRIC
             raise self.refusal(node)
         if node.args.get("negate"):  # NOT LIKE; NOT IN is a Not around an In
@@ -140,7 +141,7 @@ class _Reader:
             left, right, operator = right, left, _MIRRORED[operator]
         return self.test(left, operator, [right], negated)
 
-    def test(self, column: exp.Expression, operator: str, values: list[exp.Expression], negated: bool) -> Clause:
+    def test(self, column: exp.Expr, operator: str, values: list[exp.Expr], negated: bool) -> Clause:
         if not isinstance(column, exp.Column) or len(column.parts) != 1:
             raise self.refusal(column)
         name = self.names.get(plain_name(column.name))
@@ -153,9 +154,11 @@ class _Reader:
             raise InputError(f"filter: {name} is text and has no order among numbers, in {self.where!r}.")
         if self.kinds[name] == "number" and operator == "like":
             raise InputError(f"filter: {name} is a number, `like` is for text, in {self.where!r}.")
+        if operator == "like" and "\\" in str(read[0]):  # escapes in some stores and not in others
+            raise InputError(f"filter: patterns have no backslashes, in {self.where!r}. `_` is any one character.")
         return Clause(name, _OPPOSITE[operator] if negated else operator, read)
 
-    def value(self, node: exp.Expression, name: str) -> Value:
+    def value(self, node: exp.Expr, name: str) -> Value:
         if isinstance(node, exp.Column) and node.this.quoted:
             raise InputError(f"filter: text stands in single quotes: {name} ... '{node.name}', in {self.where!r}.")
         digits = node.this if isinstance(node, exp.Neg) else node
@@ -183,7 +186,7 @@ class _Reader:
             return number
         return value
 
-    def refusal(self, node: exp.Expression) -> InputError:
+    def refusal(self, node: exp.Expr) -> InputError:
         return InputError(
             f"filter: cannot say {node.sql()!r}, in {self.where!r}. Fields {sorted(self.kinds)} can be compared with "
             "text or numbers by = <> < <= > >= in like between, is null, joined by and, or, not. "

@@ -18,17 +18,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table", type=Path, metavar="FILE.csv", help="what a plain folder's photos show, by their names"
     )
+    parser.add_argument(
+        "--milvus",
+        metavar="URI",
+        help="keep a new index in Milvus: a server's address, or a name such as photos.db for milvus-lite within INDEX",
+    )
+    parser.add_argument("--npz", type=Path, metavar="FILE.npz", help="also write embeddings and table as numpy arrays")
     parser.add_argument("--device", default="auto", help="where to embed: auto (default), cpu, cuda, ...")
 
 
 def run(options: argparse.Namespace) -> None:
     from fashionclip.retrieval.encoder import load_encoder
     from fashionclip.retrieval.index import UNREADABLE, update_index
+    from fashionclip.retrieval.npz import write_npz
     from fashionclip.retrieval.source import read_source
 
     source = read_source(options.photos, table=options.table)
     encoder = load_encoder(options.export, device=device_of(options.device))
-    changes = update_index(options.to, encoder, source, export=options.export)
+    changes = update_index(options.to, encoder, source, export=options.export, milvus=options.milvus)
     for path, reason in list(changes.unreadable.items())[:NAMED]:
         print(f"unreadable: {path}: {reason}")
     if changes.unreadable:
@@ -38,6 +45,9 @@ def run(options: argparse.Namespace) -> None:
         f"{changes.updated:,} with other pixels, {changes.described:,} with another text or attributes, "
         f"{changes.unchanged:,} unchanged; {changes.deleted:,} deleted)"
     )
+    if options.npz:
+        write_npz(options.to, options.npz)
+        print(f"arrays: {options.npz}")
 
 
 def device_of(name: str) -> str:

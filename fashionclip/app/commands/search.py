@@ -1,9 +1,14 @@
-"""`fashionclip search INDEX "red dress"`: the photos of an index that are nearest to a text, a photo, or both."""
+"""`fashionclip search INDEX "red dress"`: the photos of an index that are nearest to a text, a photo, or both; without
+either it asks for one query after another."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fashionclip.retrieval.search import Hit, Query, Searcher
 
 NAME = "search"
 HELP = "find photos of an index by text, photo, or both"
@@ -11,13 +16,98 @@ HELP = "find photos of an index by text, photo, or both"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("index", type=Path, help="folder that `fashionclip index` wrote")
-    parser.add_argument("text", nargs="?", help="what to look for")
-    parser.add_argument("-k", "--top-k", type=int, default=5, metavar="K", help="how many photos (5)")
+    parser.add_argument("text", nargs="?", help="what to look for, in words")
+    parser.add_argument("-k", "--top-k", type=int, default=5, metavar="K", help="how many photos (default 5)")
+    parser.add_argument("--where", metavar="FILTER", help="only photos such as \"gender = 'Women' and price < 50\"")
+    parser.add_argument("--image", type=Path, metavar="PHOTO", help="look for what resembles this photo")
+    parser.add_argument("--like", metavar="ID", help="look for what resembles the indexed photo of this image_id")
+    parser.add_argument("--negative", metavar="TEXT", help="move away from this")
+    parser.add_argument(
+        "--image-weight", type=float, default=0.5, metavar="W", help="of a photo against the text, 0 to 1 (default 0.5)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, to standard output")
+    parser.add_argument("--grid", type=Path, metavar="FILE.png", help="also draw the photos found")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="where the export of the index lies now")
 
 
 def run(options: argparse.Namespace) -> None:
+    import sys
+    from contextlib import redirect_stdout
+    from dataclasses import replace
+
+    from fashionclip.errors import InputError
+    from fashionclip.images import load_image
     from fashionclip.retrieval.search import Query, Searcher
 
-    searcher = Searcher.open(options.index)
-    for rank, hit in enumerate(searcher.search(Query(text=options.text), options.top_k), start=1):
-        print(f"{rank:>3} {hit.score:.3f} {hit.image_id} {hit.category}: {hit.text}")
+    with redirect_stdout(sys.stderr):
+        searcher = Searcher.open(options.index, export=options.export)
+    query = Query(
+        text=options.text,
+        image=load_image(options.image) if options.image else None,
+        like=options.like,
+        negative=options.negative,
+        where=options.where,
+        image_weight=options.image_weight,
+    )
+    asks = (query.text, query.image, query.like) == (None, None, None) and sys.stdin.isatty()
+    if not asks:
+        _answer(searcher, query, options)
+        return
+    print(f"{len(searcher):,} photos; an empty line ends.", file=sys.stderr)
+    while text := _ask():
+        try:
+            _answer(searcher, replace(query, text=text), options)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+def _ask() -> str:
+    try:
+        return input("Query: ").strip()
+    except EOFError:
+        return ""
+
+
+def _answer(searcher: Searcher, query: Query, options: argparse.Namespace) -> None:
+    import json
+    from dataclasses import asdict
+
+    from fashionclip.app.grid import draw_hits
+
+    hits = searcher.search(query, options.top_k)
+    photos = [searcher.photo(hit.image_id) for hit in hits]
+    if options.json:
+        found = [
+            {"rank": rank, **asdict(hit), "photo": str(photo)}
+            for rank, (hit, photo) in enumerate(zip(hits, photos, strict=True), start=1)
+        ]
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _print_table(hits)
+    if options.grid:
+        draw_hits(options.grid, hits, photos, title=_title(query), asked=query.image)
+
+
+def _print_table(hits: list[Hit]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not hits:
+        console.print("nothing found: the filter lets no photo through, or the index is empty")
+        return
+    table = Table()
+    for column in ("rank", "score", "image_id", "category", "text"):
+        table.add_column(column, justify="right" if column in ("rank", "score") else "left", overflow="fold")
+    for rank, hit in enumerate(hits, start=1):
+        table.add_row(str(rank), f"{hit.score:.3f}", hit.image_id, hit.category, hit.text)
+    console.print(table)
+
+
+def _title(query: Query) -> str:
+    parts = [
+        query.text or "",
+        f"like {query.like}" if query.like else "",
+        f"not {query.negative}" if query.negative else "",
+    ]
+    return ", ".join(part for part in parts if part) + (f"   [{query.where}]" if query.where else "")

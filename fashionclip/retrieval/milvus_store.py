@@ -1,0 +1,190 @@
+"""The store for catalogues past one machine's memory: a Milvus server or cluster, or milvus-lite in one file, all
+behind one client."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fashionclip.errors import InputError
+from fashionclip.retrieval.photo import Photo
+from fashionclip.retrieval.store import Found, Known, cut_ties
+from fashionclip.retrieval.where import Condition, Group
+
+try:
+    from pymilvus import DataType, MilvusClient  # type: ignore[import-untyped]
+    from pymilvus.exceptions import MilvusException  # type: ignore[import-untyped]
+except ImportError as error:
+    raise InputError("Milvus needs the extra [milvus]: pip install 'fashionclip[milvus]'.") from error
+
+MOST = 16_384  # hits that a Milvus server gives to one query
+ASKED = 500  # rows asked for at a time
+PAGE = 2_000  # rows read at a time of all
+LONGEST = 65_535  # bytes of a text field
+COLUMNS = ("image_id", "item_id", "path", "text", "category")
+TOKEN = "MILVUS_TOKEN"  # environment variable for a server that wants one ("user:password" or a key)
+
+
+class MilvusStore:
+    """Exact search (a FLAT index) in one collection.
+
+    milvus-lite writes ahead to a log, so a killed process loses no finished call; one process at a time can have its
+    file open.
+
+    Args:
+        uri: Address of a server, or a file that ends in ".db".
+        collection: Its name; made where it is missing.
+        size: D of the embeddings.
+
+    Raises:
+        InputError: There is no connection, or another process has the file open.
+    """
+
+    def __init__(self, uri: str, *, collection: str, size: int) -> None:
+        # It prints each error with a traceback besides raising it.
+        for name in ("pymilvus", "milvus_lite"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        self.uri = uri
+        self.collection = collection
+        self.size = size
+        try:
+            self._client = MilvusClient(uri, token=os.environ.get(TOKEN, ""))
+            if not self._client.has_collection(collection):
+                self._create()
+            self._client.load_collection(collection)
+        except MilvusException as error:
+            way = (
+                f"Is it running, and does {TOKEN} hold what it asks for?"
+                if "://" in uri
+                else "Does another process have it open? milvus-lite lets in one at a time."
+            )
+            raise InputError(f"{uri}: Milvus could not be opened ({error.message}). {way}") from error
+
+    def _create(self) -> None:
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        # A hash of image_id: the client puts keys into its own expressions without quoting them.
+        schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=32)
+        for name in COLUMNS:
+            schema.add_field(name, DataType.VARCHAR, max_length=LONGEST)
+        schema.add_field("attributes", DataType.JSON)
+        schema.add_field("content", DataType.VARCHAR, max_length=64)
+        schema.add_field("digest", DataType.VARCHAR, max_length=64)
+        schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=self.size)
+        index = MilvusClient.prepare_index_params()
+        index.add_index("embedding", index_type="FLAT", metric_type="IP")
+        self._client.create_collection(self.collection, schema=schema, index_params=index, consistency_level="Strong")
+
+    def __len__(self) -> int:
+        return int(self._client.query(self.collection, filter="", output_fields=["count(*)"])[0]["count(*)"])
+
+    def known(self) -> dict[str, Known]:
+        found = {}
+        pages = self._client.query_iterator(
+            self.collection, filter="", output_fields=["image_id", "content", "digest"], batch_size=PAGE
+        )
+        while page := pages.next():
+            found.update({row["image_id"]: Known(row["content"], row["digest"]) for row in page})
+        pages.close()
+        return found
+
+    def put(self, photos: Sequence[Photo], contents: Sequence[str], embeddings: np.ndarray) -> None:
+        rows = [
+            {
+                "key": _key(photo.image_id),
+                "image_id": photo.image_id,
+                "item_id": photo.item_id,
+                "path": photo.path,
+                "text": photo.text,
+                "category": photo.category,
+                "attributes": dict(photo.attributes),
+                "content": content,
+                "digest": photo.digest,
+                "embedding": np.asarray(embedding, dtype=np.float32),
+            }
+            for photo, content, embedding in zip(photos, contents, embeddings, strict=True)
+        ]
+        if rows:
+            self._client.upsert(self.collection, rows)
+
+    def delete(self, image_ids: Sequence[str]) -> None:
+        if image_ids:
+            self._client.delete(self.collection, ids=[_key(one) for one in image_ids])
+
+    def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
+        return {
+            row["image_id"]: Photo(**{name: row[name] for name in (*COLUMNS, "attributes")})
+            for row in self._of([*COLUMNS, "attributes"], image_ids)
+        }
+
+    def embeddings(self, image_ids: Sequence[str]) -> np.ndarray:
+        found = {row["image_id"]: row["embedding"] for row in self._of(["image_id", "embedding"], image_ids)}
+        return np.array([found[one] for one in image_ids], dtype=np.float32).reshape(len(image_ids), self.size)
+
+    def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
+        if top_k >= MOST:
+            raise InputError(f"top_k={top_k - 1:,}: Milvus gives at most {MOST - 2:,} hits.")
+        condition = "" if where is None else to_expression(where)
+
+        def nearest(queries: np.ndarray, limit: int) -> list[Found]:
+            answers = self._client.search(
+                self.collection,
+                data=queries.astype(np.float32).tolist(),
+                limit=min(limit, MOST),
+                filter=condition,
+                output_fields=["image_id"],
+            )
+            # Rounded, since the same vector may have two scores in two segments.
+            return [[(hit["entity"]["image_id"], round(hit["distance"], 6)) for hit in answer] for answer in answers]
+
+        return cut_ties(nearest, queries, top_k)
+
+    def close(self) -> None:
+        self._client.close()
+        if "://" not in self.uri:
+            from milvus_lite.server_manager import server_manager_instance  # type: ignore[import-untyped]
+
+            server_manager_instance.release_server(self.uri)  # else the file stays locked as long as this process runs
+
+    def _of(self, columns: list[str], image_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(image_ids), ASKED):
+            keys = json.dumps([_key(one) for one in image_ids[start : start + ASKED]])
+            yield from self._client.query(self.collection, filter=f"key in {keys}", output_fields=columns)
+
+
+def _key(image_id: str) -> str:
+    return hashlib.blake2b(image_id.encode(), digest_size=16).hexdigest()
+
+
+def to_expression(where: Condition) -> str:
+    """A condition in Milvus' language.
+
+    `json.dumps` quotes as Milvus does, so that text of the user stays text. Each test asks first whether the photo has
+    the field at all, and `in` is spelled out, since milvus-lite has no `in` of JSON values.
+    """
+    if isinstance(where, Group):
+        return "(" + f" {where.operator} ".join(to_expression(part) for part in where.parts) + ")"
+    if where.field in COLUMNS:
+        field, exists = where.field, f'{where.field} != ""'
+    else:
+        field = f"attributes[{json.dumps(where.field, ensure_ascii=False)}]"
+        exists = f"exists {field}"
+    if where.operator == "is not null":
+        return f"({exists})"
+    if where.operator == "is null":
+        return f"(not ({exists}))"
+    values = [json.dumps(value, ensure_ascii=False) for value in where.values]
+    if where.operator in ("in", "="):
+        test = " or ".join(f"{field} == {value}" for value in values)
+    elif where.operator in ("not in", "<>"):
+        test = " and ".join(f"{field} != {value}" for value in values)
+    elif where.operator == "not like":
+        test = f"not ({field} like {values[0]})"
+    else:
+        test = f"{field} {where.operator} {values[0]}"
+    return f"({exists} and ({test}))"
