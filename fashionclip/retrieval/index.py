@@ -176,7 +176,13 @@ def _read(photo: Photo, root: Path, encoder: Encoder, before: Known | None) -> _
             return _Read(photo, content)
         return _Read(photo, content, encoder.pixels(load_image(path, at_least=encoder.decode_size)))
     except (OSError, UnreadableImageError) as error:
-        return _Read(photo, error=str(error).removeprefix(f"{path}: "))
+        return _Read(photo, error=_reason(error, path))
+
+
+def _reason(error: Exception, path: Path) -> str:
+    cause = error.__cause__ or error
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    return text.removeprefix(f"{path}: ").replace(f" {str(path)!r}", "")
 
 
 def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str, Known], same: dict[str, str]) -> None:

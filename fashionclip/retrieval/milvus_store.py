@@ -47,8 +47,8 @@ class MilvusStore:
     """
 
     def __init__(self, uri: str, *, collection: str, size: int) -> None:
-        # It prints each error with a traceback besides raising it.
-        for name in ("pymilvus", "milvus_lite"):
+        # They print each error with a traceback besides raising it, and what milvus-lite lacks of a server.
+        for name in ("pymilvus",) if "://" in uri else ("pymilvus", "milvus_lite", "grpc"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.uri = uri
         self.collection = collection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from fashionclip.retrieval.photo import Photo, Value
 from fashionclip.retrieval.where import LARGEST, plain_name
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
-# Columns of a table by what they mean, the first that is there counts.
+# Columns of a table by what they mean; the first that is there counts, of those for photos the one that names most.
 IMAGE = ("image", "image_path", "path", "file", "file_name", "filename", "image_id", "id")
 ITEM = ("item_id", "product_id", "sku")
 TEXT = ("text", "full_text", "caption", "title", "display_name", "product_display_name", "name", "description")
@@ -88,9 +88,10 @@ def _described(photos: pd.DataFrame, file: Path) -> pd.DataFrame:
     def column(choices: tuple[str, ...]) -> str | None:
         return next((names[choice] for choice in choices if choice in names), None)
 
-    image = column(IMAGE) or table.columns[0]
-    row_of = {str(name).strip().replace(os.sep, "/"): row for row, name in enumerate(table[image])}
-    rows = [_row(path, row_of) for path in photos["path"]]
+    candidates = dict.fromkeys([names[choice] for choice in IMAGE if choice in names] + [str(table.columns[0])])
+    rows_by = {name: _rows(photos["path"].tolist(), table[name].tolist()) for name in candidates}
+    image = max(candidates, key=lambda name: sum(row is not None for row in rows_by[name]))
+    rows = rows_by[image]
     if all(row is None for row in rows):
         raise InputError(
             f"--table {file}: column {image!r} names none of the photos; it begins with {list(table[image][:3])}, the "
@@ -108,11 +109,15 @@ def _described(photos: pd.DataFrame, file: Path) -> pd.DataFrame:
     return _typed(pd.concat([photos, rest], axis=1), keep=tuple(map(str, photos)))
 
 
-def _row(path: str, row_of: Mapping[str, int]) -> int | None:
-    """Of a photo in a table that names it by path or by file name, with suffix or without."""
-    stem = path.rpartition(".")[0]
-    spellings = (path, stem, path.rpartition("/")[2], stem.rpartition("/")[2])
-    return next((row_of[spelling] for spelling in spellings if spelling in row_of), None)
+def _rows(paths: list[str], names: list[str]) -> list[int | None]:
+    """Row of each photo in a table that names it by path or by file name, with suffix or without."""
+    row_of = {name.strip().replace(os.sep, "/"): row for row, name in enumerate(names)}
+    found = []
+    for path in paths:
+        stem = path.rpartition(".")[0]
+        spellings = (path, stem, path.rpartition("/")[2], stem.rpartition("/")[2])
+        found.append(next((row_of[spelling] for spelling in spellings if spelling in row_of), None))
+    return found
 
 
 def _typed(table: pd.DataFrame, *, keep: tuple[str, ...]) -> pd.DataFrame:

@@ -1,0 +1,188 @@
+"""`fashionclip index` and `fashionclip search`, with a model that is a stand-in: its embedding of a photo is its mean
+colour, and of a text the colour that it names."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fashionclip.app.cli import main
+
+COLOURS = {"red": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0)}
+
+
+class Colours:
+    digest = "colours"
+    decode_size = 32
+
+    def texts(self, texts):
+        return self.unit(
+            [[sum(COLOURS[w][c] for w in text.split() if w in COLOURS) for c in range(3)] for text in texts]
+        )
+
+    def images(self, images):
+        return self.embed(torch.stack([self.pixels(image) for image in images]))
+
+    def pixels(self, image):
+        return torch.from_numpy(np.asarray(image.resize((8, 8))).copy()).permute(2, 0, 1)
+
+    def embed(self, pixels):
+        return self.unit(pixels.float().mean(dim=(2, 3)).numpy())
+
+    def unit(self, vectors):
+        vectors = np.asarray(vectors, dtype=np.float32) + 1e-3
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture(autouse=True)
+def colours(monkeypatch):
+    for module in ("encoder", "search"):
+        monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, *, device="cpu": Colours())
+
+
+@pytest.fixture
+def shop(tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    for name, colour in {"rose": "red", "cherry": "#dd1111", "leaf": "green", "sky": "#2222ee"}.items():
+        Image.new("RGB", (60, 80), colour).save(folder / f"{name}.png")
+    (tmp_path / "table.csv").write_text(
+        "image,title,category,price\nrose.png,Rose [red] dress,Dress,30\ncherry.png,Cherry :) top,Top,60\n"
+        "leaf.png,Leaf,Dress,10\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def index(tmp_path, shop):
+    (shop / "torn.jpg").write_bytes(b"torn")
+    to = tmp_path / "index"
+    main(["index", str(tmp_path), str(shop), "--to", str(to), "--table", str(tmp_path / "table.csv")])
+    return to
+
+
+def test_index_says_what_it_did(index, shop, tmp_path, capsys):
+    capsys.readouterr()
+    main(["index", str(tmp_path), str(shop), "--to", str(index)])
+    out = capsys.readouterr().out
+    assert "unreadable: torn.jpg: cannot identify image file\n" in out and f"{index / 'unreadable.csv'}" in out
+    assert "(4 photos: 0 added, 0 with other pixels, 3 with another text" in out
+    (shop / "torn.jpg").unlink()
+    (shop / "sky.png").unlink()
+    arrays = tmp_path / "arrays.npz"
+    main(
+        [
+            "index",
+            str(tmp_path),
+            str(shop),
+            "--to",
+            str(index),
+            "--table",
+            str(tmp_path / "table.csv"),
+            "--npz",
+            str(arrays),
+        ]
+    )
+    out = capsys.readouterr().out
+    assert "3 with another text or attributes, 0 unchanged; 1 deleted" in out and "unreadable" not in out
+    with np.load(arrays) as loaded:
+        assert loaded["image_names"].tolist() == ["cherry.png", "leaf.png", "rose.png"]
+
+
+def test_the_table_of_hits(index, capsys):
+    capsys.readouterr()
+    main(["search", str(index), "red", "-k", "2"])
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if ".png" in line]
+    assert [line.split("│")[3].strip() for line in lines] == ["rose.png", "cherry.png"]
+    assert "Rose [red] dress" in out and "Cherry :) top" in out and "Dress" in lines[0]
+
+
+def search_json(capsys, *arguments):
+    capsys.readouterr()
+    main(["search", *map(str, arguments), "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_json_and_nothing_else(index, shop, capsys):
+    hits = search_json(capsys, index, "red", "-k", "9")
+    assert [hit["image_id"] for hit in hits][:2] == ["rose.png", "cherry.png"] and len(hits) == 4
+    assert hits[0] == {
+        "rank": 1,
+        "image_id": "rose.png",
+        "item_id": "rose.png",
+        "score": pytest.approx(1.0, abs=1e-3),
+        "text": "Rose [red] dress",
+        "category": "Dress",
+        "attributes": {"price": 30},
+        "photo": str((shop / "rose.png").resolve()),
+    }
+
+
+def test_all_that_can_be_asked(index, shop, capsys):
+    def found(*arguments):
+        return [hit["image_id"] for hit in search_json(capsys, index, *arguments)]
+
+    assert found("red", "--where", "price < 50 and category = 'Dress'") == ["rose.png", "leaf.png"]
+    assert found("--image", shop / "sky.png")[0] == "sky.png"
+    assert found("--like", "rose.png")[0] == "cherry.png"
+    assert found("red", "--image", shop / "leaf.png", "--image-weight", "0.9")[0] == "leaf.png"
+    assert found("red green", "--negative", "red")[0] == "leaf.png"
+
+
+def test_the_grid_shows_photos_and_captions(index, shop, tmp_path, capsys):
+    picture = tmp_path / "grid.png"
+    main(["search", str(index), "red $x$", "--image", str(shop / "leaf.png"), "-k", "6", "--grid", str(picture)])
+    with Image.open(picture) as drawn:
+        pixels = np.asarray(drawn.convert("RGB")).reshape(-1, 3)
+    for colour in ((255, 0, 0), (0xDD, 0x11, 0x11), (0, 128, 0), (0x22, 0x22, 0xEE)):
+        share = (np.abs(pixels.astype(int) - colour).max(axis=1) < 4).mean()
+        assert share > 0.03, colour
+    with pytest.raises(SystemExit, match="cannot be written"):
+        main(["search", str(index), "red", "--grid", str(tmp_path / "nowhere" / "grid.png")])
+
+
+def test_without_a_query_it_asks(index, capsys, monkeypatch):
+    lines = iter(["red", "nothing = here", "green", ""])
+    asked = []
+
+    def answer(prompt):
+        asked.append(prompt)
+        return next(lines)
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answer)
+    capsys.readouterr()
+    main(["search", str(index), "-k", "1"])
+    out = capsys.readouterr().out
+    assert asked == ["Query: "] * 4
+    assert [name for name in ("rose.png", "leaf.png") if name in out] == ["rose.png", "leaf.png"]
+
+
+def test_a_mistake_does_not_end_the_prompt(index, capsys, monkeypatch):
+    def answer(prompt, lines=iter(["red", "green"])):  # noqa: B008
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answer)
+    capsys.readouterr()
+    main(["search", str(index), "--where", "colour = 'Red'"])
+    assert capsys.readouterr().err.count("error: filter: no field 'colour'") == 2
+
+
+def test_mistakes_are_one_message(index, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    for arguments, message in {
+        (str(index),): "empty query",
+        (str(tmp_path), "red"): "no index there",
+        (str(index), "red", "--image", "none.jpg"): "no such photo",
+        (str(index), "--like", "nobody"): "no photo of that image_id",
+    }.items():
+        with pytest.raises(SystemExit, match=message):
+            main(["search", *arguments])
