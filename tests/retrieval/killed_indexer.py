@@ -67,4 +67,5 @@ def main():
     print(f"killed {killed}, then added {changes.added}")
 
 
-main()
+if __name__ == "__main__":
+    main()
