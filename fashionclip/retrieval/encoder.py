@@ -46,16 +46,17 @@ class Encoder:
 
     def images(self, images: Sequence[Image.Image]) -> np.ndarray:
         """(I, D) float32 unit-norm embeddings of upright RGB pictures, as `load_image` gives them."""
-        return self.embed(torch.stack([self.pixels(image) for image in images]))
+        return self.embed([self.pixels(image) for image in images])
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
         """(3, S, S) uint8: the first half of `images`, small to keep and quick in many threads."""
         return eval_transform(self.backbone.preprocess)(image)
 
     @torch.inference_mode()
-    def embed(self, pixels: torch.Tensor) -> np.ndarray:
-        """(I, D) float32 unit-norm embeddings of (I, 3, S, S) uint8: the second half of `images`."""
-        return self.backbone.encode_image(pixels.to(self.backbone.mean.device)).float().cpu().numpy()
+    def embed(self, pixels: Sequence[torch.Tensor]) -> np.ndarray:
+        """(I, D) float32 unit-norm embeddings of I times (3, S, S) uint8: the second half of `images`."""
+        batch = torch.stack(list(pixels)).to(self.backbone.mean.device)  # (I, 3, S, S)
+        return self.backbone.encode_image(batch).float().cpu().numpy()
 
 
 def load_encoder(folder: Path | str, *, device: str = "cpu") -> Encoder:

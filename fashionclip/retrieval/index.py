@@ -12,21 +12,24 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, load_image
-from fashionclip.retrieval.encoder import Encoder
 from fashionclip.retrieval.fields import Fields
 from fashionclip.retrieval.folder import FILE, IndexFacts, open_store, read_facts, write_facts
 from fashionclip.retrieval.photo import Photo
 from fashionclip.retrieval.source import Source
 from fashionclip.retrieval.store import Known, Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from fashionclip.retrieval.encoder import Encoder
 
 BATCH = 64  # photos encoded and written at a time
 UNREADABLE = "unreadable.csv"
@@ -188,7 +191,7 @@ def _reason(error: Exception, path: Path) -> str:
 def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str, Known], same: dict[str, str]) -> None:
     """Encodes the distinct new photos among those that wait, and writes all of them."""
     fresh = {read.content: read.pixels for read in waiting if read.pixels is not None and read.content not in same}
-    embedding = dict(zip(fresh, encoder.embed(torch.stack(list(fresh.values()))), strict=True)) if fresh else {}
+    embedding = dict(zip(fresh, encoder.embed(list(fresh.values())), strict=True)) if fresh else {}
     old = {read.content: same.get(read.content, read.photo.image_id) for read in waiting if read.content not in fresh}
     embedding |= dict(zip(old, store.embeddings(list(old.values())), strict=True))
     embeddings = np.stack([embedding[read.content] for read in waiting])

@@ -147,13 +147,13 @@ class _Reader:
         name = self.names.get(plain_name(column.name))
         if name is None:
             raise InputError(f"filter: no field {column.name!r}; has {sorted(self.kinds)}.")
+        if self.kinds[name] == "number" and operator == "like":
+            raise InputError(f"filter: {name} is a number, `like` is for text, in {self.where!r}.")
         fit: Callable[[Value], Value] = self.as_text if self.kinds[name] == "text" else self.as_number
         read = tuple(fit(self.value(value, name)) for value in values)
         ordered = operator in ("<", "<=", ">", ">=")
         if self.kinds[name] == "text" and ordered and any(not value.is_string for value in values):
             raise InputError(f"filter: {name} is text and has no order among numbers, in {self.where!r}.")
-        if self.kinds[name] == "number" and operator == "like":
-            raise InputError(f"filter: {name} is a number, `like` is for text, in {self.where!r}.")
         if operator == "like" and "\\" in str(read[0]):  # escapes in some stores and not in others
             raise InputError(f"filter: patterns have no backslashes, in {self.where!r}. `_` is any one character.")
         return Clause(name, _OPPOSITE[operator] if negated else operator, read)

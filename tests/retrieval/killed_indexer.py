@@ -1,7 +1,7 @@
 """Kills an indexer again and again, by SIGKILL, at random moments of its work; then lets it finish.
 
-Run by test_killed.py as `python killed_indexer.py EXPORT SHOP TABLE INDEX KILLS MILVUS`, in a process of its own that
-loads torch once and forks each indexer, which a process with gRPC's threads could not do. Prints how many were killed.
+Run by test_killed.py as `python killed_indexer.py FOLDER KILLS MILVUS`, in a process of its own, since it forks the
+indexers, which a process that has gRPC's threads could not. Leaves FOLDER/killed and, made in one go, FOLDER/undisturbed.
 """
 
 import os
@@ -11,50 +11,87 @@ import sys
 import time
 from pathlib import Path
 
-import torch
+import numpy as np
+from PIL import Image
 
 from fashionclip.retrieval import index
-from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.source import read_source
 
 MORE = 3  # batches that an indexer may go on after the moment was chosen; then it waits for its end
+BATCH = 4
 
 
-class Reporting:
-    """An encoder that reports each batch to a pipe, and stops for good after some."""
+class Small:
+    """Stands in for an encoder; reports each batch to a pipe, and stops for good after some."""
 
-    def __init__(self, encoder, pipe, batches):
-        self.encoder, self.pipe, self.left = encoder, pipe, batches
+    digest = "small"
+    decode_size = 32
 
-    def __getattr__(self, name):
-        return getattr(self.encoder, name)
+    def __init__(self, pipe=None, batches=0):
+        self.pipe, self.left = pipe, batches
+
+    def texts(self, texts):
+        return np.ones((len(texts), 12), dtype=np.float32)
+
+    def pixels(self, image):
+        return np.asarray(image.resize((2, 2), Image.Resampling.BOX), dtype=np.float32).ravel()
 
     def embed(self, pixels):
-        os.write(self.pipe, b".")
-        self.left -= 1
-        if self.left < 0:
-            time.sleep(600)
-        return self.encoder.embed(pixels)
+        if self.pipe is not None:
+            os.write(self.pipe, b".")
+            self.left -= 1
+            if self.left < 0:
+                time.sleep(600)
+        vectors = np.stack(pixels) - 127.3
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def write_photo(path, seed):
+    blocks = np.random.default_rng(seed).integers(0, 256, (2, 2, 3), dtype=np.uint8)
+    Image.fromarray(blocks).resize((16, 16), Image.Resampling.NEAREST).save(path)
+
+
+def fork(work):
+    """Does it in a child process."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return child
 
 
 def main():
-    export, shop, table, folder = map(Path, sys.argv[1:5])
-    kills, milvus = int(sys.argv[5]), sys.argv[6] or None
-    torch.set_num_threads(1)
-    index.BATCH = 4
-    encoder, source = load_encoder(export), read_source(shop, table=table)
+    folder, kills, milvus = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] or None
+    shop, table = folder / "shop", folder / "table.csv"
+    index.BATCH = BATCH
+
+    def update(to, encoder, milvus=None):
+        return index.update_index(folder / to, encoder, read_source(shop, table=table), export=folder, milvus=milvus)
+
+    shop.mkdir()
+    for number in range(60):
+        write_photo(shop / f"{number}.png", number)
+    table.write_text("image,title\n" + "".join(f"{number}.png,Dress {number}\n" for number in range(60)))
+    child = fork(lambda: update("killed", Small(), milvus))
+    assert os.waitpid(child, 0)[1] == 0
+    for number in range(20):
+        (shop / f"{number}.png").unlink()  # gone
+    for number in range(20, 40):
+        write_photo(shop / f"{number}.png", 1000 + number)  # another photo
+    for number in range(100, 100 + (4 + MORE) * BATCH * kills):
+        write_photo(shop / f"{number}.png", number)  # new
+    table.write_text("image,title\n" + "".join(f"{number}.png,Coat {number}\n" for number in range(60)))
+
     chance = random.Random(0)
     killed = 0
     for _ in range(kills):
         reached = chance.randint(1, 4)
         read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                reporting = Reporting(encoder, write, reached + MORE)
-                index.update_index(folder, reporting, source, export=export, milvus=milvus)
-            finally:
-                os._exit(1)
+        encoder = Small(write, reached + MORE)
+        child = fork(lambda encoder=encoder: update("killed", encoder, milvus))
         os.close(write)
         for _ in range(reached):
             assert os.read(read, 1), "the indexer ended by itself"
@@ -63,7 +100,8 @@ def main():
         _, status = os.waitpid(child, 0)
         killed += os.WIFSIGNALED(status)
         os.close(read)
-    changes = index.update_index(folder, encoder, source, export=export, milvus=milvus)
+    changes = update("killed", Small(), milvus)
+    update("undisturbed", Small())
     print(f"killed {killed}, then added {changes.added}")
 
 
