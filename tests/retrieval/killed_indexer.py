@@ -1,7 +1,7 @@
 """Kills an indexer again and again, by SIGKILL, at random moments of its work; then lets it finish.
 
-Run by test_killed.py as `python killed_indexer.py FOLDER KILLS MILVUS`, in a process of its own, since it forks the
-indexers, which a process that has gRPC's threads could not. Leaves FOLDER/killed and, made in one go, FOLDER/undisturbed.
+Run by test_killed.py as `python killed_indexer.py FOLDER KILLS MILVUS`, in a process of its own: it forks the indexers,
+which a process that has gRPC's threads could not. Leaves FOLDER/killed and, made in one go, FOLDER/undisturbed.
 """
 
 import os

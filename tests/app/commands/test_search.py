@@ -30,7 +30,7 @@ class Colours:
         return torch.from_numpy(np.asarray(image.resize((8, 8))).copy()).permute(2, 0, 1)
 
     def embed(self, pixels):
-        return self.unit(torch.stack(pixels).float().mean(dim=(2, 3)).numpy())
+        return self.unit(torch.stack(list(pixels)).float().mean(dim=(2, 3)).numpy())
 
     def unit(self, vectors):
         vectors = np.asarray(vectors, dtype=np.float32) + 1e-3
