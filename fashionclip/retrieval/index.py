@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, load_image
+from fashionclip.retrieval.faiss_store import FILE as PHOTOS
 from fashionclip.retrieval.fields import Fields
 from fashionclip.retrieval.folder import FILE, IndexFacts, open_store, read_facts, write_facts
 from fashionclip.retrieval.photo import Photo
@@ -107,6 +108,8 @@ def _facts(folder: Path, encoder: Encoder, source: Source, *, export: Path, milv
             "in .db, for milvus-lite within the index."
         )
     if not (folder / FILE).is_file():
+        if (folder / PHOTOS).exists():
+            raise InputError(f"{folder}: has {PHOTOS} but no {FILE} to say which export made it. Remove the folder.")
         return IndexFacts(
             export=str(export.resolve()),
             digest=encoder.digest,

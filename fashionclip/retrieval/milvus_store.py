@@ -109,8 +109,14 @@ class MilvusStore:
             }
             for photo, content, embedding in zip(photos, contents, embeddings, strict=True)
         ]
-        if rows:
+        if not rows:
+            return
+        try:
             self._client.upsert(self.collection, rows)
+        except MilvusException as error:  # such as a text that is too long
+            raise InputError(
+                f"{self.uri}: Milvus refuses {len(rows)} photos, {photos[0].image_id!r} and so on: {error.message}"
+            ) from error
 
     def delete(self, image_ids: Sequence[str]) -> None:
         if image_ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ class Searcher:
         self.store = store
         self.encoder = encoder
         self._kinds = kinds_of(facts.fields)
+        self._encoding = threading.Lock()  # two threads in one model are no faster, and some tokenizers refuse them
 
     @classmethod
     def open(cls, index: Path | str, *, export: Path | str | None = None, device: str = "cpu") -> Searcher:
@@ -118,7 +120,8 @@ class Searcher:
         if top_k < 1:
             raise InputError(f"top_k={top_k}: expected at least 1.")
         conditions = [self.check(query) for query in queries]
-        vectors = self._embed(queries)
+        with self._encoding:
+            vectors = self._embed(queries)
         found: list[list[tuple[str, float]]] = [[] for _ in queries]
         for condition in dict.fromkeys(conditions):
             chosen = [row for row, other in enumerate(conditions) if other == condition]

@@ -165,6 +165,13 @@ def test_a_second_indexer_is_refused(shop, bring_up_to_date, tmp_path):
     assert bring_up_to_date(shop)[0].added == 12
 
 
+def test_photos_of_an_unknown_export_are_refused(shop, bring_up_to_date, tmp_path):
+    bring_up_to_date(shop)
+    (tmp_path / "index" / "index.json").unlink()
+    with pytest.raises(InputError, match=r"has photos\.sqlite but no index\.json"):
+        bring_up_to_date(shop)
+
+
 @pytest.mark.parametrize("milvus", ["photos", "sub/photos.db", "/photos.db"])
 def test_where_milvus_may_be(milvus, shop, bring_up_to_date):
     with pytest.raises(InputError, match="plain file name that ends in"):

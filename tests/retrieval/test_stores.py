@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from fashionclip.errors import InputError
 from fashionclip.retrieval.faiss_store import FaissStore
 from fashionclip.retrieval.photo import Photo
 from fashionclip.retrieval.where import Clause, parse_where
@@ -204,3 +205,41 @@ def test_an_empty_store_finds_nothing(opened):
     assert store.search(np.eye(1, SIZE, dtype=np.float32), 3, parse_where("price > 1", KINDS)) == [[]]
     store.delete(["a"])
     assert store.embeddings([]).shape == (0, SIZE)
+
+
+def test_a_milvus_server_by_its_address(tmp_path):
+    from milvus_lite.server_manager import server_manager_instance
+
+    from fashionclip.retrieval.milvus_store import MilvusStore
+
+    file = str(tmp_path / "server.db")
+    uri = server_manager_instance.start_and_get_uri(file)
+    photos, vectors = catalog(5)
+    try:
+        for collection in ("one", "two"):
+            store = MilvusStore(uri, collection=collection, size=SIZE)
+            fill(store, photos, vectors)
+            assert len(store) == 5
+            assert_same(store.search(vectors[:1], 3, None)[0], slow_search(photos, vectors, vectors[0], 3))
+            store.close()
+        store = MilvusStore(uri, collection="one", size=SIZE)
+        store.delete([photos[0].image_id])
+        assert (len(store), len(MilvusStore(uri, collection="two", size=SIZE))) == (4, 5)
+        with pytest.raises(InputError, match="Milvus refuses 1 photos"):
+            fill(store, [Photo("a", "a", "a.jpg", "x" * 70_000, "", {})], vectors[:1])
+        store.close()
+    finally:
+        server_manager_instance.release_server(file)
+    with pytest.raises(InputError, match="could not be opened"):
+        MilvusStore(uri, collection="one", size=SIZE)
+
+
+def test_milvus_lite_lets_in_one_process(tmp_path):
+    from milvus_lite.db import MilvusLite
+
+    from fashionclip.retrieval.milvus_store import MilvusStore
+
+    holder = MilvusLite(str(tmp_path / "photos.db"))
+    with pytest.raises(InputError, match="lets in one at a time"):
+        MilvusStore(str(tmp_path / "photos.db"), collection="photos", size=SIZE)
+    holder.close()
