@@ -7,6 +7,7 @@ mismatches "given", or what was made wrong: "shuffled", "colour", "category", "m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def prepare_match_mismatch(
     top = Path(image_root) if image_root is not None else choose_root(paths, table=next(iter(tables.values())))
     located = {path: locate(path, root=top) for path in paths}
     allowed = {path: where for path, where in located.items() if where.inside or allow_outside_root}
-    files = sorted({where.file for where in allowed.values() if where.file.is_file()})
+    files = sorted({where.file for where in allowed.values() if os.path.isfile(where.file)})
     looks = dict(zip(files, look_at(files, workers=workers), strict=True))
     facts = row_facts(read.rows, located=located, looks=looks, tokenizer=tokenizer, allow_outside=allow_outside_root)
     found = report_on(facts, split_facts(facts), read.unread, source=Path(str(source)), root=top, limits=limits)
