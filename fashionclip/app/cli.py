@@ -7,10 +7,10 @@ import argparse
 from collections.abc import Sequence
 from types import ModuleType
 
-from fashionclip.app.commands import export
+from fashionclip.app.commands import export, judge
 from fashionclip.app.door import one_message
 
-COMMANDS: tuple[ModuleType, ...] = (export,)
+COMMANDS: tuple[ModuleType, ...] = (export, judge)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
