@@ -129,10 +129,12 @@ def test_judgements_of_products(demo_dataset, tmp_path):
     run("train.py", "loss=match-mismatch", *small, "trainer.limit_train_batches=2", f"hydra.run.dir={tmp_path / 'run'}")
     results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
     assert {"test/judgement/auroc", "test/judgement/auroc/colour", "test/judgement/calibration_error"} <= set(results)
-    for name in ("reliability.png", "training_history.png"):
+    for name in ("reliability.png", "training_history.png", "offenders.png"):
         with Image.open(tmp_path / "run" / name) as picture:
             assert picture.width > 400
-    run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
+    said = run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
+    assert f"worst judgements: {tmp_path / 'again' / 'offenders.png'}" in said
+    assert (tmp_path / "again" / "offenders.png").is_file()
     again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
     assert again == pytest.approx(results, abs=1e-6, nan_ok=True), "threshold and calibration are the checkpoint's"
 
