@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ LIMITS = Limits(min_side=224, min_words=5, max_words=100, context_length=77, min
 
 class WordTokenizer:
     """A token a word."""
+
+    context_length = 77
 
     def encode(self, text: str) -> list[int]:
         return list(range(len(text.split())))
@@ -151,6 +154,14 @@ def test_each_check_names_what_breaks_it_and_nothing_else(tmp_path, capsys, name
     said = capsys.readouterr().out
     assert any(message in line for line in said.splitlines())
     assert any(message in line for line in found[name]["first"])
+
+
+def test_the_context_is_the_tokenizers_own_unless_it_is_set(tmp_path) -> None:
+    tokenizer = WordTokenizer()
+    tokenizer.context_length = 9
+    rows = broken({3: {1: "one two three four five six seven eight"}})
+    found = checked(write(tmp_path, rows), tokenizer=tokenizer, limits=replace(LIMITS, context_length=None))
+    assert found["over_context"]["first"] == ["pairs.csv:5: 10 tokens, over the model's 9; the rest is never read"]
 
 
 def test_a_small_and_an_unreadable_photo_are_found(tmp_path, capsys) -> None:
