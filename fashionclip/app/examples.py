@@ -35,7 +35,11 @@ def examples_of(metrics: RetrievalMetrics) -> Examples:
 
 def draw_examples(folder: Path, rows: Rows, stages: Mapping[str, Examples]) -> None:
     """Draws `examples.png` (texts and photos) and `triplets.png`, of "before" and "after", where there are such."""
-    nearest = {stage: examples.nearest for stage, examples in stages.items() if examples.nearest}
+    nearest = {
+        stage: examples.nearest
+        for stage, examples in stages.items()
+        if examples.nearest and len(examples.nearest.text_id)
+    }
     triplets = {stage: e.triplets for stage, e in stages.items() if e.triplets and len(e.triplets.rows)}
     if nearest:
         draw_nearest(folder / "examples.png", rows, nearest)
