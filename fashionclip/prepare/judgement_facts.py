@@ -61,7 +61,7 @@ def row_facts(
     facts["duplicate_of"] = _first_of(facts, (says + "\0" + facts["label"]).where(comparable))
     facts["contradicts"] = _other_label(facts, says.where(comparable))
     facts["photo_before"] = _earlier_split(facts, facts["photo"])
-    facts["product_before"] = _earlier_split(facts, facts["product"])
+    facts["product_before"] = _earlier_split(facts, facts["product"].str.casefold())
     facts["picture_before"] = _earlier_split(facts, _pictures(facts, look)).where(facts["photo_before"] == "", "")
     matching = facts["text"].str.casefold().where(facts["label"] == "match", "")
     facts["text_before"] = _earlier_split(facts, matching).where(facts["photo_before"] == "", "")

@@ -149,6 +149,20 @@ def test_a_table_of_judgements_is_checked(tmp_path):
     assert json.loads((tmp_path / "validation.json").read_text())["valid"]
 
 
+def test_errors_in_a_table_end_with_a_status(tmp_path, monkeypatch, capfd):
+    table = tmp_path / "pairs.csv"
+    table.write_text("image_path,text,label\nnone.png,Red cotton shirt with round neck,maybe\n")
+    command = ["dataset=match-mismatch", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
+    monkeypatch.chdir(REPO)
+    monkeypatch.setattr(sys, "argv", ["prepare.py", *command, "dataset.check_only=true"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path("prepare.py", run_name="__main__")
+    assert "invalid_label (1), missing_image (1)" in str(end.value.code)
+    said = capfd.readouterr().out
+    assert "pairs.csv:2: no file 'none.png'" in said and "pairs.csv:2: label 'maybe', expected match" in said
+    assert not json.loads((tmp_path / "validation.json").read_text())["valid"]
+
+
 def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
     one_epoch = ["trainer.max_epochs=1", "trainer.limit_train_batches=1"]
     output = run(
