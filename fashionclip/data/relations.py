@@ -63,7 +63,7 @@ class Relation(Relates, Protocol):
 
 
 class PairRelation:
-    """Each row's photo with its own text; photos without one are neither trained on nor paired."""
+    """Each row's photo with its own text; photos without one are not trained on, and others paired in their place."""
 
     name: str = "pairs"
     columns: tuple[str, ...] = ("item_id", "text")
@@ -92,7 +92,9 @@ class PairRelation:
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         image_row = torch.unique(chosen)
-        chosen = chosen[rows.worded[chosen]]
+        worded = chosen[rows.worded[chosen]]
+        # As many pairs as rows, so some come again: every process must bring the same number to a gathered loss.
+        chosen = worded[torch.arange(len(chosen)) % len(worded)] if len(worded) else worded
         image_index = torch.searchsorted(image_row, chosen)
         text_id, text_index = torch.unique(rows.text_id[chosen], return_inverse=True)
         pairs = Pairs(
