@@ -478,6 +478,15 @@ def test_splits_are_balanced_by_label_also_where_groups_are_not() -> None:
     assert split.value_counts(normalize=True).sub(pd.Series({"train": 0.8, "val": 0.1, "test": 0.1})).abs().max() < 0.01
 
 
+def test_splits_are_balanced_by_label_where_small_groups_have_another_than_large_ones() -> None:
+    pairs = [(f"large{n}", label) for n in range(150) for label in ("match", "mismatch")]
+    rows = pd.DataFrame([*pairs, *((f"small{n}", "mismatch") for n in range(100))], columns=["group_id", "label"])
+    split = rows["group_id"].map(balanced_splits(rows, ratios={"train": 0.8, "val": 0.1, "test": 0.1}, seed=0))
+    counts = rows.groupby([split, "label"]).size().unstack()
+    expected = pd.DataFrame({"match": [15, 120, 15], "mismatch": [25, 200, 25]}, index=["test", "train", "val"])
+    assert (counts - expected).abs().max().max() <= 1
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
