@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fashionclip import distributed
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.metrics.judged import JudgementMetrics
 from fashionclip.metrics.ranking import mean_reciprocal_rank, recall
 
 ITEM_ID = torch.tensor([0, 1, 2, 3, 0, 4, 2, 5, 6])
@@ -68,10 +69,35 @@ def metrics(rank, processes):
     return collected.compute()
 
 
+def judged(rank, processes):
+    """What judgements come to: in shares of 16 and 5, where one comes twice; and with none for the second process."""
+    image, noise = normalize(torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(3)), dim=2)
+    kind = torch.arange(20) % 3
+    text = normalize(noise + torch.tensor([0.3, 0.6, 0.1])[kind][:, None] * image, dim=1)
+    shares = {"uneven": [range(3, 19), [0, 1, 2, 19, 4]], "none": [range(20), []]}
+    results = {}
+    for name, dtype in product(shares, (torch.float32, torch.bfloat16)):
+        collected = JudgementMetrics(kind=kind, kinds=("colour", "match", "shuffled"))
+        collected.choosing = True
+        mine = shares[name][rank] if processes > 1 else range(20)
+        for rows in torch.tensor(mine, dtype=torch.long).split(6):
+            sides = image[rows].to(dtype), text[rows].to(dtype)
+            collected.update(*sides, label=kind[rows] == 1, judgement_id=rows)
+        values = collected.compute()
+        values |= {name: getattr(collected, name).clone() for name in ("threshold", "scale", "bias")}
+        results[name, dtype] = values | vars(collected.offenders) | vars(collected.calibration)
+    return results
+
+
 def work(rank, processes):
     assert (distributed.rank(), distributed.world_size()) == (rank, processes)
     gathered = distributed.gather(torch.full((2, 1), rank))
-    return {"gathered": gathered, "losses": losses(rank, processes), "metrics": metrics(rank, processes)}
+    return {
+        "gathered": gathered,
+        "losses": losses(rank, processes),
+        "metrics": metrics(rank, processes),
+        "judged": judged(rank, processes),
+    }
 
 
 if __name__ == "__main__":

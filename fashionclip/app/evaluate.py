@@ -13,6 +13,7 @@ from torch import nn
 from fashionclip.app.checkpoint import backbone_of, judge_of, load_checkpoint
 from fashionclip.app.config import plain
 from fashionclip.app.door import quiet_lightning
+from fashionclip.app.examples import draw_offenders
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import print_table, write_results
@@ -79,4 +80,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured})
         print_table({"value": measured})
         print(f"results: {folder / 'results.json'}")
+        if module.judged and draw_offenders(folder / "offenders.png", rows, module.judged.offenders):
+            print(f"worst judgements: {folder / 'offenders.png'}")
     return {name.removeprefix("test/"): value for name, value in measured.items()}

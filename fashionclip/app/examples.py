@@ -1,4 +1,5 @@
-"""Pictures of what a run learns: photos nearest to some texts, or some triplets, before and after training."""
+"""Pictures of what a run learns: photos nearest to some texts, or some triplets, before and after training; and the
+judgements that it gets most wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ from fashionclip.data.rows import Rows
 from fashionclip.images import load_image
 from fashionclip.manifest import ROLES
 from fashionclip.metrics.accumulate import Nearest, RetrievalMetrics
+from fashionclip.metrics.judged import Offenders
 from fashionclip.metrics.triplet_scores import Shown, TripletScores
+
+ACROSS = 4  # offenders in a line
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,11 @@ def examples_of(metrics: RetrievalMetrics) -> Examples:
 
 def draw_examples(folder: Path, rows: Rows, stages: Mapping[str, Examples]) -> None:
     """Draws `examples.png` (texts and photos) and `triplets.png`, of "before" and "after", where there are such."""
-    nearest = {stage: examples.nearest for stage, examples in stages.items() if examples.nearest}
+    nearest = {
+        stage: examples.nearest
+        for stage, examples in stages.items()
+        if examples.nearest and len(examples.nearest.text_id)
+    }
     triplets = {stage: e.triplets for stage, e in stages.items() if e.triplets and len(e.triplets.rows)}
     if nearest:
         draw_nearest(folder / "examples.png", rows, nearest)
@@ -58,7 +66,7 @@ def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> No
     for axes, text in zip(blocks[0].subplots(len(texts), 1, squeeze=False)[:, 0], texts, strict=True):
         axes.axis("off")
         shown = textwrap.shorten(rows.text[text], 90, placeholder="…")
-        axes.text(0, 0.5, textwrap.fill(shown, 30), va="center", fontsize=9)
+        axes.text(0, 0.5, textwrap.fill(shown, 30), va="center", fontsize=9, parse_math=False)
     for block, (stage, nearest) in zip(blocks[1:], stages.items(), strict=True):
         block.suptitle(f"nearest photos {stage} training", fontsize=10)
         grid = block.subplots(len(texts), found[stage], squeeze=False)
@@ -94,3 +102,44 @@ def draw_triplets(picture: Path, rows: Rows, stages: Mapping[str, Shown]) -> Non
             if nth == 0:
                 axes.set_title(ROLES[column])
     figure.savefig(picture, dpi=80)
+
+
+def draw_offenders(picture: Path, rows: Rows, offenders: Offenders) -> bool:
+    """Draws the judgements that are most wrong: photo and text, what is right, and the probability of a match.
+
+    Args:
+        picture: PNG to write.
+        rows: The dataset, with judgements.
+        offenders: Of a pass; photos of those whose verdict is wrong are framed red.
+
+    Returns:
+        Whether there were any to draw.
+    """
+    from matplotlib.figure import Figure
+
+    judged, count = rows.judgements, len(offenders.label)
+    if judged is None or not count:
+        return False
+    places = [(offenders.label == label).nonzero()[:, 0] for label in (False, True)]
+    lines = [part for some in places for part in some.split(ACROSS) if len(part)]
+    figure = Figure(figsize=(2.9 * ACROSS, 3.9 * len(lines)), layout="constrained")
+    figure.suptitle("the judgements that are most wrong; framed red: so is the verdict", fontsize=10)
+    grid = figure.subplots(len(lines), ACROSS, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for line, part in zip(grid, lines, strict=True):
+        for axes, nth in zip(line, part.tolist(), strict=False):
+            row = int(offenders.judgement_id[nth])
+            label, verdict = bool(offenders.label[nth]), bool(offenders.verdict[nth])
+            kind = judged.kinds[judged.kind[row]]
+            right = "match" if label else "mismatch" if kind == "given" else f"mismatch, {kind}"
+            axes.axis("on")
+            axes.imshow(load_image(rows.root / rows.path[int(judged.image_row[row])], at_least=224))
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"{right}\nprobability of a match {offenders.probability[nth]:.3f}", fontsize=9)
+            shown = textwrap.shorten(rows.text[int(judged.text_id[row])], 160, placeholder="…")
+            axes.set_xlabel(textwrap.fill(shown, 38), fontsize=8, parse_math=False)
+            for edge in axes.spines.values():
+                edge.set(color="lightgrey" if verdict == label else "tab:red", linewidth=0.5 if verdict == label else 3)
+    figure.savefig(picture, dpi=90)
+    return True

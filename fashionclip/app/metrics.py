@@ -24,12 +24,13 @@ def metrics_of(
 ) -> RetrievalMetrics:
     """Ranking metrics; those of triplets where the dataset has fixed some; those of SKUs where it has a catalogue."""
     also: list[CatalogScores | TripletScores] = []
+    text_id = torch.where(rows.worded, rows.text_id, -1)
     domain = dataset.manifest["domain"]
     if {"query", "catalog"} <= set(domain):
         also.append(
             CatalogScores(
                 item_id=rows.item_id,
-                text_id=rows.text_id,
+                text_id=text_id,
                 is_query=torch.from_numpy((domain == "query").to_numpy("bool").copy()),
                 functions=functions,
                 slices={c: dataset.manifest[c].astype(str).tolist() for c in SLICED_BY if c in dataset.manifest},
@@ -46,7 +47,7 @@ def metrics_of(
         )
     return RetrievalMetrics(
         item_id=rows.item_id,
-        text_id=rows.text_id,
+        text_id=text_id,
         functions=functions,
         alike=relation.alike(rows),
         texts=relation.uses_text,

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from fashionclip.app.config import check_added_keys, check_triplets, plain
 from fashionclip.app.dashboards import log_embeddings, log_pictures
 from fashionclip.app.door import quiet_lightning
-from fashionclip.app.examples import draw_examples, examples_of
+from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
 from fashionclip.app.memory import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
@@ -128,6 +128,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
         draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics)})
         if module.judged:
             draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
+            if draw_offenders(folder / "offenders.png", rows, module.judged.offenders):
+                print(f"worst judgements: {folder / 'offenders.png'}")
         log_pictures(trainer.loggers, folder, step=steps)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
         print_table(results)

@@ -90,7 +90,13 @@ class RetrievalDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         self._check_batch_size()  # again: only now is the number of processes known
-        return self._loader("train", self.relation, self.train_transform, self.batch_size, train=True)
+        loader = self._loader("train", self.relation, self.train_transform, self.batch_size, train=True)
+        if not len(loader):
+            raise InputError(
+                f"data.batch_size={self.batch_size}: relation={self.relation.name} trains on fewer rows of "
+                f"{self.rows.root} than that. Lower it or prepare more products."
+            )
+        return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._loader("val", self.evaluated, self.eval_transform, self.eval_batch_size)

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import RandomSampler, Sampler
 
+from fashionclip import distributed
 from fashionclip.batch import Pairs, Relations, Triplets
 from fashionclip.data.content import ContentDistance
 from fashionclip.data.rows import Rows
-from fashionclip.data.samplers import GroupSampler
+from fashionclip.data.samplers import GroupSampler, SomeSampler
 from fashionclip.errors import InputError
 
 
@@ -62,7 +63,7 @@ class Relation(Relates, Protocol):
 
 
 class PairRelation:
-    """Each row's photo with its own text."""
+    """Each row's photo with its own text; photos without one are not trained on, and others paired in their place."""
 
     name: str = "pairs"
     columns: tuple[str, ...] = ("item_id", "text")
@@ -73,13 +74,28 @@ class PairRelation:
         return [rows.item_id, rows.text_id]
 
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
-        return RandomSampler(chosen)
+        worded = rows.worded[chosen]
+        if worded.all():
+            return RandomSampler(chosen)
+        count = int((~worded).sum())
+        if count == len(chosen):
+            raise InputError(
+                f"{rows.root}/manifest.parquet: column 'text' is empty in all {count} rows of train, needed by "
+                "relation=pairs. Use a loss that needs no 'text', or re-run prepare.py on a source with it."
+            )
+        if distributed.rank() == 0:
+            print(f"{rows.root}: {count} of {len(chosen)} train photos have no text and are left out of relation=pairs")
+        return SomeSampler(worded.nonzero()[:, 0], seed=seed)
 
     def evaluated(self) -> Relates:
         return self
 
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
-        image_row, image_index = torch.unique(chosen, return_inverse=True)
+        image_row = torch.unique(chosen)
+        worded = chosen[rows.worded[chosen]]
+        # As many pairs as rows, so some come again: every process must bring the same number to a gathered loss.
+        chosen = worded[torch.arange(len(chosen)) % len(worded)] if len(worded) else worded
+        image_index = torch.searchsorted(image_row, chosen)
         text_id, text_index = torch.unique(rows.text_id[chosen], return_inverse=True)
         pairs = Pairs(
             image_index=image_index,

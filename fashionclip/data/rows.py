@@ -64,8 +64,9 @@ class Rows:
     Attributes:
         root: Folder that `path` is relative to.
         path: Of each of N rows.
-        text: The T distinct texts, those of judgements among them.
-        text_id: (N,) which of them each row has.
+        text: The T distinct texts, those of judgements among them; and an empty one for each row without a text.
+        text_id: (N,) which of them each row has; rows without a text do not share one.
+        worded: (N,) bool, whether a row has a text. A photo of which only wrong texts are known has none.
         item_id: (N,) code of the product of each row.
         columns: Columns of the manifest that hold something.
         code: (N,) codes of the values of some further columns.
@@ -82,11 +83,15 @@ class Rows:
     ) -> None:
         manifest = dataset.manifest
         judged = [] if judgements is None else judgements.sort_values("image_row", kind="stable")["text"].tolist()
-        text_id, texts = pd.factorize(pd.Series([*manifest["text"], *judged], dtype=object))
+        said = [text or None for text in (*manifest["text"], *judged)]
+        text_id, texts = pd.factorize(pd.Series(said, dtype=object))  # -1 of None
         self.root: Path = dataset.root
         self.path = PackedStrings(manifest["path"].tolist())
-        self.text = PackedStrings(texts.tolist())
         self.text_id: Tensor = torch.from_numpy(text_id[: len(manifest)].astype("int64"))
+        self.worded: Tensor = self.text_id >= 0
+        wordless = int((~self.worded).sum())
+        self.text = PackedStrings([*texts, *[""] * wordless])
+        self.text_id[~self.worded] = len(texts) + torch.arange(wordless)
         self.judgements: JudgementRows | None = None
         if judgements is not None:
             table = judgements.sort_values("image_row", kind="stable")

@@ -11,6 +11,27 @@ from torch.utils.data import DistributedSampler
 from fashionclip import distributed
 
 
+class SomeSampler(DistributedSampler):
+    """Some of a dataset's rows, in random order, as many for each process.
+
+    Args:
+        places: (P,) of the rows in the dataset.
+        seed: Of the order, with the epoch.
+    """
+
+    def __init__(self, places: Tensor, *, seed: int) -> None:
+        self.places = places
+        super().__init__(
+            range(len(places)),  # type: ignore[arg-type]  # only its length is asked for
+            num_replicas=distributed.world_size(),
+            rank=distributed.rank(),
+            seed=seed,
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.places[list(super().__iter__())].tolist())
+
+
 class GroupSampler(DistributedSampler):
     """Rows in runs of `per_group` of one group, so that a batch holds positives and semi-positives of its anchors.
 

@@ -36,7 +36,7 @@ class RetrievalMetrics(Metric):
 
     Args:
         item_id: (R,) product of each row of the manifest.
-        text_id: (R,) text of each row of the manifest.
+        text_id: (R,) text of each row of the manifest; -1 of a row without: its photo is found by its product's texts.
         functions: Name, such as "recall@10", to a function of `Ranks`.
         alike: Codes (R,) of each row; default item and text.
         texts: Whether texts are embedded too; if not, photos are ranked among photos only.
@@ -88,7 +88,8 @@ class RetrievalMetrics(Metric):
         image, text = joined(self.image)[of_row], joined(self.text)[of_seen]  # (I, D), (T, D)
         self.embedded = Embedded(row, image, seen, text)
         keys = [key.to(row.device)[row] for key in self.alike]
-        values = self._with_texts(row, image, seen, text) if self.texts else {}
+        self.nearest = Nearest(seen[:0].cpu(), row[:0, None].cpu())
+        values = self._with_texts(row, image, seen, text) if self.texts and len(seen) else {}
         itself = torch.arange(len(image), device=image.device)
         ranks = rank_relevant(image, image, relevant_pairs(keys, keys), exclude=itself)
         values |= self._of(ranks, "image_to_image") | {"spread": spread(image)}
@@ -99,17 +100,20 @@ class RetrievalMetrics(Metric):
     def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> dict[str, Tensor]:
         item_id, text_id = self.item_id.to(row.device)[row], self.text_id.to(row.device)[row]  # (I,) each
         own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
+        worded = text_id >= 0  # (I,)
         some = torch.linspace(0, len(seen) - 1, min(EXAMPLES, len(seen)), device=row.device).long()
         closest = (text[some] @ image.T).topk(min(NEAREST, len(row))).indices
         self.nearest = Nearest(text_id=seen[some].cpu(), image_row=row[closest].cpu())
         same_item = relevant_pairs([item_id], [item_id])  # of photos
+        same_item = same_item[worded[same_item[:, 0]]]
         text_image = torch.stack([own_text[same_item[:, 0]], same_item[:, 1]], dim=1)
-        product_text = torch.stack([item_id, own_text], dim=1).unique(dim=0)[:, 1]  # one a product, not a photo
+        product_text = torch.stack([item_id, own_text], dim=1)[worded].unique(dim=0)[:, 1]  # one a product, not a photo
         values = {f"text_to_image/strict_ceiling@{k}": strict_ceiling(product_text, k=k) for k in CEILING_AT}
         values |= self._of(rank_relevant(text, image, text_image), "text_to_image")
         values |= self._of(rank_relevant(image, text, text_image.flip(1)), "image_to_text")
-        values["clip_score"] = clip_score(image, text[own_text])
-        values["matching_accuracy"] = matching_accuracy(image, text[own_text], item_id, text_id)
+        pairs = image[worded], text[own_text[worded]]
+        values["clip_score"] = clip_score(*pairs)
+        values["matching_accuracy"] = matching_accuracy(*pairs, item_id[worded], text_id[worded])
         return values
 
     def _of(self, ranks: Ranks, direction: str) -> dict[str, Tensor]:

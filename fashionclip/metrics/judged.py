@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,6 +23,25 @@ from fashionclip.metrics.judgement import (
 )
 
 MATCH = "match"
+OFFENDERS = 8  # of either label
+
+
+@dataclass(frozen=True)
+class Offenders:
+    """Judgements of a pass that it gets most wrong: up to 8 mismatches, the likeliest to match first, then as many
+    matches, the least likely first.
+
+    Attributes:
+        judgement_id: (E,) rows of the dataset's judgements.
+        label: (E,) bool, true of a match.
+        probability: (E,) of a match.
+        verdict: (E,) bool, true where they are called a match.
+    """
+
+    judgement_id: Tensor
+    label: Tensor
+    probability: Tensor
+    verdict: Tensor
 
 
 class JudgementMetrics(Metric):
@@ -38,6 +58,7 @@ class JudgementMetrics(Metric):
         choosing: Whether the next `compute` chooses them anew.
         threshold, scale, bias: Scalars.
         calibration: Of the last `compute`, on the CPU.
+        offenders: Likewise.
     """
 
     full_state_update = False
@@ -48,6 +69,7 @@ class JudgementMetrics(Metric):
     scale: Tensor
     bias: Tensor
     calibration: Reliability
+    offenders: Offenders
 
     def __init__(self, *, kind: Tensor, kinds: Sequence[str]) -> None:
         super().__init__()
@@ -74,7 +96,12 @@ class JudgementMetrics(Metric):
             scale, bias = fit_probability(score, label)
             self.scale.copy_(scale)
             self.bias.copy_(bias)
-        probability = (self.scale * score + self.bias).sigmoid()
+        odds = self.scale * score + self.bias
+        probability = odds.sigmoid()
+        order = torch.where(label, odds, -odds).argsort(stable=True)  # the odds, since probabilities round to 0 and 1
+        worst = torch.cat([order[~label[order]][:OFFENDERS], order[label[order]][:OFFENDERS]])
+        shown = (judgement_id[worst], label[worst], probability[worst], score[worst] >= self.threshold)
+        self.offenders = Offenders(*(value.cpu() for value in shown))
         self.calibration = reliability(probability.cpu(), label.cpu())
         values = self._of(score, label, "")
         values["judgement/calibration_error"] = calibration_error(probability, label)

@@ -3,6 +3,10 @@
 Both labels count as much, whatever their numbers: all measures but calibration are those of a set with as many matches
 as mismatches, so that neither a rare kind of mismatch nor a constant verdict flatters. A constant score has accuracy,
 AUROC and average precision 0.5, and F1 at most 0.5. Without either label a measure is nan.
+
+That is why they are not torchmetrics', which they equal on a set of as many of either (a test): of a kind of mismatch
+there may be 66 beside 1,494 matches, where a constant score has there an average precision of 0.96 and an F1 of 0.98.
+Its AUROC also takes a sigmoid of scores outside [0, 1], which rounds high ones to one, and is 0 without either label.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Tokenizer:
         """(T, L) token ids of T texts; longer texts are truncated to the context length, as open_clip does."""
         tokens = self.tokenize(texts)
         if self.cut:
-            tokens = tokens[:, : int((tokens != 0).sum(dim=1).max())]  # (T, L)
+            tokens = tokens[:, : int(_lengths(tokens).max())]  # (T, L)
         return tokens
 
 
@@ -127,7 +127,7 @@ class Backbone(nn.Module):
         if tokens.device.type != "cpu" or len(tokens) <= GROUP:
             return self._encode_cut(tokens)
         # Groups of like length, each cut at its own longest: on 256 product names 1.6 times as fast as all at once.
-        lengths = (tokens != 0).sum(dim=1)
+        lengths = _lengths(tokens)
         order = lengths.argsort()
         groups = [self._encode_cut(tokens[group, : int(lengths[group].max())]) for group in order.split(GROUP)]
         return torch.cat(groups)[order.argsort()]
@@ -279,6 +279,16 @@ def load_backbone(
     return Backbone(clip, preprocess=preprocess, tokenize=tokenize, architecture=architecture, frozen=freeze)
 
 
+def load_tokenizer(*, name: str) -> Callable[..., Tensor]:
+    """open_clip's tokenizer for a model, named as for `load_backbone`.
+
+    Raises:
+        InputError: It is out of reach.
+    """
+    with _reachable(name, None):
+        return open_clip.get_tokenizer(name)
+
+
 def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
     """OpenAI's weights were trained with QuickGELU; under GELU they load without a word and rank much worse."""
     tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
@@ -319,6 +329,11 @@ def _skip_hub_if_away() -> None:
         get_session().head(constants.ENDPOINT, timeout=5)
     except Exception:
         constants.HF_HUB_OFFLINE = True
+
+
+def _lengths(tokens: Tensor) -> Tensor:
+    """(T,) how many of the (T, L) token ids come before the padding of 0, which may be one of them: "!" in "!/"."""
+    return ((tokens != 0) * torch.arange(1, tokens.shape[1] + 1, device=tokens.device)).amax(dim=1)
 
 
 def _cuttable(text: nn.Module) -> bool:

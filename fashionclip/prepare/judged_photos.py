@@ -43,7 +43,8 @@ class Look:
 def choose_root(paths: Sequence[str], *, table: Path) -> Path:
     """The folder that relative paths of a table begin at: the table's own or the one above, whichever has more."""
     candidates = (table.parent, table.parent.parent)
-    return max(candidates, key=lambda folder: sum((folder / path).is_file() for path in paths if path))
+    # os.path: Path.is_file() raises an error where a name is too long for any file
+    return max(candidates, key=lambda folder: sum(os.path.isfile(folder / path) for path in paths if path))
 
 
 def locate(path: str, *, root: Path) -> Located:

@@ -18,7 +18,8 @@ class Limits:
     Attributes:
         min_side: Pixels of a photo's shorter side.
         min_words, max_words: Of a text, inclusive.
-        context_length: Tokens that the model reads of a text, those of start and end among them.
+        context_length: Tokens that the model reads of a text, those of start and end among them; None: as many as its
+            tokenizer says.
         min_rows: Judgements in all.
         match_share: Least and largest share of matches, of all and of each split.
     """
@@ -26,7 +27,7 @@ class Limits:
     min_side: int
     min_words: int
     max_words: int
-    context_length: int
+    context_length: int | None
     min_rows: int
     match_share: tuple[float, float]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
@@ -12,16 +12,7 @@ from fashionclip.manifest import LABELS, SPLITS, joined_groups
 from fashionclip.prepare.judged_photos import Located, Look
 from fashionclip.prepare.judgement_csv import REQUIRED
 from fashionclip.prepare.near_duplicates import near_pairs
-
-SPECIAL_TOKENS = 2  # start and end of text
-
-
-class TextTokenizer(Protocol):
-    """open_clip's `SimpleTokenizer`, or what is like it."""
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids without those of start and end, not cut off."""
-        ...
+from fashionclip.prepare.token_count import count_tokens
 
 
 def row_facts(
@@ -29,7 +20,7 @@ def row_facts(
     *,
     located: Mapping[str, Located],
     looks: Mapping[Path, Look],
-    tokenizer: TextTokenizer,
+    tokenizer: Any,
     allow_outside: bool,
 ) -> pd.DataFrame:
     """Adds to the rows of a table what can be said of each.
@@ -38,7 +29,7 @@ def row_facts(
         rows: With `ROW_COLUMNS`.
         located: Where each distinct, non-empty `image_path` leads.
         looks: At the files that exist.
-        tokenizer: Of the model.
+        tokenizer: Of the model, see `count_tokens`.
         allow_outside: Whether photos may lie outside the root; if not, those were not looked at.
 
     Returns:
@@ -51,8 +42,7 @@ def row_facts(
     known = place.notna()
     allowed = place[known].map(lambda where: where.inside or allow_outside).astype(bool)
     look = place[known].map(lambda where: looks.get(where.file)).dropna()
-    distinct = pd.Series(rows["text"].unique())
-    tokens = dict(zip(distinct, distinct.map(tokenizer.encode).map(len) + SPECIAL_TOKENS, strict=True))
+    tokens = {text: count_tokens(tokenizer, text) for text in rows["text"].unique() if text}
     facts = rows.assign(
         where=rows["file"] + ":" + rows["line"].astype(str),
         empty=[", ".join(name for name in REQUIRED if not row[name]) for row in rows.to_dict("records")],
@@ -62,7 +52,7 @@ def row_facts(
         image_error=_of(look.map(lambda seen: seen.error), rows, ""),
         side=_of(look.map(lambda seen: seen.side), rows, 0),
         words=[len(text.split()) for text in rows["text"]],
-        tokens=rows["text"].map(tokens).where(rows["text"] != "", 0).astype("int64"),
+        tokens=[tokens.get(text, 0) for text in rows["text"]],
     )
     digest = _of(look.map(lambda seen: seen.digest), rows, "")
     facts["photo"] = digest.where(digest != "", facts["key"])
@@ -71,7 +61,7 @@ def row_facts(
     facts["duplicate_of"] = _first_of(facts, (says + "\0" + facts["label"]).where(comparable))
     facts["contradicts"] = _other_label(facts, says.where(comparable))
     facts["photo_before"] = _earlier_split(facts, facts["photo"])
-    facts["product_before"] = _earlier_split(facts, facts["product"])
+    facts["product_before"] = _earlier_split(facts, facts["product"].str.casefold())
     facts["picture_before"] = _earlier_split(facts, _pictures(facts, look)).where(facts["photo_before"] == "", "")
     matching = facts["text"].str.casefold().where(facts["label"] == "match", "")
     facts["text_before"] = _earlier_split(facts, matching).where(facts["photo_before"] == "", "")

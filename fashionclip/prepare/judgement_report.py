@@ -115,7 +115,7 @@ def print_report(report: Report) -> None:
         table.add_row(finding.level, finding.check, str(finding.count), places + more)
     if not report.findings:
         table.add_row("", "all checks passed", "0", "")
-    Console(width=100).print(table)
+    Console(width=100, markup=False).print(table)  # a file may be named [red].csv
     for finding in report.findings:
         for line in finding.first:
             print(f"{finding.level}: {finding.check}: {line}")

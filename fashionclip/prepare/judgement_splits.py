@@ -74,8 +74,10 @@ def balanced_splits(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: in
     for group in sorted(by_group, key=lambda group: (-sum(by_group[group]), stable_hash(f"{seed}/{group}"))):
         size = by_group[group]
 
-        def worse(name: str, size: tuple[int, ...] = size) -> float:  # growth of the squared distance from the target
-            return sum(n * (2 * (h - t) + n) for n, h, t in zip(size, have[name], target[name], strict=True))
+        # Growth of the squared distance from the target, as a share of it: else train would take all large groups, and
+        # where these have other labels than the small ones, no split would be balanced.
+        def worse(name: str, size: tuple[int, ...] = size) -> float:
+            return sum(n * (2 * (h - t) + n) / t for n, h, t in zip(size, have[name], target[name], strict=True) if t)
 
         split = min((name for name in SPLITS if ratios[name] > 0), key=worse)
         chosen[group] = split

@@ -7,7 +7,9 @@ mismatches "given", or what was made wrong: "shuffled", "colour", "category", "m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from fashionclip.prepare.derived_judgements import derive_judgements
 from fashionclip.prepare.judged_photos import choose_root, locate, look_at
 from fashionclip.prepare.judgement_checks import Limits
 from fashionclip.prepare.judgement_csv import find_tables, read_tables
-from fashionclip.prepare.judgement_facts import TextTokenizer, row_facts, split_facts
+from fashionclip.prepare.judgement_facts import row_facts, split_facts
 from fashionclip.prepare.judgement_report import print_report, report_on, write_report
 from fashionclip.prepare.judgement_splits import group_photos, split_groups
 from fashionclip.prepare.near_duplicates import near_pairs
@@ -46,7 +48,7 @@ def prepare_match_mismatch(
     drop_errors: bool,
     report: Path | str,
     limits: Limits,
-    tokenizer: TextTokenizer,
+    tokenizer: Any,
     matches: int,
     mismatches: int,
     kinds: Mapping[str, float],
@@ -70,7 +72,7 @@ def prepare_match_mismatch(
         drop_errors: Leave out rows with errors instead of refusing the table.
         report: Where the report is written, as JSON.
         limits: Of the checks that warn.
-        tokenizer: Of the model, to count tokens.
+        tokenizer: Of the model, to count tokens, see `count_tokens`.
         matches, mismatches, kinds, variations: See `derive_judgements`.
         max_side: Longer side of a written photo, in pixels, at most.
         ratios: Share of train, val and test, where the table gives no splits; a `val.csv` without `test.csv` is
@@ -108,13 +110,15 @@ def prepare_match_mismatch(
             workers=workers,
         )
 
+    if limits.context_length is None:
+        limits = replace(limits, context_length=tokenizer.context_length)
     tables = find_tables(Path(str(source)))
     read = read_tables(tables, columns=columns)
     paths = [path for path in read.rows["image_path"].unique() if path]
     top = Path(image_root) if image_root is not None else choose_root(paths, table=next(iter(tables.values())))
     located = {path: locate(path, root=top) for path in paths}
     allowed = {path: where for path, where in located.items() if where.inside or allow_outside_root}
-    files = sorted({where.file for where in allowed.values() if where.file.is_file()})
+    files = sorted({where.file for where in allowed.values() if os.path.isfile(where.file)})
     looks = dict(zip(files, look_at(files, workers=workers), strict=True))
     facts = row_facts(read.rows, located=located, looks=looks, tokenizer=tokenizer, allow_outside=allow_outside_root)
     found = report_on(facts, split_facts(facts), read.unread, source=Path(str(source)), root=top, limits=limits)

@@ -119,3 +119,13 @@ def test_a_batch_that_would_never_be_full_is_refused(make_rows, data, monkeypatc
     RetrievalDataModule(rows=rows, batch_size=batch_size - 1, num_workers=0, **settings).train_dataloader()
     with pytest.raises(InputError, match=rf"data\.batch_size={batch_size} on each of {processes} .* the 3 rows"):
         RetrievalDataModule(rows=rows, batch_size=batch_size, num_workers=0, **settings)
+
+
+def test_a_batch_larger_than_the_rows_with_a_text_is_refused(make_rows, data):
+    rows = make_rows("abcdefgh", ["hat", "", "", "", "", "", "", "cap"])
+    few = RetrievalDataModule(
+        rows=rows, relation=PairRelation(), tokenize=data.tokenize, train_transform=data.train_transform,
+        eval_transform=data.eval_transform, decode_size=16, batch_size=4, eval_batch_size=4, num_workers=0,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"data\.batch_size=4: relation=pairs trains on fewer rows"):
+        few.train_dataloader()

@@ -39,6 +39,26 @@ def test_pairs_name_each_photo_and_text_once(make_rows):
     assert pairs.text_id.tolist() == rows.text_id[chosen].tolist()
 
 
+def test_photos_without_a_text_are_neither_trained_on_nor_paired(make_rows, capsys):
+    rows = make_rows("abcdef", ["", "hat", "", "cap", "shoe", ""])
+    chosen = torch.tensor([0, 1, 2, 3, 4])
+    sampler = PairRelation().sampler(rows, chosen, seed=0)
+    assert "2 of 5 train photos have no text and are left out of relation=pairs" in capsys.readouterr().out
+    orders = []
+    for epoch in range(5):
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+        assert sorted(orders[-1]) == [1, 3, 4] and len(sampler) == 3
+    assert len(set(map(tuple, orders))) > 1, "another order each time"
+    related = PairRelation().relate(rows, torch.tensor([2, 1, 0, 3]))
+    assert related.image_row.tolist() == [0, 1, 2, 3], "evaluation still looks for them"
+    assert related.image_row[related.relation.image_index].tolist() == [1, 3, 1, 3], "as many pairs as rows"
+    assert [rows.text[i] for i in related.text_id.tolist()] == ["hat", "cap"]
+    assert len(PairRelation().relate(rows, torch.tensor([2, 0])).relation) == 0
+    with pytest.raises(InputError, match=r"'text' is empty in all 2 rows of train, needed by relation=pairs"):
+        PairRelation().sampler(rows, torch.tensor([0, 2]), seed=0)
+
+
 @pytest.fixture
 def triplets(make_rows):
     rows = make_rows("aabcdde", [""] * 7, look=list("aabcdde"), base=list("1111222"), colour=list("xxxyxxy"))

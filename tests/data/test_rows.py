@@ -40,3 +40,10 @@ def test_rows_code_products_texts_and_splits(make_rows):
 def test_a_split_without_rows_is_named(make_rows):
     with pytest.raises(InputError, match=r"split 'test' has no rows; has \{'train': 1\}.*dataset\.ratios"):
         make_rows("a", ["shoe"]).of_split("test")
+
+
+def test_rows_without_a_text_do_not_share_one(make_rows):
+    rows = make_rows("abcd", ["", "hat", "", "hat"])
+    assert rows.worded.tolist() == [False, True, False, True]
+    assert rows.text_id[1] == rows.text_id[3] and len(set(rows.text_id.tolist())) == 3
+    assert [rows.text[i] for i in rows.text_id.tolist()] == ["", "hat", "", "hat"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fashionclip import distributed
-from fashionclip.data.samplers import GroupSampler
+from fashionclip.data.samplers import GroupSampler, SomeSampler
 
 GROUP = torch.tensor([0] * 7 + [1] * 3 + [2] + [3] * 5 + [4] * 4)
 ITEM = torch.arange(20) // 2
@@ -67,3 +67,14 @@ def test_the_first_rows_of_an_item_are_of_different_views():
         assert set(runs) == {(0,) * 4, (1,) * 4}, "four rows of one item together"
         starts = [run for run in positions.split(4) if {0, 1} <= set(view[run].tolist())]
         assert len(starts) >= 4, "the second item has three such runs, the first one: then its second view is used up"
+
+
+def test_some_rows_are_dealt_to_each_process_as_many(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    dealt = []
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        one = SomeSampler(torch.tensor([3, 5, 7, 8, 11]), seed=0)
+        one.set_epoch(1)
+        dealt.append(list(one))
+    assert [len(rows) for rows in dealt] == [3, 3] and {*dealt[0], *dealt[1]} == {3, 5, 7, 8, 11}

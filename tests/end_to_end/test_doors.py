@@ -129,10 +129,12 @@ def test_judgements_of_products(demo_dataset, tmp_path):
     run("train.py", "loss=match-mismatch", *small, "trainer.limit_train_batches=2", f"hydra.run.dir={tmp_path / 'run'}")
     results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
     assert {"test/judgement/auroc", "test/judgement/auroc/colour", "test/judgement/calibration_error"} <= set(results)
-    for name in ("reliability.png", "training_history.png"):
+    for name in ("reliability.png", "training_history.png", "offenders.png"):
         with Image.open(tmp_path / "run" / name) as picture:
             assert picture.width > 400
-    run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
+    said = run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
+    assert f"worst judgements: {tmp_path / 'again' / 'offenders.png'}" in said
+    assert (tmp_path / "again" / "offenders.png").is_file()
     again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
     assert again == pytest.approx(results, abs=1e-6, nan_ok=True), "threshold and calibration are the checkpoint's"
 
@@ -145,6 +147,20 @@ def test_a_table_of_judgements_is_checked(tmp_path):
     command = ["dataset=match-mismatch", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
     assert "few_rows: all: 1 judgements, under 100" in run("prepare.py", *command, "dataset.check_only=true")
     assert json.loads((tmp_path / "validation.json").read_text())["valid"]
+
+
+def test_errors_in_a_table_end_with_a_status(tmp_path, monkeypatch, capfd):
+    table = tmp_path / "pairs.csv"
+    table.write_text("image_path,text,label\nnone.png,Red cotton shirt with round neck,maybe\n")
+    command = ["dataset=match-mismatch", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
+    monkeypatch.chdir(REPO)
+    monkeypatch.setattr(sys, "argv", ["prepare.py", *command, "dataset.check_only=true"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path("prepare.py", run_name="__main__")
+    assert "invalid_label (1), missing_image (1)" in str(end.value.code)
+    said = capfd.readouterr().out
+    assert "pairs.csv:2: no file 'none.png'" in said and "pairs.csv:2: label 'maybe', expected match" in said
+    assert not json.loads((tmp_path / "validation.json").read_text())["valid"]
 
 
 def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):

@@ -134,3 +134,30 @@ def test_texts_that_are_of_no_photo_seen_take_no_part():
     others = normalize(torch.randn(3, text.shape[1]), dim=1)
     metrics.update(image, torch.tensor(ROWS), torch.cat([text, others]), torch.cat([texts, torch.arange(3) + 900]))
     assert_equal(metrics.compute(), expected)
+
+
+def test_a_photo_without_a_text_is_found_by_its_products_and_asks_for_none_itself():
+    """Photos 0 and 1 show one product, of which the second has no text; nor have photos 2 and 3, of two others."""
+    photo = torch.eye(5)[[0, 1, 2, 3, 4]]
+    metrics = RetrievalMetrics(
+        item_id=torch.tensor([0, 0, 1, 2, 3]), text_id=torch.tensor([0, -1, -1, -1, 1]), functions=FUNCTIONS,
+        alike=[torch.tensor([0, 0, 1, 2, 3])],
+    )  # fmt: skip
+    texts, codes = torch.stack([photo[1], photo[4], photo[2]]), torch.tensor([0, 1, 7])  # 7: an empty one
+    metrics.update(photo, torch.arange(5), texts, codes)
+    values = metrics.compute()
+    assert values["text_to_image/queries"] == 2 and values["text_to_image/recall@1"] == 1
+    assert values["image_to_text/queries"] == 3, "both photos of the first product, and the fifth"
+    assert values["clip_score"] == 50, "of photos 0 and 4, where the first text lies at the other photo"
+    assert values["image_to_image/queries"] == 2
+    assert metrics.nearest.text_id.tolist() == [0, 1]
+
+
+def test_where_no_photo_has_a_text_photos_are_ranked_among_photos():
+    image, text = embeddings()
+    metrics = RetrievalMetrics(
+        item_id=ITEM_ID, text_id=torch.full_like(TEXT_ID, -1), functions=FUNCTIONS, alike=[ITEM_ID, TEXT_ID]
+    )
+    values = fill(metrics, image, text, [list(ROWS)]).compute()
+    assert values["image_to_image/queries"] > 0 and not any("text" in name for name in values)
+    assert len(metrics.nearest.text_id) == 0

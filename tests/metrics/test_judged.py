@@ -67,3 +67,30 @@ def test_a_collapsed_model_is_at_chance():
     for name in ("auroc", "accuracy", "average_precision"):
         assert values[f"judgement/{name}"] == 0.5
     assert values["judgement/f1"] <= 0.5
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_the_worst_of_either_label_are_kept_by_the_odds_that_a_slow_sort_gives(repeated):
+    image, text, label, kind = judgements()
+    metrics, _ = measured(image=image, text=text, label=label, kind=kind, repeated=repeated)
+    kept = metrics.offenders
+    score = (image * text).sum(1).tolist()
+    for wanted, wrong in ((False, lambda n: -score[n]), (True, lambda n: score[n])):  # the scale is above 0
+        worst = sorted((n for n in range(60) if bool(label[n]) == wanted), key=wrong)[:8]
+        assert kept.judgement_id[kept.label == wanted].tolist() == worst
+    assert len(kept.label) == 16 and kept.judgement_id.device.type == "cpu"
+    assert (kept.verdict == (torch.tensor(score)[kept.judgement_id] >= metrics.threshold)).all()
+    expected = (metrics.scale * torch.tensor(score) + metrics.bias).sigmoid()[kept.judgement_id]
+    torch.testing.assert_close(kept.probability, expected)
+
+
+def test_probabilities_that_round_to_one_still_have_an_order():
+    score = torch.tensor([0.5, 0.9, 0.7, 0.1])
+    metrics = JudgementMetrics(kind=torch.tensor([0, 0, 0, 1]), kinds=KINDS)
+    metrics.scale.fill_(1000.0)
+    side = torch.stack([score, (1 - score**2).sqrt()], dim=1)
+    label = torch.tensor([False, False, False, True])
+    metrics.update(image=side, text=torch.tensor([[1.0, 0.0]] * 4), label=label, judgement_id=torch.arange(4))
+    metrics.compute()
+    assert metrics.offenders.judgement_id.tolist() == [1, 2, 0, 3]
+    assert metrics.offenders.probability[:3].tolist() == [1.0, 1.0, 1.0]

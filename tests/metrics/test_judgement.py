@@ -8,6 +8,7 @@ from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
     binary_calibration_error,
+    multiclass_f1_score,
 )
 
 from fashionclip.metrics.judgement import (
@@ -135,17 +136,34 @@ def test_the_threshold_is_the_best_there_is_and_parts_the_scores_it_lies_between
         assert chosen.item() == pytest.approx((min(matches) + max(mismatches)) / 2)
 
 
-def test_with_as_many_of_each_label_they_are_torchmetrics():
+@pytest.mark.parametrize("repeated", [1, 9])
+@pytest.mark.parametrize("case", ["any", "ties", "constant"])
+def test_they_are_torchmetrics_of_the_same_scores_with_as_many_of_each_label(case, repeated):
+    """The rarer label repeated until both are as many: what ours weigh, torchmetrics sees."""
+    torch.manual_seed(repeated)
+    score = {"any": torch.rand(200), "ties": (torch.rand(200) * 8).round() / 8, "constant": torch.full((200,), 0.3)}[
+        case
+    ]
+    label = torch.arange(200) % (1 + repeated) > 0  # a mismatch, then `repeated` matches
+    times = torch.where(label, 1, repeated)
+    many, truth = score.repeat_interleave(times), label.repeat_interleave(times).long()
+    assert abs(truth.double().mean() - 0.5) < 0.001
+    torch.testing.assert_close(auroc(score, label), binary_auroc(many, truth))
+    torch.testing.assert_close(average_precision(score, label), binary_average_precision(many, truth))
+    for threshold in (0.2, 0.6):
+        measured = accuracy(score, label, threshold=threshold), f1(score, label, threshold=threshold)
+        says = (many >= threshold).long()
+        expected = binary_accuracy(says, truth), multiclass_f1_score(says, truth, num_classes=2, average="macro")
+        torch.testing.assert_close(measured, expected)
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+@pytest.mark.parametrize("matches", [5, 100])
+def test_calibration_error_is_torchmetrics(bins, matches):
     torch.manual_seed(0)
-    score, label = (torch.rand(200) * 8).round() / 8, torch.arange(200) % 2 == 0
-    torch.testing.assert_close(auroc(score, label), binary_auroc(score, label.long()))
-    torch.testing.assert_close(average_precision(score, label), binary_average_precision(score, label.long()))
-    torch.testing.assert_close(
-        accuracy(score, label, threshold=0.6), binary_accuracy(score, label.long(), threshold=0.6)
-    )
-    spread = torch.rand(200)
-    expected = binary_calibration_error(spread, label.long(), n_bins=15)
-    torch.testing.assert_close(calibration_error(spread, label), expected)
+    probability, label = torch.rand(200), torch.arange(200) < matches
+    expected = binary_calibration_error(probability, label.long(), n_bins=bins)
+    torch.testing.assert_close(calibration_error(probability, label, bins=bins), expected)
 
 
 @pytest.mark.parametrize("matches", [1, 50, 95])

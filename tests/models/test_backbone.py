@@ -51,6 +51,15 @@ def test_cut_texts_embed_as_open_clip_embeds_them_in_full(build, architecture):
 
 
 @torch.inference_mode()
+def test_an_exclamation_mark_is_no_padding_though_its_id_is_0_too(build):
+    backbone, text = build(ARCHITECTURE), "sale!/new!/red!/dress"
+    tokens = backbone.tokenizer([text])
+    assert (tokens == 0).sum() == 3 and tokens[0, -1] == 49407
+    full = backbone.clip.encode_text(open_clip.tokenize([text] * 70), normalize=True)
+    torch.testing.assert_close(backbone.encode_text(backbone.tokenizer([text] * 70)), full, atol=2e-6, rtol=0)
+
+
+@torch.inference_mode()
 def test_images_embed_as_open_clip_embeds_its_own_preprocessing(build):
     backbone = build(ARCHITECTURE)
     pixels = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)

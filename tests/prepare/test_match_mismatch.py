@@ -1,6 +1,7 @@
 import contextlib
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ LIMITS = Limits(min_side=224, min_words=5, max_words=100, context_length=77, min
 
 class WordTokenizer:
     """A token a word."""
+
+    context_length = 77
 
     def encode(self, text: str) -> list[int]:
         return list(range(len(text.split())))
@@ -120,6 +123,9 @@ CHECKS: list[tuple[str, str, list[tuple[str, ...]], str]] = [
     ("empty_cell", "error", [*sound(), ("images/1.jpg", text_of(9), "")], "pairs.csv:14: label is empty"),
     ("invalid_label", "error", [*sound(), ("images/1.jpg", text_of(9), "Maybe")], "label 'maybe', expected match or"),
     ("missing_image", "error", broken({3: {0: "images/none.jpg"}}), "pairs.csv:5: no file 'images/none.jpg'"),
+    ("missing_image", "error", broken({3: {0: "images"}}), "pairs.csv:5: no file 'images'"),
+    ("missing_image", "error", broken({3: {0: "name/" * 90}}), "pairs.csv:5: no file 'name/name/"),
+    ("missing_image", "error", broken({3: {0: "n" * 300}}), "pairs.csv:5: no file 'nnn"),
     ("outside_root", "error", broken({3: {0: "../../0.jpg"}}), "pairs.csv:5: '../../0.jpg' lies outside the root"),
     ("outside_root", "error", broken({3: {0: "/no/such.jpg"}}), "pairs.csv:5: '/no/such.jpg' lies outside the root"),
     (
@@ -135,6 +141,12 @@ CHECKS: list[tuple[str, str, list[tuple[str, ...]], str]] = [
         "pairs.csv:14: same photo, text and label as pairs.csv:2",
     ),
     ("unbalanced", "warning", [row for row in sound() if row[2] == "match"], "all: 6 of 6 match (100%), expected 40%"),
+    (
+        "unbalanced",
+        "warning",
+        [*sound(9), *[(f"images/{n}.jpg", text_of(n), "mismatch") for n in range(20, 30)]],
+        "all: 9 of 28 match (32%), expected 40% to 60%",
+    ),
     ("few_rows", "warning", sound(1), "all: 2 judgements, under 4"),
     ("short_text", "warning", broken({3: {1: "Cotton shirt no 9"}}), "pairs.csv:5: 4 words, under 5: 'Cotton shirt"),
     ("long_text", "warning", broken({3: {1: "very " * 101}}), "pairs.csv:5: 101 words, over 100"),
@@ -153,16 +165,49 @@ def test_each_check_names_what_breaks_it_and_nothing_else(tmp_path, capsys, name
     assert any(message in line for line in found[name]["first"])
 
 
-def test_a_small_and_an_unreadable_photo_are_found(tmp_path, capsys) -> None:
+def test_the_context_is_the_tokenizers_own_unless_it_is_set(tmp_path) -> None:
+    tokenizer = WordTokenizer()
+    tokenizer.context_length = 9
+    rows = broken({3: {1: "one two three four five six seven eight"}})
+    found = checked(write(tmp_path, rows), tokenizer=tokenizer, limits=replace(LIMITS, context_length=None))
+    assert found["over_context"]["first"] == ["pairs.csv:5: 10 tokens, over the model's 9; the rest is never read"]
+
+
+def test_a_small_photo_is_found(tmp_path, capsys) -> None:
     source = write(tmp_path, sound())
     draw(1, size=(223, 400)).save(tmp_path / "images" / "1.jpg")
-    (tmp_path / "images" / "2.jpg").write_text("no photo")
     found = checked(source)
-    assert set(found) == {"small_image", "unreadable_image"}
-    assert found["small_image"]["count"] == 2
-    assert "pairs.csv:4: 'images/1.jpg': shorter side 223 pixels, under 224" in found["small_image"]["first"]
-    assert "2.jpg: cannot be decoded" in found["unreadable_image"]["first"][0]
-    assert "error: unreadable_image: pairs.csv:6: " in capsys.readouterr().out
+    assert set(found) == {"small_image"} and found["small_image"]["count"] == 2
+    message = "pairs.csv:4: 'images/1.jpg': shorter side 223 pixels, under 224"
+    assert message in found["small_image"]["first"] and message in capsys.readouterr().out
+
+
+def test_an_unreadable_photo_is_found(tmp_path, capsys) -> None:
+    source = write(tmp_path, sound())
+    whole = (tmp_path / "images" / "2.jpg").read_bytes()
+    for content in (b"no photo", b"", whole[: len(whole) // 2]):
+        (tmp_path / "images" / "2.jpg").write_bytes(content)
+        found = checked(source)
+        assert set(found) == {"unreadable_image"} and found["unreadable_image"]["count"] == 2
+        assert "2.jpg: cannot be decoded" in found["unreadable_image"]["first"][0]
+        assert "error: unreadable_image: pairs.csv:6: " in capsys.readouterr().out
+
+
+def test_what_lies_at_a_limit_passes(tmp_path) -> None:
+    rows = broken({1: {1: "one two three four five"}, 3: {1: "very " * 75 + "red"}, 5: {2: "match"}})
+    source = write(tmp_path, rows)  # 78 tokens with start and end, 7 of 12 rows match
+    draw(1, size=(224, 400)).save(tmp_path / "images" / "1.jpg")
+    limits = replace(LIMITS, context_length=78, max_words=76, min_rows=12, match_share=(0.4, 7 / 12))
+    assert checked(source, limits=limits) == {}
+    for name, bound in (
+        ("over_context", {"context_length": 77}),
+        ("long_text", {"max_words": 75}),
+        ("short_text", {"min_words": 6}),
+        ("few_rows", {"min_rows": 13}),
+        ("unbalanced", {"match_share": (0.4, 0.58)}),
+        ("small_image", {"min_side": 225}),
+    ):
+        assert set(checked(source, limits=replace(limits, **bound))) == {name}
 
 
 @pytest.mark.parametrize(
@@ -195,20 +240,51 @@ def with_splits() -> list[tuple[str, ...]]:
         ("picture_in_two_splits", "warning", (8, "p8", "val"), "'images/8.jpg' in val looks the same as the photo at"),
     ],
 )
-def test_what_lies_in_two_splits_is_found(tmp_path, name, level, row, message) -> None:
+def test_what_lies_in_two_splits_is_found(tmp_path, capsys, name, level, row, message) -> None:
     number, product, split = row
     rows = [*with_splits(), (f"images/{number}.jpg", text_of(77), "mismatch", product, split)]
     source = write(tmp_path, rows, header=SPLIT_HEADER)
     draw(0).save(tmp_path / "images" / "8.jpg", quality=80)
-    found = checked(source, columns=SPLIT_COLUMNS)
-    assert set(found) - {"unbalanced"} == {name} and found[name]["level"] == level
-    assert message in found[name]["first"][0]
+    found = checked(source, columns=SPLIT_COLUMNS, limits=replace(LIMITS, match_share=(0.0, 1.0)))
+    assert set(found) == {name} and found[name]["level"] == level
+    assert message in found[name]["first"][0] and message in capsys.readouterr().out
+
+
+def test_one_photo_product_or_picture_in_train_csv_and_val_csv_is_found(tmp_path, capsys) -> None:
+    rows = [(*row, f"p{number // 2}") for number, row in enumerate(sound(10))]
+    header, columns = (*HEADER, "product"), {**COLUMNS, "product": "product"}
+    write(tmp_path, rows[:10], header=header, name="train.csv")
+    for number, product, copied, name, message in (
+        (0, "p9", None, "photo_in_two_splits", "'images/0.jpg' in val, its photo is also at train.csv:2"),
+        (8, "p9", 0, "photo_in_two_splits", "'images/8.jpg' in val, its photo is also at train.csv:2"),
+        (7, "P0", None, "product_in_two_splits", "product 'P0' in val, it is also at train.csv:2"),
+    ):
+        val = [
+            (f"images/{number}.jpg", text_of(70 + n), label, product) for n, label in enumerate(("match", "mismatch"))
+        ]
+        write(tmp_path, [*rows[18:], *val], header=header, name="val.csv")
+        if copied is not None:
+            draw(copied).save(tmp_path / "images" / f"{number}.jpg")
+        root = tmp_path / "out"
+        with pytest.raises(InputError, match=name):
+            prepare(tmp_path, root, check_only=True, columns=columns)
+        found = findings(tmp_path / "validation.json")
+        assert set(found) == {name} and found[name]["first"][0] == f"val.csv:4: {message}"
+        assert message in capsys.readouterr().out
+
+
+def test_balance_is_that_of_each_split_too(tmp_path) -> None:
+    rows = [row for n, row in enumerate(with_splits()) if n != 8]  # of val, a mismatch is left
+    found = checked(write(tmp_path, rows, header=SPLIT_HEADER), columns=SPLIT_COLUMNS)
+    assert set(found) == {"unbalanced"}
+    assert found["unbalanced"]["first"] == ["val: 0 of 1 match (0%), expected 40% to 60%"]
 
 
 def test_a_text_that_matches_in_two_splits_is_a_warning(tmp_path) -> None:
     rows = [*with_splits(), ("images/7.jpg", text_of(0), "match", "p7", "test")]
-    found = checked(write(tmp_path, rows, header=SPLIT_HEADER), columns=SPLIT_COLUMNS)
-    assert set(found) - {"unbalanced"} == {"text_in_two_splits"}
+    source = write(tmp_path, rows, header=SPLIT_HEADER)
+    found = checked(source, columns=SPLIT_COLUMNS, limits=replace(LIMITS, match_share=(0.0, 1.0)))
+    assert set(found) == {"text_in_two_splits"}
     assert "in test also matches a photo at pairs.csv:2" in found["text_in_two_splits"]["first"][0]
 
 
@@ -334,6 +410,28 @@ def test_a_quote_that_is_never_closed_is_found_where_it_begins(tmp_path) -> None
     assert found["malformed_line"]["first"][0].startswith("pairs.csv:14: not readable as CSV")
 
 
+def test_what_is_no_text_is_one_error(tmp_path) -> None:
+    source = write(tmp_path, sound())
+    source.write_bytes(source.read_text().encode("utf-16-le"))  # without a mark
+    with pytest.raises(InputError, match=r"pairs\.csv: holds zero bytes.*Save it as UTF-8"):
+        prepare(source, tmp_path / "out", check_only=True)
+
+
+def test_paths_are_taken_as_they_are_with_either_slash_and_blanks(tmp_path) -> None:
+    rows = broken({0: {0: "images\\0.jpg"}, 2: {0: " images/../images/1.jpg"}, 4: {0: "images/my  photo.jpg"}})
+    write(tmp_path, sound())
+    source = write(tmp_path, rows)
+    draw(9).save(tmp_path / "images" / "my  photo.jpg")
+    assert checked(source) == {}
+    dataset = prepare(source, tmp_path / "out")
+    assert dataset is not None and {"images/0", "images/1", "images/my  photo"} <= set(dataset.manifest["image_id"])
+
+
+def test_a_table_named_like_markup_is_named_in_full(tmp_path, capsys) -> None:
+    checked(write(tmp_path, broken({3: {0: "none.jpg"}}), name="a[red].csv"))
+    assert "a[red].csv:5 " in capsys.readouterr().out
+
+
 def test_another_header_is_mapped(tmp_path) -> None:
     source = write(tmp_path, sound(), header=("Photo", "Beschreibung", "Urteil"))
     mapped = {"image_path": "photo", "text": "Beschreibung", "label": "Urteil", "product": None, "split": None}
@@ -378,6 +476,15 @@ def test_splits_are_balanced_by_label_also_where_groups_are_not() -> None:
     share = (rows["label"] == "match").groupby(split).mean()
     assert share.between(share.mean() - 0.03, share.mean() + 0.03).all()
     assert split.value_counts(normalize=True).sub(pd.Series({"train": 0.8, "val": 0.1, "test": 0.1})).abs().max() < 0.01
+
+
+def test_splits_are_balanced_by_label_where_small_groups_have_another_than_large_ones() -> None:
+    pairs = [(f"large{n}", label) for n in range(150) for label in ("match", "mismatch")]
+    rows = pd.DataFrame([*pairs, *((f"small{n}", "mismatch") for n in range(100))], columns=["group_id", "label"])
+    split = rows["group_id"].map(balanced_splits(rows, ratios={"train": 0.8, "val": 0.1, "test": 0.1}, seed=0))
+    counts = rows.groupby([split, "label"]).size().unstack()
+    expected = pd.DataFrame({"match": [15, 120, 15], "mismatch": [25, 200, 25]}, index=["test", "train", "val"])
+    assert (counts - expected).abs().max().max() <= 1
 
 
 @pytest.mark.parametrize(

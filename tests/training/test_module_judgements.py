@@ -1,26 +1,28 @@
 from functools import partial
 
 import lightning as L
+import pandas as pd
 import pytest
 import torch
 
-from fashionclip.app.metrics import judgement_metrics_of
+from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import JudgementRelation, judgements_of
+from fashionclip.data.relations import PairRelation
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
+from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss
-from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.manifest import PreparedDataset
 from fashionclip.metrics.ranking import recall
 from fashionclip.models.backbone import load_backbone
 from fashionclip.training.module import RetrievalModule
 
 
-@pytest.fixture
-def built(demo_dataset):
+def build(dataset, relation, loss):
     torch.manual_seed(0)
-    relation = JudgementRelation(drawn=1)
-    rows = Rows(demo_dataset, coded=relation.columns, judgements=judgements_of(demo_dataset, seed=0))
+    judgements = judgements_of(dataset, seed=0) if relation.uses_judgements else None
+    rows = Rows(dataset, coded=relation.columns, judgements=judgements)
     backbone = load_backbone(name="fashionclip-tiny")
     look = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
@@ -31,36 +33,77 @@ def built(demo_dataset):
         eval_transform=look,
         decode_size=224,
         batch_size=16,
-        eval_batch_size=16,
+        eval_batch_size=8,
         num_workers=0,
-    )
-    loss = MatchMismatchLoss(
-        form="bce", scale=10.0, bias=-5.0, gamma=2.0, margin=0.2, match_weight=1.0, mismatch_weight=1.0
     )
     module = RetrievalModule(
         backbone=backbone,
         loss=loss,
-        metrics=RetrievalMetrics(
-            item_id=rows.item_id, text_id=rows.text_id, functions={"recall@1": partial(recall, k=1)}
-        ),
+        metrics=metrics_of(dataset, rows, relation, functions={"recall@1": partial(recall, k=1)}),
         judged=judgement_metrics_of(rows),
         optimizer=partial(torch.optim.AdamW, lr=1e-3),
     )
     return module, data
 
 
-def test_judgements_are_learned_measured_and_their_threshold_kept(built, tmp_path):
-    module, data = built
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    runner = L.Trainer(
+def of_judgements():
+    return MatchMismatchLoss(
+        form="bce", scale=10.0, bias=-5.0, gamma=2.0, margin=0.2, match_weight=1.0, mismatch_weight=1.0
+    )
+
+
+def trainer(folder):
+    return L.Trainer(
         accelerator="cpu",
-        default_root_dir=tmp_path,
+        default_root_dir=folder,
         num_sanity_val_steps=0,
         max_epochs=1,
         limit_train_batches=2,
         enable_checkpointing=False,
-        **quiet,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
+
+
+@pytest.mark.parametrize(
+    ("relation", "loss"),
+    [
+        (JudgementRelation(drawn=1), of_judgements()),
+        (PairRelation(), ContrastiveLoss(form="softmax", multi_positive=True)),
+    ],
+)
+def test_photos_of_which_only_wrong_texts_are_known_are_trained_and_measured(
+    demo_dataset, tmp_path, relation, loss, capsys
+):
+    """As a CSV makes them whose photo has mismatches alone: the manifest has no text for it."""
+    manifest = demo_dataset.manifest.copy()
+    wordless = manifest.groupby("split").cumcount() < 8  # the first 8 of each split, so a whole evaluation batch
+    manifest.loc[wordless, "text"] = ""
+    for folder in ("images", "manifest.parquet"):
+        (tmp_path / folder).symlink_to(demo_dataset.root / folder)
+    table = pd.DataFrame({"image_id": manifest["image_id"], "text": "a text of no photo", "label": "mismatch"})
+    right = manifest[~wordless][["image_id", "text"]].assign(label="match")
+    table = pd.concat([table, right]).assign(kind="given")
+    table.to_parquet(tmp_path / "judgements.parquet")
+    module, data = build(PreparedDataset(root=tmp_path, manifest=manifest, info={}), relation, loss)
+    runner = trainer(tmp_path)
+    runner.fit(module, data)
+    measured = runner.test(module, data, verbose=False)[0]
+    test = manifest[manifest["split"] == "test"]
+    assert measured["test/text_to_image/queries"] == test["text"][test["text"] != ""].nunique()
+    assert torch.isfinite(torch.tensor(list(measured.values()))).all()
+    assert ("train photos have no text" in capsys.readouterr().out) == isinstance(relation, PairRelation)
+
+
+@pytest.fixture
+def built(demo_dataset):
+    return build(demo_dataset, JudgementRelation(drawn=1), of_judgements())
+
+
+def test_judgements_are_learned_measured_and_their_threshold_kept(built, tmp_path):
+    module, data = built
+    runner = trainer(tmp_path)
     runner.fit(module, data)
     values = runner.callback_metrics
     rows = data.rows
