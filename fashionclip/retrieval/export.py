@@ -24,12 +24,14 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.manifest import restore
 from fashionclip.models.backbone import Backbone
 from fashionclip.retrieval.model_card import model_card
+from fashionclip.retrieval.onnx import check_onnx, embed_with_onnx, write_onnx
 from fashionclip.retrieval.plain_open_clip import PlainOpenClip, load_plain
 from fashionclip.retrieval.samples import Samples, drawn_samples, in_groups, lowest_cosine
 
@@ -39,6 +41,7 @@ FACTS = "fashionclip.json"
 CARD = "README.md"
 CLOSE = 0.9999  # least cosine between an embedding of the export and the backbone's
 GROUP = 16  # photos and texts embedded at a time
+ONNX_SIZES = (1, 3)  # of the batches that ONNX is checked with: a size fixed while tracing would show
 
 Embeddings = dict[str, np.ndarray]  # "image" and "text" -> (N, D)
 
@@ -49,6 +52,7 @@ def write_export(
     *,
     facts: Mapping[str, Any],
     samples: Samples | None = None,
+    onnx: bool = False,
 ) -> dict[str, Any]:
     """Writes the folder, checks it, and only then puts it where an older export may stand.
 
@@ -58,24 +62,33 @@ def write_export(
         facts: What else is known of it, as JSON: `label`, and `judge` (threshold, scale and bias of verdicts) or None;
             what the card can tell besides, see `model_card`.
         samples: To check with; drawn ones if None.
+        onnx: Whether to write both towers for onnxruntime as well, in `onnx/`.
 
     Returns:
         The facts as written.
 
     Raises:
-        InputError: What was written does not load or does not embed as the backbone does, or `folder` holds something
-            else than an export; what stood there is left.
+        InputError: What was written does not load or does not embed as the backbone does, `folder` holds something
+            else than an export, or a package for ONNX is missing; what stood there is left.
     """
+    if onnx:
+        check_onnx()
     samples = samples or drawn_samples()
     with _replacing(folder) as partial:
         wanted = _embed_with(backbone, samples)
         _write_open_clip(partial, backbone)
         plain = _load(partial)
-        found = {"open_clip": _compare("open_clip", wanted, _embed_plainly(plain, samples))}
+        inputs = {"image": plain.pixels(samples.photos), "text": plain.tokens(samples.texts)}
+        found = {"open_clip": _compare("open_clip", wanted, _embed_plainly(plain, inputs))}
+        if onnx:
+            write_onnx(partial / "onnx", plain, inputs=inputs)
+            each = [embed_with_onnx(partial / "onnx", inputs=inputs, size=size) for size in ONNX_SIZES]
+            rows = {kind: np.concatenate([one[kind] for one in each]) for kind in wanted}
+            found["onnx"] = _compare("onnx", {k: np.tile(v, (len(each), 1)) for k, v in wanted.items()}, rows)
         facts = {
             **facts,
             "preprocessing": asdict(backbone.preprocess),
-            "embedding": {"size": wanted["text"].shape[1], "context_length": plain.tokens([""]).shape[1]},
+            "embedding": {"size": wanted["text"].shape[1], "context_length": inputs["text"].shape[1]},
             "checked": {
                 "source": samples.source,
                 "photos": len(samples.photos),
@@ -168,10 +181,10 @@ def _embed_with(backbone: Backbone, samples: Samples) -> Embeddings:
 
 
 @torch.inference_mode()
-def _embed_plainly(plain: PlainOpenClip, samples: Samples) -> Embeddings:
+def _embed_plainly(plain: PlainOpenClip, inputs: Mapping[str, Tensor]) -> Embeddings:
     return {
-        "image": in_groups(plain.images, plain.pixels(samples.photos), size=GROUP),
-        "text": in_groups(plain.texts, plain.tokens(samples.texts), size=GROUP),
+        "image": in_groups(plain.images, inputs["image"], size=GROUP),
+        "text": in_groups(plain.texts, inputs["text"], size=GROUP),
     }
 
 

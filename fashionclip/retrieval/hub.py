@@ -29,7 +29,7 @@ def upload(folder: Path, name: str) -> str:
     except Exception as error:  # of the network, the hub, a name or a missing login
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"--hub {name}: could not be uploaded ({reason[:300]}). The export stands in {folder}. Log in with `hf auth "
-            f"login`, then run: hf upload {name} {folder}"
+            f"--hub {name}: could not be uploaded ({reason[:300]}). The export stands in {folder}. Log in with "
+            f"`hf auth login`, then run: hf upload {name} {folder}"
         ) from error
     return str(repository)

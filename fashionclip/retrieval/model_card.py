@@ -33,7 +33,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     """Markdown from an export's facts.
 
     Args:
-        facts: `label, judge, preprocessing, embedding, checked`, and where they are known `base, data, tuning, metrics`.
+        facts: `label, judge, preprocessing, embedding, checked`; where they are known `base, data, tuning, metrics`.
     """
     parts = [
         _front_matter(facts),
@@ -63,8 +63,12 @@ def _front_matter(facts: Mapping[str, Any]) -> str:
 
 
 def _loading(facts: Mapping[str, Any]) -> str:
-    size, length = facts["preprocessing"]["size"], facts["embedding"]["context_length"]
-    text = f"""## Use
+    size, width, length = (
+        facts["preprocessing"]["size"],
+        facts["embedding"]["size"],
+        facts["embedding"]["context_length"],
+    )
+    text = """## Use
 
 With open_clip alone; `DIR` is this folder, and `hf-hub:NAME` in place of `local-dir:DIR` takes it from a hub:
 
@@ -87,9 +91,12 @@ With fashionclip, to search a folder of photos: `fashionclip index DIR PHOTOS --
     if "onnx" in facts["checked"]["lowest_cosine"]:
         text += f"""
 
-With onnxruntime: `onnx/image.onnx` takes `pixels`, float32 (B, 3, {size}, {size}) as the transform above gives them;
-`onnx/text.onnx` takes `tokens`, int64 (B, {length}) as the tokenizer above gives them. Both return `embedding`, float32
-(B, {facts["embedding"]["size"]}) of unit norm, for any B."""
+With onnxruntime, for any B and with unit norm:
+
+| file | takes | returns |
+| --- | --- | --- |
+| `onnx/image.onnx` | `pixels`, float32 (B, 3, {size}, {size}) from the transform above | `image_embedding` (B, {width}) |
+| `onnx/text.onnx` | `tokens`, int64 (B, {length}) from the tokenizer above | `text_embedding` (B, {width}) |"""
     if "transformers" in facts["checked"]["lowest_cosine"]:
         text += """
 
@@ -122,9 +129,10 @@ def _metrics(metrics: Mapping[str, Mapping[str, Any]] | None) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, known in metrics.items():
-        before = "" if known["before"] is None else f"{known['before']:.3f}"
+        form = "g" if name.endswith("median_rank") else ".3f"
+        before = "" if known["before"] is None else format(known["before"], form)
         interval = "{:.3f} to {:.3f}".format(*known["interval"]) if "interval" in known else ""
-        lines.append(f"| {name} | {before} | {known['after']:.3f} | {interval} | {known.get('queries', '')} |")
+        lines.append(f"| {name} | {before} | {known['after']:{form}} | {interval} | {known.get('queries', '')} |")
     return "\n".join(lines)
 
 
@@ -133,10 +141,10 @@ def _verdicts(judge: Mapping[str, float] | None) -> str:
         return (
             "## Verdicts\n\nNo threshold was chosen: this model ranks, and was not trained to say whether a text fits."
         )
-    scale, bias = judge["scale"], judge["bias"]
+    threshold, scale, bias = (f"{judge[name]:.4f}" for name in ("threshold", "scale", "bias"))
     return (
-        f"## Verdicts\n\nA text fits a photo where their cosine is at least {judge['threshold']:.4f}, chosen on the val "
-        f"split; the probability that it does is sigmoid({scale:.4f} x cosine {'-' if bias < 0 else '+'} {abs(bias):.4f})."
+        f"## Verdicts\n\nA text fits a photo where their cosine is at least {threshold}, chosen on the val split; the "
+        f"probability that it does is sigmoid({scale} x cosine + {bias})."
     )
 
 

@@ -21,7 +21,7 @@ AWKWARD = (
     "",
     "a very long description " * 40,
     "Kleid für Damen, größe 38 👗",
-    "ＰＵＭＡ &amp; café <b>red</b>  \t top",
+    "Levi's &amp; café <b>red</b>  \t top, 100% 棉",
 )
 
 
