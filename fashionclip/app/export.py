@@ -18,14 +18,16 @@ from fashionclip.retrieval.samples import Samples, drawn_samples, samples_of
 COUNTS = ("queries", "texts", "skus", "count", "strict_ceiling@1", "strict_ceiling@10", "spread")
 
 
-def export_run(run: Path, folder: Path, *, data: Path | None = None, onnx: bool = False) -> dict[str, Any]:
+def export_run(
+    run: Path, folder: Path, *, data: Path | None = None, onnx: bool = False, transformers: bool = False
+) -> dict[str, Any]:
     """Exports a run's best model, or a checkpoint file's.
 
     Args:
         run: Its folder, or a `.ckpt` file.
         folder: Where to.
         data: The prepared dataset to check with, where it is not any more where the run found it.
-        onnx: Whether to write both towers for onnxruntime as well.
+        onnx, transformers: Whether to write these forms as well.
 
     Returns:
         The facts as written.
@@ -55,7 +57,7 @@ def export_run(run: Path, folder: Path, *, data: Path | None = None, onnx: bool 
         "tuning": _tuning(checkpoint),
         "metrics": _metrics(run),
     }
-    return write_export(folder, backbone, facts=facts, samples=samples, onnx=onnx)
+    return write_export(folder, backbone, facts=facts, samples=samples, onnx=onnx, transformers=transformers)
 
 
 def _base(backbone: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,12 @@ from fashionclip.retrieval.model_card import model_card
 from fashionclip.retrieval.onnx import check_onnx, embed_with_onnx, write_onnx
 from fashionclip.retrieval.plain_open_clip import PlainOpenClip, load_plain
 from fashionclip.retrieval.samples import Samples, drawn_samples, in_groups, lowest_cosine
+from fashionclip.retrieval.transformers_clip import (
+    check_transformers,
+    embed_with_transformers,
+    process_with_transformers,
+    write_transformers,
+)
 
 CONFIG = "open_clip_config.json"  # open_clip's own names
 WEIGHTS = "open_clip_model.safetensors"
@@ -53,6 +59,7 @@ def write_export(
     facts: Mapping[str, Any],
     samples: Samples | None = None,
     onnx: bool = False,
+    transformers: bool = False,
 ) -> dict[str, Any]:
     """Writes the folder, checks it, and only then puts it where an older export may stand.
 
@@ -63,38 +70,50 @@ def write_export(
             what the card can tell besides, see `model_card`.
         samples: To check with; drawn ones if None.
         onnx: Whether to write both towers for onnxruntime as well, in `onnx/`.
+        transformers: Whether to write a `CLIPModel` of transformers as well, in `transformers/`.
 
     Returns:
         The facts as written.
 
     Raises:
         InputError: What was written does not load or does not embed as the backbone does, `folder` holds something
-            else than an export, or a package for ONNX is missing; what stood there is left.
+            else than an export, or a form needs a missing package or another architecture; what stood there is left.
     """
     if onnx:
         check_onnx()
+    if transformers:
+        check_transformers(backbone)
     samples = samples or drawn_samples()
     with _replacing(folder) as partial:
         wanted = _embed_with(backbone, samples)
         _write_open_clip(partial, backbone)
         plain = _load(partial)
         inputs = {"image": plain.pixels(samples.photos), "text": plain.tokens(samples.texts)}
+        checked: dict[str, Any] = {"source": samples.source, "photos": len(samples.photos), "texts": len(samples.texts)}
         found = {"open_clip": _compare("open_clip", wanted, _embed_plainly(plain, inputs))}
         if onnx:
             write_onnx(partial / "onnx", plain, inputs=inputs)
             each = [embed_with_onnx(partial / "onnx", inputs=inputs, size=size) for size in ONNX_SIZES]
             rows = {kind: np.concatenate([one[kind] for one in each]) for kind in wanted}
             found["onnx"] = _compare("onnx", {k: np.tile(v, (len(each), 1)) for k, v in wanted.items()}, rows)
+        if transformers:
+            hugging = partial / "transformers"
+            write_transformers(hugging, backbone)
+            found["transformers"] = _compare(
+                "transformers", wanted, embed_with_transformers(hugging, inputs=inputs, size=GROUP)
+            )
+            own = process_with_transformers(hugging, photos=samples.photos, texts=samples.texts)
+            same = (own["text"].where(inputs["text"] != 0, 0) == inputs["text"]).all(1)  # it pads with the end of text
+            image = embed_with_transformers(hugging, inputs=own, size=GROUP)["image"]
+            checked["transformers_processing"] = {
+                "image": round(lowest_cosine(image, wanted["image"]), 7),
+                "same_tokens": int(same.sum()),
+            }
         facts = {
             **facts,
             "preprocessing": asdict(backbone.preprocess),
             "embedding": {"size": wanted["text"].shape[1], "context_length": inputs["text"].shape[1]},
-            "checked": {
-                "source": samples.source,
-                "photos": len(samples.photos),
-                "texts": len(samples.texts),
-                "lowest_cosine": found,
-            },
+            "checked": checked | {"lowest_cosine": found},
         }
         (partial / CARD).write_text(model_card(facts), encoding="utf-8")
         facts["files"] = sorted([*(entry.name for entry in partial.iterdir()), FACTS])

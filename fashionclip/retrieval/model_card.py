@@ -95,12 +95,13 @@ With onnxruntime, for any B and with unit norm:
 
 | file | takes | returns |
 | --- | --- | --- |
-| `onnx/image.onnx` | `pixels`, float32 (B, 3, {size}, {size}) from the transform above | `image_embedding` (B, {width}) |
-| `onnx/text.onnx` | `tokens`, int64 (B, {length}) from the tokenizer above | `text_embedding` (B, {width}) |"""
+| `onnx/image.onnx` | `pixels`, float32 (B, 3, {size}, {size}), from the transform | `image_embedding` (B, {width}) |
+| `onnx/text.onnx` | `tokens`, int64 (B, {length}), from the tokenizer | `text_embedding` (B, {width}) |"""
     if "transformers" in facts["checked"]["lowest_cosine"]:
         text += """
 
-With transformers: `CLIPModel.from_pretrained("DIR/transformers")` and `AutoProcessor` of the same folder."""
+With transformers: `CLIPModel.from_pretrained("DIR/transformers")` and `AutoProcessor` of the same folder; its
+`image_embeds` and `text_embeds` have unit norm."""
     how = ", ".join(f"{name} {value}" for name, value in facts["preprocessing"].items() if value != [])
     return f"{text}\n\nPreprocessing: {how}."
 
@@ -194,4 +195,12 @@ def _checked(checked: Mapping[str, Any]) -> str:
     ]
     for form, cosine in checked["lowest_cosine"].items():
         lines.append(f"| {form} | {cosine['image']:.7f} | {cosine['text']:.7f} |")
+    own = checked.get("transformers_processing")
+    if own is not None:
+        lines += [
+            "",
+            "The line of transformers has open_clip's pixels and tokens. With transformers' own image processor the "
+            f"lowest cosine of photos is {own['image']:.7f}; its tokenizer cuts {own['same_tokens']} of the "
+            f"{checked['texts']} texts into the same tokens (it leaves HTML entities such as `&amp;` as they are).",
+        ]
     return "\n".join(lines)

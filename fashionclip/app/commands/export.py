@@ -15,6 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", type=Path, required=True, metavar="DIR", help="folder to write; replaces an older export"
     )
     parser.add_argument("--onnx", action="store_true", help="also both towers for onnxruntime, in DIR/onnx")
+    parser.add_argument(
+        "--transformers", action="store_true", help="also a CLIPModel of transformers, in DIR/transformers"
+    )
     parser.add_argument("--hub", metavar="NAME", help="then upload DIR to this repository of the Hugging Face hub")
     parser.add_argument(
         "--data", type=Path, metavar="ROOT", help="prepared dataset to check with, if it has moved since training"
@@ -24,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     from fashionclip.app.export import export_run
 
-    facts = export_run(options.trained, options.to, data=options.data, onnx=options.onnx)
+    facts = export_run(
+        options.trained, options.to, data=options.data, onnx=options.onnx, transformers=options.transformers
+    )
     checked = facts["checked"]
     print(f"checked on {checked['photos']} photos and {checked['texts']} texts of {checked['source']}:")
     for form, cosine in checked["lowest_cosine"].items():
