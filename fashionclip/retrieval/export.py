@@ -93,18 +93,17 @@ def write_export(
         found = {"open_clip": _compare("open_clip", wanted, _embed_plainly(plain, inputs))}
         if onnx:
             write_onnx(partial / "onnx", plain, inputs=inputs)
-            each = [embed_with_onnx(partial / "onnx", inputs=inputs, size=size) for size in ONNX_SIZES]
-            rows = {kind: np.concatenate([one[kind] for one in each]) for kind in wanted}
-            found["onnx"] = _compare("onnx", {k: np.tile(v, (len(each), 1)) for k, v in wanted.items()}, rows)
+            got = [embed_with_onnx(partial / "onnx", inputs=inputs, size=size) for size in ONNX_SIZES]
+            each = [_compare("onnx", wanted, one) for one in got]
+            found["onnx"] = {kind: min(one[kind] for one in each) for kind in wanted}
         if transformers:
-            hugging = partial / "transformers"
-            write_transformers(hugging, backbone)
-            found["transformers"] = _compare(
-                "transformers", wanted, embed_with_transformers(hugging, inputs=inputs, size=GROUP)
-            )
-            own = process_with_transformers(hugging, photos=samples.photos, texts=samples.texts)
+            place = partial / "transformers"
+            write_transformers(place, backbone)
+            got = [embed_with_transformers(place, inputs=inputs, size=GROUP)]
+            found["transformers"] = _compare("transformers", wanted, got[0])
+            own = process_with_transformers(place, photos=samples.photos, texts=samples.texts)
             same = (own["text"].where(inputs["text"] != 0, 0) == inputs["text"]).all(1)  # it pads with the end of text
-            image = embed_with_transformers(hugging, inputs=own, size=GROUP)["image"]
+            image = embed_with_transformers(place, inputs=own, size=GROUP)["image"]
             checked["transformers_processing"] = {
                 "image": round(lowest_cosine(image, wanted["image"]), 7),
                 "same_tokens": int(same.sum()),

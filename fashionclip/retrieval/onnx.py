@@ -41,22 +41,29 @@ def write_onnx(folder: Path, plain: PlainOpenClip, *, inputs: Mapping[str, Tenso
         folder: Where to; made if need be.
         plain: The model.
         inputs: Examples of "image" and "text", two or more.
+
+    Raises:
+        InputError: The exporter cannot trace the model.
     """
     folder.mkdir(exist_ok=True)
     for kind, file in FILES.items():
         tower = _Tower(plain, kind).eval()
         size = sum(tensor.nbytes for tensor in plain.model.state_dict().values())
-        torch.onnx.export(
-            tower,
-            (inputs[kind][:2],),
-            str(folder / file),
-            input_names=[INPUTS[kind]],
-            output_names=[OUTPUTS[kind]],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=size > LARGEST,
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            torch.onnx.export(
+                tower,
+                (inputs[kind][:2],),
+                str(folder / file),
+                input_names=[INPUTS[kind]],
+                output_names=[OUTPUTS[kind]],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=size > LARGEST,
+                dynamo=True,
+                verbose=False,
+            )
+        except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0][:300]
+            raise InputError(f"--onnx: the {kind} tower cannot be traced ({reason}). Leave --onnx out.") from error
 
 
 def embed_with_onnx(folder: Path, *, inputs: Mapping[str, Tensor], size: int) -> dict[str, np.ndarray]:
