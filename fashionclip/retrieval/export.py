@@ -1,50 +1,222 @@
-"""A trained backbone as a folder that open_clip, other tools and our own search load."""
+"""A trained backbone as a folder that open_clip, other tools and our own search load.
+
+    <folder>/open_clip_config.json         architecture and preprocessing, as open_clip reads them
+    <folder>/open_clip_model.safetensors   weights
+    <folder>/...                           files of the tokenizer, where it is not open_clip's own
+    <folder>/README.md                     model card
+    <folder>/fashionclip.json              what the card says, for programs
+    <folder>/onnx/, transformers/          if asked for
+
+It is written into `<folder>.partial`, loaded back, compared, and renamed only if its embeddings are the backbone's.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
+from fashionclip.data.transforms import eval_transform
+from fashionclip.errors import InputError
+from fashionclip.manifest import restore
 from fashionclip.models.backbone import Backbone
+from fashionclip.retrieval.model_card import model_card
+from fashionclip.retrieval.onnx import check_onnx, embed_with_onnx, write_onnx
+from fashionclip.retrieval.plain_open_clip import PlainOpenClip, load_plain
+from fashionclip.retrieval.samples import Samples, drawn_samples, in_groups, lowest_cosine
+from fashionclip.retrieval.transformers_clip import (
+    check_transformers,
+    embed_with_transformers,
+    process_with_transformers,
+    write_transformers,
+)
 
 CONFIG = "open_clip_config.json"  # open_clip's own names
 WEIGHTS = "open_clip_model.safetensors"
 FACTS = "fashionclip.json"
+CARD = "README.md"
+CLOSE = 0.9999  # least cosine between an embedding of the export and the backbone's
+GROUP = 16  # photos and texts embedded at a time
+ONNX_SIZES = (1, 3)  # of the batches that ONNX is checked with: a size fixed while tracing would show
+
+Embeddings = dict[str, np.ndarray]  # "image" and "text" -> (N, D)
 
 
-def write_export(folder: Path, backbone: Backbone, *, facts: Mapping[str, Any]) -> None:
-    """Writes the folder in one step; one that stands there is replaced.
+def write_export(
+    folder: Path,
+    backbone: Backbone,
+    *,
+    facts: Mapping[str, Any],
+    samples: Samples | None = None,
+    onnx: bool = False,
+    transformers: bool = False,
+) -> dict[str, Any]:
+    """Writes the folder, checks it, and only then puts it where an older export may stand.
 
     Args:
         folder: Where to.
-        backbone: With its trained weights.
-        facts: What else is known of it, as JSON: `label`, and `judge` (threshold, scale and bias of verdicts) or None.
+        backbone: With its trained weights, in evaluation mode, on the CPU.
+        facts: What else is known of it, as JSON: `label`, and `judge` (threshold, scale and bias of verdicts) or None;
+            what the card can tell besides, see `model_card`.
+        samples: To check with; drawn ones if None.
+        onnx: Whether to write both towers for onnxruntime as well, in `onnx/`.
+        transformers: Whether to write a `CLIPModel` of transformers as well, in `transformers/`.
+
+    Returns:
+        The facts as written.
+
+    Raises:
+        InputError: What was written does not load or does not embed as the backbone does, `folder` holds something
+            else than an export, or a form needs a missing package or another architecture; what stood there is left.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    if onnx:
+        check_onnx()
+    if transformers:
+        check_transformers(backbone)
+    samples = samples or drawn_samples()
+    with _replacing(folder) as partial:
+        wanted = _embed_with(backbone, samples)
+        _write_open_clip(partial, backbone)
+        plain = _load(partial)
+        inputs = {"image": plain.pixels(samples.photos), "text": plain.tokens(samples.texts)}
+        checked: dict[str, Any] = {"source": samples.source, "photos": len(samples.photos), "texts": len(samples.texts)}
+        found = {"open_clip": _compare("open_clip", wanted, _embed_plainly(plain, inputs))}
+        if onnx:
+            write_onnx(partial / "onnx", plain, inputs=inputs)
+            got = [embed_with_onnx(partial / "onnx", inputs=inputs, size=size) for size in ONNX_SIZES]
+            each = [_compare("onnx", wanted, one) for one in got]
+            found["onnx"] = {kind: min(one[kind] for one in each) for kind in wanted}
+        if transformers:
+            place = partial / "transformers"
+            write_transformers(place, backbone)
+            got = [embed_with_transformers(place, inputs=inputs, size=GROUP)]
+            found["transformers"] = _compare("transformers", wanted, got[0])
+            own = process_with_transformers(place, photos=samples.photos, texts=samples.texts)
+            same = (own["text"].where(inputs["text"] != 0, 0) == inputs["text"]).all(1)  # it pads with the end of text
+            image = embed_with_transformers(place, inputs=own, size=GROUP)["image"]
+            checked["transformers_processing"] = {
+                "image": round(lowest_cosine(image, wanted["image"]), 7),
+                "same_tokens": int(same.sum()),
+            }
+        facts = {
+            **facts,
+            "preprocessing": asdict(backbone.preprocess),
+            "embedding": {"size": wanted["text"].shape[1], "context_length": inputs["text"].shape[1]},
+            "checked": checked | {"lowest_cosine": found},
+        }
+        (partial / CARD).write_text(model_card(facts), encoding="utf-8")
+        facts["files"] = sorted([*(entry.name for entry in partial.iterdir()), FACTS])
+        (partial / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return facts
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Gives an empty `<folder>.partial`, which takes the folder's place at the end, or is removed after an error."""
+    folder = folder.resolve()
+    try:
+        restore(folder)
+        _check_replaceable(folder)
+        partial, old = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".old")
+        shutil.rmtree(partial, ignore_errors=True)  # of an export killed before its end
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)  # of an export killed after its swap
+            os.replace(folder, old)
+        os.replace(partial, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error}). Choose another folder, or make room.") from error
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is a file. Expected a folder to write, or one that does not exist yet.")
+    entries = {entry.name for entry in folder.iterdir()}
+    if entries and FACTS not in entries:
+        raise InputError(
+            f"{folder}: holds {sorted(entries)[:5]} and is no export, so it is left alone. Choose another."
+        )
+    if entries:
+        written = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("files", entries)
+        if others := sorted(entries - set(written)):
+            raise InputError(
+                f"{folder}: beside an older export it holds {others[:5]}, which would be lost. Move them away first."
+            )
+
+
+def _write_open_clip(folder: Path, backbone: Backbone) -> None:
     preprocess = backbone.preprocess
     architecture = backbone.architecture | (
         {} if backbone.logit_bias is None else {"init_logit_bias": backbone.logit_bias.item()}
     )
-    config = {
-        "model_cfg": architecture,
-        "preprocess_cfg": {
-            "mean": list(preprocess.mean),
-            "std": list(preprocess.std),
-            "interpolation": preprocess.interpolation,
-            "resize_mode": preprocess.resize_mode,
-            "fill_color": preprocess.fill_color,
-        },
+    config = {"model_cfg": architecture, "preprocess_cfg": asdict(preprocess)}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in backbone.clip.state_dict().items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+    # open_clip's own tokenizer comes with open_clip; from a folder it loads any other from the folder's files.
+    save = getattr(backbone.tokenizer.tokenize, "save_pretrained", None)
+    if save is not None:
+        save(str(folder))
+
+
+def _load(folder: Path) -> PlainOpenClip:
+    try:
+        return load_plain(folder)
+    except Exception as error:  # of open_clip, timm, safetensors or a tokenizer alike
+        reason = f"{type(error).__name__}: {str(error).strip()[:300]}"
+        raise InputError(
+            f"export: open_clip cannot load what was written ({reason}). Nothing is left of it. Is the model a plain "
+            "open_clip architecture at its own image size?"
+        ) from error
+
+
+@torch.inference_mode()
+def _embed_with(backbone: Backbone, samples: Samples) -> Embeddings:
+    transform = eval_transform(backbone.preprocess)
+    pixels = torch.stack([transform(photo) for photo in samples.photos])  # (P, 3, S, S)
+    return {
+        "image": in_groups(backbone.encode_image, pixels, size=GROUP),
+        "text": in_groups(backbone.encode_text, backbone.tokenizer(list(samples.texts)), size=GROUP),
     }
-    (partial / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in backbone.clip.state_dict().items()}, partial / WEIGHTS)
-    (partial / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+
+
+@torch.inference_mode()
+def _embed_plainly(plain: PlainOpenClip, inputs: Mapping[str, Tensor]) -> Embeddings:
+    return {
+        "image": in_groups(plain.images, inputs["image"], size=GROUP),
+        "text": in_groups(plain.texts, inputs["text"], size=GROUP),
+    }
+
+
+def _compare(form: str, wanted: Embeddings, got: Embeddings) -> dict[str, float]:
+    """The lowest cosine of photos and of texts.
+
+    Raises:
+        InputError: One of them is too low.
+    """
+    found = {kind: lowest_cosine(got[kind], wanted[kind]) for kind in wanted}
+    if not all(cosine >= CLOSE for cosine in found.values()):  # so that "not a number" is refused
+        figures = ", ".join(f"{kind} {cosine:.6f}" for kind, cosine in found.items())
+        raise InputError(
+            f"export: what {form} loads embeds otherwise than the checkpoint: lowest cosine {figures}, expected at "
+            f"least {CLOSE}. Nothing is left of it."
+        )
+    return {kind: round(cosine, 7) for kind, cosine in found.items()}

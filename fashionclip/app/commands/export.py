@@ -1,4 +1,4 @@
-"""`fashionclip export RUN --to DIR`: a run's best model as a folder that open_clip and search load."""
+"""A run's best model as a folder that open_clip and search load, checked against the checkpoint."""
 
 from __future__ import annotations
 
@@ -10,16 +10,32 @@ HELP = "write a run's model as a folder that open_clip and search load"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="run folder or .ckpt file")
-    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("trained", type=Path, metavar="RUN", help="run folder or .ckpt file")
+    parser.add_argument(
+        "--to", type=Path, required=True, metavar="DIR", help="folder to write; replaces an older export"
+    )
+    parser.add_argument("--onnx", action="store_true", help="also both towers for onnxruntime, in DIR/onnx")
+    parser.add_argument(
+        "--transformers", action="store_true", help="also a CLIPModel of transformers, in DIR/transformers"
+    )
+    parser.add_argument("--hub", metavar="NAME", help="then upload DIR to this repository of the Hugging Face hub")
+    parser.add_argument(
+        "--data", type=Path, metavar="ROOT", help="prepared dataset to check with, if it has moved since training"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    from fashionclip.app.checkpoint import backbone_of, judge_of, load_checkpoint
-    from fashionclip.retrieval.export import write_export
+    from fashionclip.app.export import export_run
 
-    checkpoint = load_checkpoint(options.run)
-    judge = {name: value.item() for name, value in judge_of(checkpoint).items()}
-    facts = {"label": checkpoint["config"]["model"]["label"], "judge": judge or None}
-    write_export(options.to, backbone_of(checkpoint).eval(), facts=facts)
+    facts = export_run(
+        options.trained, options.to, data=options.data, onnx=options.onnx, transformers=options.transformers
+    )
+    checked = facts["checked"]
+    print(f"checked on {checked['photos']} photos and {checked['texts']} texts of {checked['source']}:")
+    for form, cosine in checked["lowest_cosine"].items():
+        print(f"  {form}: lowest cosine to the checkpoint {cosine['image']:.6f} (photos), {cosine['text']:.6f} (texts)")
     print(f"export: {options.to}")
+    if options.hub is not None:
+        from fashionclip.retrieval.hub import upload
+
+        print(f"uploaded: {upload(options.to, options.hub)}")

@@ -1,0 +1,131 @@
+"""From a run to an export: the model, what is known of it, and photos and texts to check it with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fashionclip.app.checkpoint import backbone_of, judge_of, load_checkpoint
+from fashionclip.errors import InputError
+from fashionclip.manifest import PreparedDataset, read_dataset
+from fashionclip.metrics.interval import wilson_interval
+from fashionclip.retrieval.export import write_export
+from fashionclip.retrieval.samples import Samples, drawn_samples, samples_of
+
+COUNTS = ("queries", "texts", "skus", "count", "strict_ceiling@1", "strict_ceiling@10", "spread")
+
+
+def export_run(
+    run: Path, folder: Path, *, data: Path | None = None, onnx: bool = False, transformers: bool = False
+) -> dict[str, Any]:
+    """Exports a run's best model, or a checkpoint file's.
+
+    Args:
+        run: Its folder, or a `.ckpt` file.
+        folder: Where to.
+        data: The prepared dataset to check with, where it is not any more where the run found it.
+        onnx, transformers: Whether to write these forms as well.
+
+    Returns:
+        The facts as written.
+
+    Raises:
+        InputError: See `load_checkpoint` and `write_export`; or `data` holds no prepared dataset.
+    """
+    checkpoint = load_checkpoint(run)
+    backbone = backbone_of(checkpoint).eval()
+    config = checkpoint["config"]
+    root = Path(config["dataset"]["root"]) if data is None else data
+    dataset: PreparedDataset | None = None
+    samples: Samples
+    try:
+        dataset = read_dataset(root)
+        samples = samples_of(dataset, decode_size=2 * backbone.preprocess.size)
+    except InputError as error:
+        if data is not None:
+            raise
+        print(f"dataset: {str(error).splitlines()[0]}\nThe export is checked on drawn garments instead. Or use --data.")
+        samples = drawn_samples()
+    facts = {
+        "label": config["model"]["label"],
+        "judge": {name: value.item() for name, value in judge_of(checkpoint).items()} or None,
+        "base": _base(config["model"]["backbone"]),
+        "data": {"name": config["dataset"]["name"], "counts": dataset.info["counts"] if dataset else None},
+        "tuning": _tuning(checkpoint),
+        "metrics": _metrics(run),
+    }
+    return write_export(folder, backbone, facts=facts, samples=samples, onnx=onnx, transformers=transformers)
+
+
+def _base(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights were before; of local paths only their last part, since an export may be published."""
+    scheme, found, name = backbone["name"].rpartition(":")
+    if scheme == "local-dir":
+        name = Path(name).name
+    pretrained = backbone["pretrained"]
+    if pretrained and (Path(pretrained).suffix or "/" in pretrained):
+        pretrained = Path(pretrained).name
+    image_weights = backbone.get("image_weights")
+    return {
+        "name": f"{scheme}{found}{name}",
+        "pretrained": pretrained,
+        "image_weights": image_weights["_target_"].rpartition(".")[0].rpartition(".")[2] if image_weights else None,
+    }
+
+
+def _tuning(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    config = checkpoint["config"]
+    loss, optimizer = config["loss"]["function"], config["optimizer"]
+    return {
+        "loss": _short(loss),
+        "relation": _short(config["loss"]["relation"]),
+        "frozen": config["model"]["backbone"].get("freeze", []),
+        "epoch": checkpoint["epoch"] + 1,
+        "max_epochs": config["trainer"]["max_epochs"],
+        "steps": checkpoint["global_step"],
+        "optimizer": optimizer["_target_"].rpartition(".")[2],
+        "lr": optimizer["lr"],
+        "weight_decay": optimizer["weight_decay"],
+        "batch_size": config["data"]["batch_size"],
+        "devices": config["trainer"]["devices"],
+        "precision": config["trainer"]["precision"],
+        "augmentation": {name: value for name, value in config["augmentation"].items() if value},
+        "seed": config["seed"],
+    }
+
+
+def _short(node: Mapping[str, Any]) -> str:
+    """A node of a config as a call of its target."""
+    settings = ", ".join(f"{k}={_short(v) if isinstance(v, dict) else v}" for k, v in node.items() if k[0] != "_")
+    return f"{node['_target_'].rpartition('.')[2]}({settings})" if "_target_" in node else f"{{{settings}}}"
+
+
+def _metrics(run: Path) -> dict[str, dict[str, Any]]:
+    """Of the test split, before and after training, of a run's best checkpoint; none are known of another one.
+
+    Recall, and accuracy of judgements, come with the 95 % interval of the value after training.
+    """
+    folder = run if run.is_dir() else run.parent.parent
+    file = folder / "results.json"
+    if not file.is_file() or not (run.is_dir() or run.name == "best.ckpt"):
+        return {}
+    results = json.loads(file.read_text(encoding="utf-8"))
+    before, after = ({k.removeprefix("test/"): v for k, v in results[s].items()} for s in ("before", "after"))
+    metrics: dict[str, dict[str, Any]] = {}
+    for name, value in after.items():
+        direction, _, metric = name.rpartition("/")
+        if metric in COUNTS or not math.isfinite(value):
+            continue
+        was = before.get(name, math.nan)
+        known: dict[str, Any] = {"before": was if math.isfinite(was) else None, "after": value}
+        queries = after.get(f"{direction}/queries") if metric.startswith("recall@") else None
+        if name == "judgement/accuracy":
+            queries = after["judgement/count"]
+        if queries:
+            low, high = wilson_interval(value, queries)
+            known |= {"interval": [low, high], "queries": int(queries)}
+        metrics[name] = known
+    return metrics
