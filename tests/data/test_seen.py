@@ -54,6 +54,12 @@ def test_the_number_of_photos_binds_where_training_has_more_of_a_sku():
     assert 0.5 < found / (manifest["split"] == "test").sum() <= 1
 
 
+def test_the_number_of_skus_binds_where_training_has_fewer_photos_of_a_sku():
+    manifest = pd.concat([manifest_of({"train": 60}, photos=(1,)), manifest_of({"test": 10})], ignore_index=True)
+    found = sku_count(manifest.iloc[rows_of_seen_skus(manifest).tolist()])
+    assert found == sku_count(manifest[manifest["split"] == "test"])
+
+
 @pytest.mark.parametrize("domain", ["", "query", "catalog"])
 def test_without_queries_or_a_catalogue_there_are_none(domain):
     assert rows_of_seen_skus(manifest_of({"train": 5, "test": 5}).assign(domain=domain)).tolist() == []
