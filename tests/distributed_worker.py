@@ -15,11 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 from fashionclip import distributed
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.metrics.accumulate import RetrievalMetrics
+from fashionclip.metrics.catalog import CatalogScores
 from fashionclip.metrics.judged import JudgementMetrics
 from fashionclip.metrics.ranking import mean_reciprocal_rank, recall
 
 ITEM_ID = torch.tensor([0, 1, 2, 3, 0, 4, 2, 5, 6])
 TEXT_ID = torch.tensor([0, 1, 2, 3, 4, 1, 5, 5, 6])  # products 1 and 4, 2 and 5 share a text
+IS_QUERY = torch.tensor([False, True, True, False, True, False, False, True, True])
 PAIRS = 8
 
 
@@ -59,14 +61,27 @@ def losses(rank, processes):
 
 def metrics(rank, processes):
     image, text = normalize(torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(2)), dim=2)
-    order = [*range(9), 0] if processes > 1 else list(range(9))  # padded as by DistributedSampler
-    collected = RetrievalMetrics(
-        item_id=ITEM_ID, text_id=TEXT_ID, functions={"recall@1": partial(recall, k=1), "mrr": mean_reciprocal_rank}
-    )
-    for rows in torch.tensor(order[rank::processes]).split(2):
-        text_id = TEXT_ID[rows].unique()
-        collected.update(image[rows], rows, text[text_id], text_id)
-    return collected.compute()
+    functions = {"recall@1": partial(recall, k=1), "mrr": mean_reciprocal_rank}
+    scores = partial(CatalogScores, item_id=ITEM_ID, text_id=TEXT_ID, functions=functions, is_query=IS_QUERY)
+    seen = torch.tensor([0, 4, 5, 8])
+    collected = {
+        "all": RetrievalMetrics(item_id=ITEM_ID, text_id=TEXT_ID, functions=functions),
+        "seen apart": RetrievalMetrics(
+            item_id=ITEM_ID,
+            text_id=TEXT_ID,
+            functions=functions,
+            also=[scores(slices={"half": list("aaaabbbbb")})],
+            apart=seen,
+            of_apart=[scores(slices={}, suffix="_seen")],
+        ),
+    }
+    for order in [1, 2, 3, 6, 7], seen.tolist():  # a loader each
+        padded = [*order, *order[: -len(order) % processes]]  # as by DistributedSampler
+        for rows in torch.tensor(padded[rank::processes]).split(2):
+            text_id = TEXT_ID[rows].unique()
+            for metric in collected.values():
+                metric.update(image[rows], rows, text[text_id], text_id)
+    return {name: metric.compute() for name, metric in collected.items()}
 
 
 def judged(rank, processes):

@@ -21,6 +21,7 @@ from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import judgements_of
 from fashionclip.data.relations import PairRelation, Relation, check_columns
 from fashionclip.data.rows import Rows
+from fashionclip.data.seen import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.training.module import RetrievalModule
@@ -52,6 +53,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     judgements = judgements_of(prepared, seed=checkpoint["config"]["seed"]) if relation.uses_judgements else None
     rows = Rows(prepared, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
+    trained_on_it = cfg.ckpt is not None and checkpoint["config"]["dataset"]["name"] == dataset.name
+    seen = rows_of_seen_skus(prepared.manifest) if trained_on_it else None
     transform = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
         rows=rows,
@@ -63,11 +66,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         batch_size=1,  # nothing is trained
         eval_batch_size=cfg.data.eval_batch_size,
         num_workers=cfg.data.num_workers,
+        seen=seen,
     )
     module = RetrievalModule(
         backbone=backbone,
         loss=nn.Identity(),  # nothing is trained
-        metrics=metrics_of(prepared, rows, relation, functions=instantiate(cfg.metrics)),
+        metrics=metrics_of(prepared, rows, relation, functions=instantiate(cfg.metrics), seen=seen),
         judged=judgement_metrics_of(rows),
     )
     if module.judged is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,22 +21,36 @@ SLICED_BY = ("category", "occlusion", "viewpoint")  # query to SKU, where the ma
 
 
 def metrics_of(
-    dataset: PreparedDataset, rows: Rows, relation: Relation, *, functions: Mapping[str, Callable[[Ranks], Tensor]]
+    dataset: PreparedDataset,
+    rows: Rows,
+    relation: Relation,
+    *,
+    functions: Mapping[str, Callable[[Ranks], Tensor]],
+    seen: Tensor | None = None,
 ) -> RetrievalMetrics:
-    """Ranking metrics; those of triplets where the dataset has fixed some; those of SKUs where it has a catalogue."""
+    """Ranking metrics; those of triplets where the dataset has fixed some; those of SKUs where it has a catalogue.
+
+    Args:
+        dataset, rows: Of what is evaluated.
+        relation: Says what photos are alike, and whether there are texts.
+        functions: By name, see `configs/metrics`.
+        seen: Rows of SKUs seen in training, from `rows_of_seen_skus`, to be measured apart from all others.
+    """
     also: list[CatalogScores | TripletScores] = []
+    of_seen: list[CatalogScores] = []
     text_id = torch.where(rows.worded, rows.text_id, -1)
     domain = dataset.manifest["domain"]
     if {"query", "catalog"} <= set(domain):
-        also.append(
-            CatalogScores(
-                item_id=rows.item_id,
-                text_id=text_id,
-                is_query=torch.from_numpy((domain == "query").to_numpy("bool").copy()),
-                functions=functions,
-                slices={c: dataset.manifest[c].astype(str).tolist() for c in SLICED_BY if c in dataset.manifest},
-            )
+        scores = partial(
+            CatalogScores,
+            item_id=rows.item_id,
+            text_id=text_id,
+            is_query=torch.from_numpy((domain == "query").to_numpy("bool").copy()),
+            functions=functions,
         )
+        slices = {c: dataset.manifest[c].astype(str).tolist() for c in SLICED_BY if c in dataset.manifest}
+        also.append(scores(slices=slices))
+        of_seen.append(scores(slices={}, suffix="_seen"))
     fixed = read_triplets(dataset)
     if fixed is not None:
         also.append(
@@ -52,6 +67,8 @@ def metrics_of(
         alike=relation.alike(rows),
         texts=relation.uses_text,
         also=also,
+        apart=seen,
+        of_apart=of_seen,
     )
 
 

@@ -25,26 +25,44 @@ def write_results(path: Path, results: Results) -> None:
 
 
 def print_table(results: Results) -> None:
-    """Prints one block a direction, one line a metric, one column a stage; recall with its 95 % interval."""
+    """Prints one block a direction, one line a metric, one column a stage; recall with its 95 % interval.
+
+    A direction's parts, such as `query_to_sku/category/dress`, come behind all directions, with recall@1 alone.
+    """
     stages = list(results)
-    names = sorted((name.removeprefix("test/") for name in results[stages[-1]]), key=lambda name: "/" not in name)
+    names = [name.removeprefix("test/") for name in results[stages[-1]]]
+    parts = {name.removesuffix("/queries") for name in names if name.endswith("/queries") and name.count("/") > 1}
+    places = {name.partition("/")[0].removesuffix("_seen"): place for place, name in reversed([*enumerate(names)])}
+
+    def order(name: str) -> tuple[int, int]:
+        """Directions as they come, but that of seen SKUs behind that of others; parts; what has no direction."""
+        direction = name.rpartition("/")[0]
+        kind = 2 if not direction else int(direction in parts)
+        return kind, places[name.partition("/")[0].removesuffix("_seen")]
+
     table = Table(title="retrieval on the test split")
     for column in ("", "metric", *stages):
         table.add_column(column, justify="right" if column in stages else "left")
     shown = None
-    for name in names:
+    for name in sorted(names, key=order):
         direction, _, metric = name.rpartition("/")
-        if direction != shown:
+        block, line = direction, metric
+        if direction in parts:
+            if metric != "recall@1":
+                continue
+            block, _, part = direction.rpartition("/")
+            line = f"{metric}, {part} ({results[stages[-1]][f'test/{direction}/queries']:g} queries)"
+        if block != shown:
             table.add_section()
         values = [results[stage].get(f"test/{name}", float("nan")) for stage in stages]
         queries = [results[stage].get(f"test/{direction}/queries", 0.0) for stage in stages]
         table.add_row(
-            "" if direction == shown else direction.replace("_", " "),
-            metric,
+            "" if block == shown else block.replace("_", " "),
+            line,
             *(_figure(metric, value, count) for value, count in zip(values, queries, strict=True)),
         )
-        shown = direction
-    Console(width=66 + 22 * len(stages)).print(table)
+        shown = block
+    Console(width=76 + 22 * len(stages)).print(table)
 
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:

@@ -21,6 +21,7 @@ from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import judgements_of
 from fashionclip.data.relations import check_columns
 from fashionclip.data.rows import Rows
+from fashionclip.data.seen import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform, train_transform
 from fashionclip.errors import InputError
 from fashionclip.training.module import RetrievalModule
@@ -47,6 +48,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     judgements = judgements_of(dataset, seed=cfg.seed) if relation.uses_judgements else None
     rows = Rows(dataset, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
+    seen = rows_of_seen_skus(dataset.manifest)
     backbone = instantiate(cfg.model.backbone)
     loss = instantiate(cfg.loss.function)
     if cfg.loss.get("temperature") is not None:
@@ -82,12 +84,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
         eval_batch_size=cfg.data.eval_batch_size,
         num_workers=cfg.data.num_workers,
         seed=cfg.seed,
+        seen=seen,
         frozen_image_part=backbone.frozen_image_part() if cache else None,
     )
     module = RetrievalModule(
         backbone=backbone,
         loss=loss,
-        metrics=metrics_of(dataset, rows, relation, functions=instantiate(cfg.metrics)),
+        metrics=metrics_of(dataset, rows, relation, functions=instantiate(cfg.metrics), seen=seen),
         judged=judgement_metrics_of(rows),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),

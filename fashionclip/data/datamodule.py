@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from fashionclip import distributed
@@ -35,6 +35,7 @@ class RetrievalDataModule(L.LightningDataModule):
         eval_batch_size: Rows an evaluation batch and process.
         num_workers: Loading processes; None: one a core, at most 8.
         seed: Of the order of training, for a relation that groups its batches.
+        seen: Rows of the train split that testing embeds as well, behind the test split: there are two loaders then.
         frozen_image_part: Where given, photos are run through it once before training and its features are kept in
             `<root>/features`; augmentation is impossible then.
     """
@@ -52,6 +53,7 @@ class RetrievalDataModule(L.LightningDataModule):
         eval_batch_size: int,
         num_workers: int | None = None,
         seed: int = 0,
+        seen: Tensor | None = None,
         frozen_image_part: nn.Module | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +69,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
         self.frozen_image_part = frozen_image_part
         self.seed = seed
+        self.seen = seen
         self.features: Path | None = None
         if frozen_image_part is not None:
             self.features = rows.root / "features" / f"{_fingerprint(frozen_image_part, eval_transform, rows)}.npy"
@@ -90,7 +93,9 @@ class RetrievalDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         self._check_batch_size()  # again: only now is the number of processes known
-        loader = self._loader("train", self.relation, self.train_transform, self.batch_size, train=True)
+        loader = self._loader(
+            self.rows.of_split("train"), self.relation, self.train_transform, self.batch_size, train=True
+        )
         if not len(loader):
             raise InputError(
                 f"data.batch_size={self.batch_size}: relation={self.relation.name} trains on fewer rows of "
@@ -99,10 +104,14 @@ class RetrievalDataModule(L.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("val", self.evaluated, self.eval_transform, self.eval_batch_size)
+        return self._evaluation(self.rows.of_split("val"))
 
-    def test_dataloader(self) -> DataLoader[Batch]:
-        return self._loader("test", self.evaluated, self.eval_transform, self.eval_batch_size)
+    def test_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        test = self._evaluation(self.rows.of_split("test"))
+        return test if self.seen is None or not len(self.seen) else [test, self._evaluation(self.seen)]
+
+    def _evaluation(self, chosen: Tensor) -> DataLoader[Batch]:
+        return self._loader(chosen, self.evaluated, self.eval_transform, self.eval_batch_size)
 
     def _check_batch_size(self) -> None:
         train = len(self.rows.of_split("train")) if "train" in self.rows.split else 0
@@ -114,11 +123,11 @@ class RetrievalDataModule(L.LightningDataModule):
             )
 
     def _loader(
-        self, split: str, relation: Relates, transform: Transform, batch_size: int, *, train: bool = False
+        self, chosen: Tensor, relation: Relates, transform: Transform, batch_size: int, *, train: bool = False
     ) -> DataLoader[Batch]:
         dataset = RetrievalDataset(
             self.rows,
-            self.rows.of_split(split),
+            chosen,
             relation=relation,
             transform=transform,
             tokenize=self.tokenize,

@@ -15,6 +15,8 @@ from fashionclip.metrics.matching import clip_score, matching_accuracy
 from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling
 from fashionclip.metrics.triplets import spread
 
+Measure = Callable[[Embedded], Mapping[str, Tensor]]
+
 CEILING_AT = (1, 10)
 EXAMPLES, NEAREST = 6, 5
 
@@ -40,11 +42,13 @@ class RetrievalMetrics(Metric):
         functions: Name, such as "recall@10", to a function of `Ranks`.
         alike: Codes (R,) of each row; default item and text.
         texts: Whether texts are embedded too; if not, photos are ranked among photos only.
-        also: Further measures of what was seen.
+        also: Further measures of the photos and texts.
+        apart: Rows of the manifest that none of the above is about, such as those that training has seen.
+        of_apart: Measures of these.
 
     Attributes:
         nearest: Examples to look at, of the last `compute`.
-        embedded: What the last `compute` was about.
+        embedded: What the last `compute` was about, those apart left out.
     """
 
     full_state_update = False
@@ -63,13 +67,16 @@ class RetrievalMetrics(Metric):
         functions: Mapping[str, Callable[[Ranks], Tensor]],
         alike: Sequence[Tensor] | None = None,
         texts: bool = True,
-        also: Sequence[Callable[[Embedded], Mapping[str, Tensor]]] = (),
+        also: Sequence[Measure] = (),
+        apart: Tensor | None = None,
+        of_apart: Sequence[Measure] = (),
     ) -> None:
         super().__init__()
         self.item_id, self.text_id = item_id, text_id
         self.functions = dict(functions)
         self.alike = (item_id, text_id) if alike is None else tuple(alike)
-        self.texts, self.also = texts, tuple(also)
+        self.texts, self.also, self.of_apart = texts, tuple(also), tuple(of_apart)
+        self.apart = torch.empty(0, dtype=torch.long) if apart is None else apart
         for state in ("image", "image_row", "text", "text_seen"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -85,8 +92,11 @@ class RetrievalMetrics(Metric):
         """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`."""
         row, of_row = first_of_each(joined(self.image_row))  # (I,) each
         seen, of_seen = first_of_each(joined(self.text_seen))  # (T,) each
-        image, text = joined(self.image)[of_row], joined(self.text)[of_seen]  # (I, D), (T, D)
-        self.embedded = Embedded(row, image, seen, text)
+        both = Embedded(row, joined(self.image)[of_row], seen, joined(self.text)[of_seen])
+        apart = torch.isin(row, self.apart.to(row.device))  # (I,)
+        self.embedded = both.of(~apart, text_of_row=self.text_id)
+        row, image = self.embedded.image_row, self.embedded.image  # (I,), (I, D)
+        seen, text = self.embedded.text_id, self.embedded.text  # (T,), (T, D)
         keys = [key.to(row.device)[row] for key in self.alike]
         self.nearest = Nearest(seen[:0].cpu(), row[:0, None].cpu())
         values = self._with_texts(row, image, seen, text) if self.texts and len(seen) else {}
@@ -95,6 +105,8 @@ class RetrievalMetrics(Metric):
         values |= self._of(ranks, "image_to_image") | {"spread": spread(image)}
         for measure in self.also:
             values |= measure(self.embedded)
+        for measure in self.of_apart:
+            values |= measure(both.of(apart, text_of_row=self.text_id))
         return values
 
     def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> dict[str, Tensor]:

@@ -9,17 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fashionclip.metrics.embedded import Embedded
-from fashionclip.metrics.ranking import TIE, Ranks, rank_relevant, relevant_pairs, strict_ceiling
+from fashionclip.metrics.ranking import (
+    TIE,
+    Ranks,
+    check_finite,
+    full_float32,
+    rank_relevant,
+    relevant_pairs,
+    strict_ceiling,
+)
 
 CEILING_AT = (1, 10)
-SLICED = "recall@1"  # what is given by category, occlusion and so on as well
 
 
 @torch.no_grad()
 def rank_sku(query: Tensor, photo: Tensor, sku: Tensor, right: Tensor, *, block: int = 256) -> Ranks:
     """Ranks each query's SKU, where a SKU scores as its best photo does.
 
-    Ties count against the model. Memory grows with block x G.
+    Ties count against the model, scores are float32 whatever the precision set. Memory grows with block x G.
 
     Args:
         query: (Q, D) unit norm.
@@ -28,16 +35,22 @@ def rank_sku(query: Tensor, photo: Tensor, sku: Tensor, right: Tensor, *, block:
         right: (Q,) long, each query's SKU; one without a photo in the catalogue is no query.
         block: Queries at a time.
 
+    Raises:
+        ValueError: An embedding is not finite.
+
     >>> photo = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])  # SKU 1 has two photos, the second is nearer
     >>> rank_sku(torch.tensor([[0.7, 0.714]]), photo, torch.tensor([0, 1, 1]), torch.tensor([0])).rank
     tensor([2])
     """
+    query, photo = query.float(), photo.float()
+    check_finite(query=query, photo=photo)
     asked = torch.isin(right, sku).nonzero()[:, 0]
     rank = torch.empty(len(asked), dtype=torch.long, device=query.device)
     skus = int(sku.max()) + 1 if len(sku) else 0
     for start in range(0, len(asked), block):
         some = asked[start : start + block]
-        scores = query[some].float() @ photo.float().T  # (B, G)
+        with full_float32(query.device):
+            scores = query[some] @ photo.T  # (B, G)
         best = scores.new_full((len(some), skus), -torch.inf)
         best = best.scatter_reduce(1, sku.expand(len(some), -1), scores, "amax")  # (B, S)
         limit = best.gather(1, right[some, None]) - TIE
@@ -52,13 +65,16 @@ class CatalogScores:
     - `query_to_sku_mean/...`: a SKU scores by the normalised mean of its photos' embeddings, one vector a SKU.
     - `text_to_sku/...`: likewise from a text; right is every SKU that has it. `texts` is how many different ones there
       are, and `strict_ceiling@k` the highest recall if each SKU had to be found by its own: few texts, little possible.
+    - `query_to_sku/<attribute>/<value>/...`: of the queries of one category, one degree of occlusion and so on alone,
+      still against the whole catalogue.
 
     Args:
         item_id: (R,) SKU of each row of the manifest.
         text_id: (R,) text of each row.
         is_query: (R,) bool; the other rows are the catalogue.
         functions: Name, such as "recall@10", to a function of `Ranks`.
-        slices: Attribute to the values (R,) of each row; recall@1 is given for each value that a query has.
+        slices: Attribute to the values (R,) of each row, for each of which that a query has there are measures.
+        suffix: Of the three directions, as "_seen" makes `query_to_sku_seen/...`.
     """
 
     def __init__(
@@ -69,10 +85,12 @@ class CatalogScores:
         is_query: Tensor,
         functions: Mapping[str, Callable[[Ranks], Tensor]],
         slices: Mapping[str, list[str]],
+        suffix: str = "",
     ) -> None:
         self.item_id, self.text_id, self.is_query = item_id, text_id, is_query
         self.functions = dict(functions)
         self.slices = {name: _coded(values) for name, values in slices.items()}
+        self.suffix = suffix
 
     def __call__(self, seen: Embedded) -> dict[str, Tensor]:
         """Scores by name; none where the pass saw no query or no catalogue."""
@@ -89,31 +107,34 @@ class CatalogScores:
         mean = torch.zeros(len(codes), image.shape[1], device=device).index_add_(0, sku, photo)
         mean = F.normalize(mean, dim=1)  # (S, D)
         pairs = torch.stack([torch.arange(len(query), device=device), right], dim=1)[right < len(codes)]
-        values = self._of(ranks, "query_to_sku") | self._of(rank_relevant(query, mean, pairs), "query_to_sku_mean")
-        values["query_to_sku/skus"] = torch.tensor(float(len(codes)))
-        values |= self._sliced(ranks, row[is_query])
+        by_photo, by_mean, by_text = (
+            f"{way}{self.suffix}" for way in ("query_to_sku", "query_to_sku_mean", "text_to_sku")
+        )
+        values = self._of(ranks, by_photo) | {f"{by_photo}/skus": torch.tensor(float(len(codes)))}
+        values |= self._of(rank_relevant(query, mean, pairs), by_mean)
+        values |= self._sliced(ranks, row[is_query], by_photo)
         if len(seen.text):
             text_sku = relevant_pairs([seen.text_id], [self.text_id.to(device)[row]])  # of texts and photos
             owner = torch.searchsorted(codes, item_id[text_sku[:, 1]]).clamp(max=len(codes) - 1)
             shown = codes[owner] == item_id[text_sku[:, 1]]
             of_text = torch.stack([text_sku[shown, 0], owner[shown]], dim=1).unique(dim=0)
-            values |= self._of(rank_relevant(seen.text, mean, of_text), "text_to_sku")
-            values["text_to_sku/texts"] = torch.tensor(float(len(of_text[:, 0].unique())))
-            values |= {f"text_to_sku/strict_ceiling@{k}": strict_ceiling(of_text[:, 0], k=k) for k in CEILING_AT}
+            values |= self._of(rank_relevant(seen.text, mean, of_text), by_text)
+            values[f"{by_text}/texts"] = torch.tensor(float(len(of_text[:, 0].unique())))
+            values |= {f"{by_text}/strict_ceiling@{k}": strict_ceiling(of_text[:, 0], k=k) for k in CEILING_AT}
         return values
 
     def _of(self, ranks: Ranks, direction: str) -> dict[str, Tensor]:
         values = {f"{direction}/{name}": function(ranks) for name, function in self.functions.items()}
         return values | {f"{direction}/queries": torch.tensor(float(ranks.answered))}
 
-    def _sliced(self, ranks: Ranks, row: Tensor) -> dict[str, Tensor]:
-        values = {}
+    def _sliced(self, ranks: Ranks, row: Tensor, direction: str) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
         for attribute, (code, names) in self.slices.items():
             of_query = code.to(row.device)[row][ranks.query]
             for value in of_query.unique().tolist():
                 chosen = of_query == value
                 part = Ranks(rank=ranks.rank[chosen], query=ranks.query[chosen], queries=int(chosen.sum()))
-                values[f"query_to_sku/{SLICED}/{attribute}/{names[value]}"] = self.functions[SLICED](part)
+                values |= self._of(part, f"{direction}/{attribute}/{names[value]}")
         return values
 
 

@@ -1,7 +1,10 @@
 """What an evaluation pass hands to its measures."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -18,3 +21,9 @@ class Embedded:
     image: Tensor
     text_id: Tensor
     text: Tensor
+
+    def of(self, chosen: Tensor, *, text_of_row: Tensor) -> Embedded:
+        """Some photos (I,) bool with those texts that `text_of_row` (R,) gives them."""
+        row = self.image_row[chosen]
+        own = torch.isin(self.text_id, text_of_row.to(row.device)[row])
+        return Embedded(row, self.image[chosen], self.text_id[own], self.text[own])

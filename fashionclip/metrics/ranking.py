@@ -85,7 +85,7 @@ def rank_relevant(
     for start in (owner // block * block).unique().tolist():
         begin, end = torch.searchsorted(owner, torch.tensor([start, start + block], device=query.device)).tolist()
         row, column, i = owner[begin:end] - start, item[begin:end], nth[begin:end]
-        with _full_float32(query.device):
+        with full_float32(query.device):
             cost = -query[start : start + block] @ gallery.T  # (B, G), the negative score: low is good
         limit = torch.full((len(cost), int(i.max()) + 1), torch.inf, device=query.device)  # (B, R), R <= G
         limit[row, i] = cost[row, column] + TIE
@@ -191,7 +191,7 @@ def _unique_pairs(code: Tensor, gallery: int) -> Tensor:
 
 
 @contextmanager
-def _full_float32(device: torch.device) -> Iterator[None]:
+def full_float32(device: torch.device) -> Iterator[None]:
     """Keep autocast and "high" or "medium" matmul precision, which Lightning recommends, from rounding the scores."""
     matmul = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before, matmul.fp32_precision = matmul.fp32_precision, "ieee"
@@ -214,7 +214,16 @@ def _check(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor) ->
         wrong = index[(index < 0) | (index >= size)].tolist()
         if wrong:
             raise ValueError(f"{name}: expected indices from 0 to {size - 1}, got {len(wrong)} others: {wrong[:5]}")
-    for name, embedding in ("query", query), ("gallery", gallery):
+    check_finite(query=query, gallery=gallery)
+
+
+def check_finite(**embeddings: Tensor) -> None:
+    """Refuses embeddings (N, D) that no score can be told from.
+
+    Raises:
+        ValueError: Naming the rows.
+    """
+    for name, embedding in embeddings.items():
         wrong = (~embedding.square().sum(1).isfinite()).nonzero().flatten().tolist()  # finite lengths bound the scores
         if wrong:
             raise ValueError(f"{name}: expected finite numbers, got nan, inf or overflow in rows {wrong[:5]}")

@@ -74,10 +74,11 @@ class RetrievalModule(L.LightningModule):
         self.backbone.clamp_logit_scale()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "val")
+        self._evaluate(batch, judged=True)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Takes the test split, then what is measured apart from it: photos, but no judgements, of the train split."""
+        self._evaluate(batch, judged=dataloader_idx == 0)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
@@ -107,10 +108,10 @@ class RetrievalModule(L.LightningModule):
         )
         return self.loss(**relation.select(image, text), **scale)
 
-    def _evaluate(self, batch: Batch, split: str) -> None:
+    def _evaluate(self, batch: Batch, *, judged: bool) -> None:
         image, text = self.embed(batch)
         self.metrics.update(image, batch.image_row, text, batch.text_id)
-        if self.judged is not None and isinstance(batch.relation, Judgements):
+        if judged and self.judged is not None and isinstance(batch.relation, Judgements):
             selected = batch.relation.select(image, text)
             self.judged.update(**selected, judgement_id=batch.relation.judgement_id)
 

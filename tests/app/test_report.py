@@ -15,6 +15,41 @@ def test_the_table_names_each_direction_once_and_ends_with_what_has_none(capsys)
     assert lines[1].split()[-2] == "1" and lines[2].split()[-4:-1] == ["10.000", "│", "30.000"]
 
 
+def test_seen_skus_follow_unseen_ones_and_parts_of_a_direction_are_a_line_each(capsys):
+    after = {"test/clip_score": 1.0}
+    for direction, queries in (
+        ("query_to_sku", 40),
+        ("query_to_sku/category/dress", 10),
+        ("query_to_sku/category/long sleeve outwear", 30),
+        ("query_to_sku/occlusion/2", 40),
+        ("text_to_sku", 5),
+        ("triplet/order_accuracy", 0),
+        ("query_to_sku_seen", 50),
+    ):
+        after |= {f"test/{direction}/recall@1": 0.5, f"test/{direction}/mrr": 0.6}
+        after |= {f"test/{direction}/queries": queries} if queries else {}
+    print_table({"before": after, "after": after})
+    rows = [line.split("│")[1:4] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [(block.strip(), line.strip()) for block, line, _ in rows] == [
+        ("query to sku", "recall@1"),
+        ("", "mrr"),
+        ("", "queries"),
+        ("query to sku seen", "recall@1"),
+        ("", "mrr"),
+        ("", "queries"),
+        ("text to sku", "recall@1"),
+        ("", "mrr"),
+        ("", "queries"),
+        ("triplet/order accuracy", "recall@1"),
+        ("", "mrr"),
+        ("query to sku/category", "recall@1, dress (10 queries)"),
+        ("", "recall@1, long sleeve outwear (30 queries)"),
+        ("query to sku/occlusion", "recall@1, 2 (40 queries)"),
+        ("", "clip_score"),
+    ]
+    assert rows[3][2].strip() == "0.500 (0.37 to 0.63)" and rows[11][2].strip() == "0.500 (0.24 to 0.76)"
+
+
 def test_results_are_written_whole(tmp_path):
     write_results(tmp_path / "results.json", {"after": {"a": 1.0}})
     write_results(tmp_path / "results.json", {"after": {"a": 2.0}})

@@ -106,7 +106,9 @@ def test_triplets_of_products(dataset, tmp_path):
     assert "test/image_to_image/recall@1" in json.loads((tmp_path / "results.json").read_text())["after"]
 
 
-def test_users_photos_and_texts_find_the_shops_sku(demo_dataset, tmp_path, monkeypatch):
+@pytest.fixture
+def skus(demo_dataset, tmp_path, monkeypatch):
+    """A small DeepFashion2, prepared."""
     monkeypatch.setenv("DF2_ROOT", str(tmp_path / "raw"))
     monkeypatch.setenv("SKU_ROOT", str(tmp_path / "prepared"))
     photos = demo_dataset.root / "images"
@@ -114,11 +116,34 @@ def test_users_photos_and_texts_find_the_shops_sku(demo_dataset, tmp_path, monke
     assert "kept" in run(
         "prepare.py", "dataset=df2", "dataset.max_side=160", "dataset.workers=0", "dataset.dev_split=0.3"
     )
-    run("train.py", "dataset=df2", "loss=mixed", *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
-    after = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
-    assert {"test/query_to_sku/recall@20", "test/query_to_sku_mean/mrr", "test/query_to_sku/skus"} <= set(after)
-    assert any(name.startswith("test/query_to_sku/recall@1/occlusion/") for name in after)
+    return ["dataset=df2", "loss=mixed", *SMALL, "trainer.max_epochs=1"]
+
+
+def test_users_photos_and_texts_find_the_shops_sku(skus, tmp_path):
+    printed = run("train.py", *skus, f"hydra.run.dir={tmp_path / 'run'}")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    after = results["after"]
+    assert {"test/query_to_sku/recall@20", "test/query_to_sku_mean/mrr", "test/text_to_sku_seen/texts"} <= set(after)
+    assert 0 < after["test/query_to_sku_seen/skus"] <= after["test/query_to_sku/skus"]
+    assert set(after) == set(results["before"]) and "query to sku seen" in printed
+    of_occlusion = [after.get(f"test/query_to_sku/occlusion/{level}/queries", 0) for level in (1, 2, 3)]
+    assert sum(of_occlusion) == after["test/query_to_sku/queries"]
+    assert f"recall@1, 1 ({of_occlusion[0]:g} queries)" in printed
     assert after["test/text_to_sku/texts"] > 1
+
+
+@pytest.mark.slow
+def test_seen_skus_on_two_processes_and_again_on_one(skus, tmp_path):
+    devices = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    run("train.py", *skus, *devices, "data.batch_size=8", f"hydra.run.dir={tmp_path / 'run'}")
+    after = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
+    again = ["evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}"]
+    run(*again)
+    found = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
+    assert found == pytest.approx(after, abs=1e-5, nan_ok=True) and "test/query_to_sku_seen/recall@1" in found
+    run("evaluate.py", "model=tiny", "dataset=df2", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'untouched'}")
+    untouched = json.loads((tmp_path / "untouched" / "results.json").read_text())["metrics"]
+    assert "test/query_to_sku/recall@1" in untouched and not any("seen" in name for name in untouched)
 
 
 def test_judgements_of_products(demo_dataset, tmp_path):

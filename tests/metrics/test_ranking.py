@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from fashionclip.metrics.ranking import (
     Ranks,
-    _full_float32,
+    full_float32,
     mean_average_precision_at_r,
     mean_reciprocal_rank,
     median_rank,
@@ -253,7 +253,7 @@ def test_autocast_and_matmul_precision_do_not_round_the_scores() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert (query @ gallery.T).dtype == torch.bfloat16
             assert rank_relevant(query, gallery, relevant).rank.equal(expected)
-            with _full_float32(torch.device("cpu")):  # few processors round for "medium", so look at the setting too
+            with full_float32(torch.device("cpu")):  # few processors round for "medium", so look at the setting too
                 assert (query @ gallery.T).dtype == torch.float32
                 assert matmul.fp32_precision == "ieee"
         assert matmul.fp32_precision == "bf16"

@@ -118,3 +118,13 @@ def test_judgements_are_learned_measured_and_their_threshold_kept(built, tmp_pat
     measured = runner.test(module, data, verbose=False)[0]
     assert measured["test/judgement/threshold"] == pytest.approx(chosen), "chosen on val, used on test"
     assert "test/text_to_image/recall@1" in measured
+    data.seen = rows.of_split("train")[:20]
+    module.metrics.apart, module.metrics.of_apart = (
+        data.seen,
+        [lambda seen: {"apart": torch.tensor(float(len(seen.image)))}],
+    )
+    beside = runner.test(module, data, verbose=False)[0]
+    assert beside.pop("test/apart") == 20
+    assert beside == pytest.approx(measured, abs=1e-5), (
+        "the seen are no judgements of the test split's, nor ranked there"
+    )
