@@ -17,9 +17,10 @@ TRIES = 20  # to find each row a text of another group; more are needed only whe
 
 
 class JudgementRelation:
-    """Whether texts describe photos: all judgements of the chosen rows, and some more mismatches.
+    """Whether texts describe photos: judgements of the chosen rows, and some more mismatches.
 
     Args:
+        per_label: Matches and mismatches of a photo in a batch, at most of either; drawn anew each time. None: all.
         drawn: Mismatches of each match, with the text of another match of the batch, of another group and item. They
             are drawn anew each time.
     """
@@ -29,7 +30,8 @@ class JudgementRelation:
     uses_text: bool = True
     uses_judgements: bool = True
 
-    def __init__(self, *, drawn: int) -> None:
+    def __init__(self, *, per_label: int | None, drawn: int) -> None:
+        self.per_label = per_label
         self.drawn = drawn
 
     def alike(self, rows: Rows) -> list[Tensor]:
@@ -44,6 +46,8 @@ class JudgementRelation:
     def relate(self, rows: Rows, chosen: Tensor) -> Related:
         table, image_row = _table(rows), torch.unique(chosen)
         judged = table.of(image_row)
+        if self.per_label is not None:
+            judged = judged[_some_of_each(2 * table.image_row[judged] + table.label[judged], self.per_label)]
         image, text, label = table.image_row[judged], table.text_id[judged], table.label[judged]
         if self.drawn:
             own, other = self._draw(rows, image[label], text[label])
@@ -114,6 +118,15 @@ def judgements_of(dataset: PreparedDataset, *, seed: int) -> pd.DataFrame:
 def _table(rows: Rows) -> JudgementRows:
     assert rows.judgements is not None, "Rows was built without judgements"
     return rows.judgements
+
+
+def _some_of_each(group: Tensor, most: int) -> Tensor:
+    """Ascending positions of at most `most` of each group, from the (N,) groups, at random."""
+    order = torch.randperm(len(group))
+    order = order[group[order].argsort(stable=True)]
+    ordered = group[order]
+    rank = torch.arange(len(group)) - torch.searchsorted(ordered, ordered)
+    return order[rank < most].sort().values
 
 
 def _related(

@@ -19,11 +19,11 @@ from fashionclip.manifest import (
     read_dataset,
     stable_hash,
 )
-from fashionclip.prepare.mismatches import KINDS, Mismatches, Wrong, normalised
+from fashionclip.prepare.mismatches import KINDS, SHUFFLED, Mismatches, Wrong, normalised
 from fashionclip.prepare.photos import write_photos
-from fashionclip.prepare.rewording import with_misspelling, with_synonym
+from fashionclip.prepare.rewording import with_less, with_misspelling, with_synonym
 
-VARIATIONS = ("synonym", "misspelling")
+VARIATIONS = ("synonym", "misspelling", "less detail")
 COLUMNS = ("image_id", "text", "label", "kind", "variation", "made", "split")
 
 
@@ -126,8 +126,8 @@ def judge_rows(
         matches, mismatches: Of a photo at most; where one more is not found of both, there is none of either.
         kinds: Share of each kind among mismatches, in [0, 1], summing to 1. Where a photo's text allows none of the
             kind that is due, the kind that lacks most takes its place; so shares hold as far as texts allow.
-        variations: Share of texts, of either label alike, with a "synonym" or a "misspelling", in [0, 1]. What a photo
-            has beyond its first text is always varied, else it would be the same text again.
+        variations: Share of texts, of either label alike, with a "synonym", a "misspelling" or "less detail", in
+            [0, 1]. What a photo has beyond its first text is always varied, else it would be the same text again.
         seed: Of all that is left to chance. Which kind is due depends on the rows before, in order of their hash.
 
     Returns:
@@ -151,7 +151,9 @@ def judge_rows(
             kind, wrong = found
             # A mismatch without a match beside it is varied as one of the matches would be.
             first = (slot if slot < matches else rng.randrange(matches)) == 0
-            varied = _alike_varied((find.text[row], wrong.text), variations, first=first, words=words, rng=rng)
+            # Another product's text, cut short, might be true of this one as well.
+            shares = {name: share for name, share in variations.items() if (kind, name) != (SHUFFLED, "less detail")}
+            varied = _alike_varied((find.text[row], wrong.text), shares, first=first, words=words, rng=rng)
             variation, (match, mismatch) = varied
             new = [normalised(match)] * (slot < matches) + [normalised(mismatch)] * (slot in with_mismatch)
             if len(set(new) - said) < len(new) or normalised(mismatch) in own:
@@ -205,11 +207,13 @@ def _alike_varied(
     if not sum(weights.values()):
         weights[""] = 1.0
     due = rng.choices(list(weights), weights=list(weights.values()))[0]
-    for variation in (due, "misspelling") if due == "synonym" and weights["misspelling"] else (due,):
+    for variation in (due, "misspelling") if due in ("synonym", "less detail") and weights["misspelling"] else (due,):
         if variation == "synonym":
             varied = [with_synonym(text, rng=rng) for text in texts]
         elif variation == "misspelling":
             varied = [with_misspelling(text, words=words, rng=rng) for text in texts]
+        elif variation == "less detail":
+            varied = [with_less(text, rng=rng) for text in texts]
         else:
             break
         if varied[0] is not None and varied[1] is not None:

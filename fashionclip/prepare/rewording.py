@@ -1,4 +1,4 @@
-"""Saying the same in other words: synonyms and misspellings, which change nothing about whether a text is true."""
+"""Saying the same in other words: synonyms, misspellings and fewer words, which leave a true text true."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Collection
 
-from fashionclip.prepare.vocabulary import SYNONYMS
+from fashionclip.prepare.vocabulary import ASPECTS, SYNONYMS
 
 SHORTEST = 4  # letters of a word that is misspelled
 TRIES = 20
@@ -47,6 +47,26 @@ def with_misspelling(text: str, *, words: Collection[str], rng: random.Random) -
         if slip != chosen.group() and slip.lower() not in words:
             return text[: chosen.start()] + slip + text[chosen.end() :]
     return None
+
+
+def with_less(text: str, *, rng: random.Random) -> str | None:
+    """The text in less detail: without half or all of the words that state no aspect of a garment, such as its brand.
+
+    What it says of colour, kind, material and features stays, so that a text which is wrong in one of them stays wrong.
+    None where nothing can go, or less than two words would stay.
+
+    >>> with_less("Inkfruit Chain Reaction Black T-shirt", rng=random.Random(0))
+    'Black T-shirt'
+    """
+    stated = [term for aspect in ASPECTS for term in aspect.find(text)]
+    share = rng.choice((0.5, 1.0))
+    words = list(re.finditer(r"\S+", text))
+    kept = [
+        word.group()
+        for word in words
+        if any(word.start() < term.end and term.start < word.end() for term in stated) or rng.random() >= share
+    ]
+    return " ".join(kept) if 2 <= len(kept) < len(words) else None
 
 
 def in_case_of(old: str, new: str) -> str:

@@ -49,7 +49,7 @@ def spoken(rows, related):
 
 
 def test_a_batch_holds_all_judgements_of_its_photos_and_each_photo_and_text_once(rows):
-    related = JudgementRelation(drawn=0).relate(rows, torch.tensor([3, 1, 0, 3]))
+    related = JudgementRelation(per_label=None, drawn=0).relate(rows, torch.tensor([3, 1, 0, 3]))
     assert related.image_row.tolist() == [0, 1, 3]
     assert sorted(rows.text[i] for i in related.text_id.tolist()) == ["blue text 0", "text 0", "text 3", "text nought"]
     assert spoken(rows, related) == [
@@ -63,13 +63,23 @@ def test_a_batch_holds_all_judgements_of_its_photos_and_each_photo_and_text_once
     assert [rows.judgements.kinds[k] for k in rows.judgements.kind.tolist()][2:5] == ["colour", "match", "shuffled"]
 
 
+def test_of_many_judgements_a_batch_has_some_of_each_label_and_photo_and_each_in_its_turn(rows):
+    torch.manual_seed(0)
+    relation, seen = JudgementRelation(per_label=1, drawn=0), set()
+    for _ in range(20):
+        found = spoken(rows, relation.relate(rows, torch.arange(8)))
+        assert [row[0] for row in found] == [0, 0, 3, 3, 5] and [row[2] for row in found].count(True) == 3
+        seen |= {row[3] for row in found}
+    assert seen == set(range(6))
+
+
 def test_photos_without_judgements_leave_an_empty_relation(rows):
-    related = JudgementRelation(drawn=2).relate(rows, torch.tensor([1, 2]))
+    related = JudgementRelation(per_label=None, drawn=2).relate(rows, torch.tensor([1, 2]))
     assert len(related.relation) == 0 and related.image_row.tolist() == [1, 2]
 
 
 def test_evaluation_brings_each_photos_own_text_too(rows):
-    related = JudgementRelation(drawn=3).evaluated().relate(rows, torch.tensor([1, 3]))
+    related = JudgementRelation(per_label=None, drawn=3).evaluated().relate(rows, torch.tensor([1, 3]))
     assert spoken(rows, related) == [(3, "text 3", True, 3), (3, "text 0", False, 4)]
     assert sorted(rows.text[i] for i in related.text_id.tolist()) == ["text 0", "text 1", "text 3"]
 
@@ -81,7 +91,7 @@ def test_drawn_mismatches_are_texts_of_other_groups_in_the_batch(tmp_path):
     torch.manual_seed(0)
     seen = set()
     for _ in range(20):
-        related = JudgementRelation(drawn=2).relate(rows, torch.tensor([0, 1, 3, 4, 7]))
+        related = JudgementRelation(per_label=None, drawn=2).relate(rows, torch.tensor([0, 1, 3, 4, 7]))
         drawn = [row for row in spoken(rows, related) if row[3] == -1]
         matches = [row for row in spoken(rows, related) if row[2]]
         assert len(drawn) == 2 * len(matches)
@@ -97,7 +107,7 @@ def test_of_one_group_nothing_is_drawn(tmp_path):
     dataset = prepared(tmp_path, groups="aaaa")
     judgements = pd.DataFrame({"image_row": [0, 1], "text": ["x", "y"], "label": "match", "kind": "match"})
     rows = Rows(dataset, coded=["group_id"], judgements=judgements)
-    assert len(JudgementRelation(drawn=1).relate(rows, torch.arange(4)).relation) == 2
+    assert len(JudgementRelation(per_label=None, drawn=1).relate(rows, torch.arange(4)).relation) == 2
     assert judgements_of(dataset, seed=0).empty
 
 
@@ -128,4 +138,4 @@ def test_judgements_that_break_their_contract_are_refused(tmp_path, row):
 def test_a_missing_column_is_named(tmp_path):
     rows = Rows(prepared(tmp_path, groups=[""] * 3))
     with pytest.raises(InputError, match="no column 'group_id' with values, needed by relation=judgements"):
-        check_columns(JudgementRelation(drawn=1), rows)
+        check_columns(JudgementRelation(per_label=None, drawn=1), rows)

@@ -11,11 +11,11 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
 from fashionclip.prepare.derived_judgements import COLUMNS, derive_judgements, judge_rows
 from fashionclip.prepare.mismatches import Mismatches, normalised
-from fashionclip.prepare.rewording import with_misspelling, with_synonym
+from fashionclip.prepare.rewording import with_less, with_misspelling, with_synonym
 from fashionclip.prepare.vocabulary import ASPECTS, CATEGORY, COLOUR, MATERIAL, NECK, PATTERN, SLEEVE
 
 KINDS = {"shuffled": 0.5, "colour": 0.2, "category": 0.1, "material": 0.1, "feature": 0.1}
-VARIATIONS = {"synonym": 0.15, "misspelling": 0.15}
+VARIATIONS = {"synonym": 0.15, "misspelling": 0.15, "less detail": 0.2}
 COLOURS = ("Red", "Maroon", "Navy Blue", "Blue", "Black", "White", "Green", "Multi")
 ARTICLES = ("Shirt", "T-shirt", "Jeans", "Skirt", "Dress", "Sandals", "Handbag", "Watch")
 
@@ -115,7 +115,7 @@ def test_shares_hold_and_labels_are_balanced_in_every_split() -> None:
             assert kinds[kind] / mismatches == pytest.approx(share, abs=0.03)
     by_label = judged.groupby("label")["variation"].value_counts()
     assert by_label["match"].to_dict() == by_label["mismatch"].to_dict(), "variation must tell nothing of the label"
-    assert set(judged["variation"]) == {"", "synonym", "misspelling"}
+    assert set(judged["variation"]) == {"", "synonym", "misspelling", "less detail"}
     only_first = judge(catalogue(1200), matches=1, mismatches=1)
     assert (only_first["variation"] == "misspelling").mean() == pytest.approx(0.15, abs=0.04)
     assert set(judge(catalogue(), variations={}, matches=3, mismatches=3)["variation"]) == {""}
@@ -187,6 +187,21 @@ def test_a_synonym_keeps_case_and_a_misspelling_is_no_other_word() -> None:
     slips = {with_misspelling("boots", words={"boot", "boost", "bots"}, rng=rng) for _ in range(200)}
     assert None not in slips and not slips & {"boots", "boot", "boost", "bots"} and len(slips) > 3
     assert all(slip is not None and slip[0] == "b" for slip in slips)
+
+
+def test_less_detail_keeps_what_is_said_of_the_garment() -> None:
+    rng = random.Random(0)
+    shorter = {with_less("Acme Bolt Blue Striped T-shirt", rng=rng) for _ in range(40)}
+    says = "Blue Striped T-shirt"
+    assert shorter - {None} == {says, f"Acme {says}", f"Bolt {says}"}
+    assert with_less("Blue Shirt", rng=rng) is None, "nothing can go"
+    assert {with_less("Acme Shirt", rng=rng) for _ in range(20)} == {None}, "one word says too little"
+
+
+def test_a_text_of_another_product_keeps_its_detail_since_less_of_it_might_be_true() -> None:
+    judged = judge(catalogue(), matches=6, mismatches=6)
+    shorter = judged[judged["variation"] == "less detail"]
+    assert set(shorter["kind"]) >= {"match", "colour"} and "shuffled" not in set(shorter["kind"])
 
 
 def derive(source: PreparedDataset, root: Path, **changes: Any) -> PreparedDataset:

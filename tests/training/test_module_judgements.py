@@ -69,7 +69,7 @@ def trainer(folder):
 @pytest.mark.parametrize(
     ("relation", "loss"),
     [
-        (JudgementRelation(drawn=1), of_judgements()),
+        (JudgementRelation(per_label=None, drawn=1), of_judgements()),
         (PairRelation(), ContrastiveLoss(form="softmax", multi_positive=True)),
     ],
 )
@@ -98,7 +98,7 @@ def test_photos_of_which_only_wrong_texts_are_known_are_trained_and_measured(
 
 @pytest.fixture
 def built(demo_dataset):
-    return build(demo_dataset, JudgementRelation(drawn=1), of_judgements())
+    return build(demo_dataset, JudgementRelation(per_label=None, drawn=1), of_judgements())
 
 
 def test_judgements_are_learned_measured_and_their_threshold_kept(built, tmp_path):
