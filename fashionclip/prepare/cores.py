@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
@@ -15,7 +16,7 @@ Done = TypeVar("Done")
 def on_all_cores(
     work: Callable[[Job], Done], jobs: Sequence[Job], *, workers: int | None, fewest: int, chunksize: int
 ) -> Iterator[Done]:
-    """Yields the results in the order of the jobs, each as soon as it is there.
+    """Yields the results in the order of the jobs, each as soon as it is there; the processes end with this one.
 
     Args:
         work: A function of a module, or a `partial` of one, since it travels to the processes.
@@ -29,9 +30,22 @@ def on_all_cores(
         yield from map(work, jobs)
         return
     # "spawn" behaves the same on Linux and macOS and is safe beside the threads of torch.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         try:
             yield from pool.map(work, jobs, chunksize=chunksize)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """A killed parent tells nobody: without this its workers would wait for jobs for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
