@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
+from fashionclip.errors import InputError
+
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
@@ -24,8 +26,13 @@ def on_all_cores(
         workers: Processes, default one a core; 0 works in this process.
         fewest: Jobs below which starting processes takes longer than the work.
         chunksize: Jobs handed to a process at a time.
+
+    Raises:
+        InputError: `workers` is below 0.
     """
     workers = os.cpu_count() or 1 if workers is None else workers
+    if workers < 0:
+        raise InputError(f"dataset.workers={workers}: expected 0 (none), a number of processes, or null (one a core).")
     if workers == 0 or len(jobs) < fewest:
         yield from map(work, jobs)
         return
