@@ -15,7 +15,7 @@ from fashionclip.errors import InputError
 from fashionclip.images import load_image
 
 
-class ImageTextDataset(Dataset):
+class DeepFashion2ImageTextDataset(Dataset):
     """One sample a line of `<split>_image_text.jsonl`: `image`, `text`, `sku_id`, `domain` and all of it as `meta`.
 
     Args:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 DOMAINS = {"user": "query", "shop": "catalog"}  # of an annotation's `source`
 LEVELS = (1, 2, 3)  # of scale, occlusion, zoom_in and viewpoint
+BEYOND_ANY_LABEL = 10**9  # a damaged number may have any length, a table's column has 64 bits
 
 
 class Category(NamedTuple):
@@ -126,7 +127,7 @@ def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Photo],
                 raise _NotUsableError("image_missing", "an annotation, but no photo of this id")
             annotation = _read_json(job.annos / f"{photo_id}.json")
             domain, pair_id = _image_labels(annotation)
-            numbers = sorted(int(key[4:]) for key in annotation if re.fullmatch(r"item[1-9][0-9]*", key))
+            numbers = sorted(int(key[4:]) for key in annotation if re.fullmatch(r"item[1-9][0-9]{0,8}", key))
             if not numbers:
                 raise _NotUsableError("no_items", f"the annotation has only {sorted(annotation)[:5]}")
         except _NotUsableError as error:
@@ -217,6 +218,5 @@ def box_fault(box: tuple[int, int, int, int], *, min_side: int) -> tuple[str, st
 
 
 def _whole(value: object) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if type(value) is int else None
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    return whole if type(whole) is int and abs(whole) < BEYOND_ANY_LABEL else None

@@ -10,6 +10,7 @@ numbers its pairs by itself, so `item_id` and `group_id` begin with the split's 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -101,7 +102,7 @@ def prepare_deepfashion2_sku(
     Raises:
         InputError: Source or settings are not usable, or no crop is left.
     """
-    if not 0 <= dev_split < 1 or min_side < 1 or max_side < 1 or margin < 0:
+    if not (0 <= dev_split < 1 and min_side >= 1 and max_side >= 1 and 0 <= margin < math.inf):
         raise InputError(
             f"dataset: got dev_split={dev_split}, min_side={min_side}, max_side={max_side}, margin={margin}; expected "
             "dev_split in [0, 1), sides of 1 or more and margin of 0 or more. Mend these keys."

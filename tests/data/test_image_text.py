@@ -3,7 +3,7 @@ import json
 import pytest
 from PIL import Image
 
-from fashionclip.data.image_text import ImageTextDataset
+from fashionclip.data.image_text import DeepFashion2ImageTextDataset
 from fashionclip.errors import InputError
 
 
@@ -15,7 +15,7 @@ def test_samples_are_those_of_the_file(tmp_path):
     (tmp_path / "train_image_text.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
     for sample, colour in zip(samples, ("red", "blue"), strict=True):
         Image.new("RGB", (20, 30), colour).save(tmp_path / sample["image_path"])
-    dataset = ImageTextDataset(tmp_path, "train", transform=lambda image: image.size, text_key="sku_id")
+    dataset = DeepFashion2ImageTextDataset(tmp_path, "train", transform=lambda image: image.size, text_key="sku_id")
     assert len(dataset) == 2 and [dataset[i]["meta"] for i in range(2)] == samples
     assert dataset[1] == {
         "image": (20, 30),
@@ -24,10 +24,10 @@ def test_samples_are_those_of_the_file(tmp_path):
         "domain": "catalog",
         "meta": samples[1],
     }
-    red, green, blue = ImageTextDataset(tmp_path, "train")[0]["image"].getpixel((5, 5))
+    red, green, blue = DeepFashion2ImageTextDataset(tmp_path, "train")[0]["image"].getpixel((5, 5))
     assert red > 200 and max(green, blue) < 40
 
 
 def test_a_split_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"test_image_text.jsonl: not there. Run: python prepare.py dataset=df2"):
-        ImageTextDataset(tmp_path, "test")
+        DeepFashion2ImageTextDataset(tmp_path, "test")

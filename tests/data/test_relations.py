@@ -1,10 +1,16 @@
+from pathlib import Path
+
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 
 from fashionclip.data.content import AttributeDistance
 from fashionclip.data.relations import PairRelation, TripletRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.manifest import ROLES
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 class Styles(PairRelation):
@@ -116,6 +122,43 @@ def test_positives_are_of_another_view_and_negatives_of_the_same_kind(make_rows)
         assert "aaabbccc"[a] == "aaabbccc"[p] and "ussususu"[a] != "ussususu"[p]
         assert "ttstssst"[a] == "ttstssst"[n] and "11112222"[a] != "11112222"[n]
     assert t.view_id.tolist() == rows.code["domain"].tolist()
+
+
+def test_the_shipped_relation_of_deepfashion2(make_rows):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        relation = instantiate(compose("train", ["dataset=df2", "loss=semipos"]).loss.relation)
+    kinds = {"t": ("short sleeve top", "top", "short sleeve"), "l": ("long sleeve top", "top", "long sleeve")}
+    kinds["s"] = ("skirt", "skirt", "")
+    photos = [  # pair, style, category
+        (pair, style, kind, domain)
+        for pair, style, kind in ("11t", "12t", "11l", "11s", "21t", "22l", "31s", "32s", "33s")
+        for domain in ("query", "catalog", "query")
+    ]
+    photos.append(("4", "1", "t", "query"))  # no shop shows it
+    sku = [f"train/{pair}_{style}_{kind}" for pair, style, kind, _ in photos]
+    category, garment, sleeve = zip(*(kinds[kind] for _, _, kind, _ in photos), strict=True)
+    rows = make_rows(
+        sku,
+        [""] * len(photos),
+        item_id=sku,
+        group_id=[f"train/{pair}" for pair, *_ in photos],
+        domain=[domain for *_, domain in photos],
+        category=category,
+        garment=garment,
+        sleeve=sleeve,
+        style=[style for _, style, *_ in photos],
+    )
+    check_columns(relation, rows)
+    t = relation.relate(rows, torch.arange(len(photos))).relation
+    assert t.anchor.tolist() == list(range(27)), "all but the one without a positive"
+    drawn = zip(*(getattr(t, role).tolist() for role in ROLES), t.semipos_distance.tolist(), strict=True)
+    for a, p, q, n, distance in drawn:
+        assert sku[a] == sku[p] and photos[a][3] != photos[p][3]
+        assert photos[a][0] == photos[q][0] and sku[a] != sku[q]
+        assert photos[a][0] != photos[n][0] and category[a] == category[n]
+        differ = [photos[a][1] != photos[q][1], garment[a] != garment[q], sleeve[a] != sleeve[q]]
+        assert distance == pytest.approx(sum(differ) / 3) and distance > 0
+    assert len({round(one, 3) for one in t.semipos_distance.tolist()}) > 1, "graded"
 
 
 def test_triplets_are_drawn_anew_and_repeat_by_seed(triplets):

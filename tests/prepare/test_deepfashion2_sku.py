@@ -196,6 +196,10 @@ def test_whatever_is_wrong_is_counted_by_reason_and_listed(tmp_path):
         ("unknown_category", item(category_id=...)),
         ("bad_label", item(style=...)),
         ("bad_label", item(style=-1)),
+        ("bad_label", item(style=10**20)),
+        ("bad_label", item(style=float("inf"))),
+        ("unknown_category", item(category_id=[1])),
+        ("bad_label", item(occlusion={})),
         ("bad_label", item(occlusion=4)),
         ("bad_label", item(viewpoint=None)),
         ("no_box", item(bounding_box=...)),
@@ -228,6 +232,10 @@ def test_whatever_is_wrong_is_counted_by_reason_and_listed(tmp_path):
     spoil(14, "annotation_unreadable", lambda image, anno: anno.write_bytes(b"\xff\xfe\x00"))
     spoil(15, "annotation_incomplete", lambda image, anno: anno.write_text('{"source": "user", "item1": {}}'))
     spoil(16, "annotation_incomplete", lambda image, anno: anno.write_text('{"source": "film", "pair_id": 1}'))
+    spoil(18, "annotation_incomplete", lambda image, anno: anno.write_text('{"source": "user", "pair_id": 1e30}'))
+    spoil(19, "annotation_incomplete", lambda image, anno: anno.write_text('{"source": ["user"], "pair_id": 1}'))
+    numbered = {"source": "user", "pair_id": 1, "item" + 5000 * "1": item()}
+    spoil(23, "no_items", lambda image, anno: anno.write_text(json.dumps(numbered)))
     spoil(17, "no_items", lambda image, anno: anno.write_text('{"source": "user", "pair_id": 1, "items": []}'))
     write(source, "train", 20, item(), item(), pair=1)
     (images / "000020.jpg").write_bytes((images / "000020.jpg").read_bytes()[:300])
@@ -446,6 +454,8 @@ def test_an_incomplete_release_is_refused_unless_accepted(tmp_path, monkeypatch)
         ({"splits": "test"}, "none of the splits 'test' has annotations. Name train"),
         ({"dev_split": 1.0}, r"dev_split=1.0.*expected dev_split in \[0, 1\)"),
         ({"margin": -0.1}, "margin of 0 or more"),
+        ({"margin": float("inf")}, "margin of 0 or more"),
+        ({"workers": -1}, r"dataset.workers=-1: expected 0 \(none\)"),
         ({"min_side": 200}, "no rows left of 2 read; dropped {'box_too_small': 2}"),
     ],
 )
