@@ -7,10 +7,10 @@ import argparse
 from collections.abc import Sequence
 from types import ModuleType
 
-from fashionclip.app.commands import export, index, search
+from fashionclip.app.commands import export, index, search, serve
 from fashionclip.app.door import one_message
 
-COMMANDS: tuple[ModuleType, ...] = (export, index, search)
+COMMANDS: tuple[ModuleType, ...] = (export, index, search, serve)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
