@@ -8,7 +8,7 @@ from fastapi import APIRouter, File, Form, HTTPException, Path, Query, Request, 
 from pydantic import BaseModel, Field
 
 from fashionclip.app.page.pictures import LARGEST
-from fashionclip.app.page.service import Service
+from fashionclip.app.page.service import HITS, Service
 from fashionclip.app.page.templating import photo_url
 from fashionclip.images import UnreadableImageError
 from fashionclip.retrieval.search import Hit
@@ -23,7 +23,7 @@ class Photo(BaseModel):
     item_id: str = Field(description="The product that it shows; several photos may show one")
     text: str = Field(description="What the product is called")
     category: str
-    attributes: dict[str, str | int | float] = Field(description="What else `where` can name")
+    attributes: dict[str, str | int | float] = Field(description="What else where can name")
     image: str = Field(description="Where the photo is served", examples=["/images/15970.jpg"])
 
 
@@ -57,34 +57,36 @@ class Refusal(BaseModel):
 REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"model": Refusal, "description": "The upload is too large"},
     422: {"model": Refusal, "description": "A parameter, the filter or the photo cannot be read"},
-    429: {"model": Refusal, "description": "Too many searches are waiting; `Retry-After` says for how many seconds"},
+    429: {"model": Refusal, "description": "Too many searches are waiting; Retry-After says for how many seconds"},
     503: {"model": Refusal, "description": "It took too long"},
 }
-UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": Refusal, "description": "No photo of that image_id"}}
+UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": Refusal, "description": "No photo of that image_id"},
+    422: {"model": Refusal, "description": "A parameter cannot be read"},
+}
 
 _Q = "What to look for, in words"
-_WHERE = "Only photos such as `gender = 'Women' and price < 50`"
+_WHERE = "Only photos such as: gender = 'Women' and price < 50"
 _NEGATIVE = "Move away from this"
 _LIKE = "Look for what resembles the indexed photo of this image_id"
-_WEIGHT = "Of the photo, or of `like`, against the words, where both are given"
+_WEIGHT = "Of the photo, or of like, against the words, where both are given"
 
 
 def api(service: Service) -> APIRouter:
     """Its routes."""
-    most = service.limits.hits
     routes = APIRouter()
 
     @routes.get("/api/search", summary="Search by words", tags=["search"], responses=REFUSALS)
     async def search(
         request: Request,
         q: Annotated[str, Query(description=_Q, examples=["red summer dress"])] = "",
-        k: Annotated[int, Query(ge=1, le=most, description="How many photos")] = 10,
+        k: Annotated[int, Query(ge=1, le=HITS, description="How many photos")] = 10,
         where: Annotated[str, Query(description=_WHERE)] = "",
         negative: Annotated[str, Query(description=_NEGATIVE)] = "",
         like: Annotated[str, Query(description=_LIKE)] = "",
         weight: Annotated[float, Query(ge=0, le=1, description=_WEIGHT)] = 0.5,
     ) -> Answer:
-        """At least one of `q` and `like` is needed."""
+        """At least one of q and like is needed."""
         hits = await service.search(request, text=q, like=like, negative=negative, where=where, weight=weight, top_k=k)
         return Answer(hits=[_found(hit) for hit in hits])
 
@@ -93,13 +95,13 @@ def api(service: Service) -> APIRouter:
         request: Request,
         photo: Annotated[UploadFile | None, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")] = None,
         q: Annotated[str, Form(description=_Q)] = "",
-        k: Annotated[int, Form(ge=1, le=most, description="How many photos")] = 10,
+        k: Annotated[int, Form(ge=1, le=HITS, description="How many photos")] = 10,
         where: Annotated[str, Form(description=_WHERE)] = "",
         negative: Annotated[str, Form(description=_NEGATIVE)] = "",
         like: Annotated[str, Form(description=_LIKE)] = "",
         weight: Annotated[float, Form(ge=0, le=1, description=_WEIGHT)] = 0.5,
     ) -> Answer:
-        """At least one of `photo`, `q` and `like` is needed."""
+        """At least one of photo, q and like is needed."""
         hits = await service.search(
             request, photo=photo, text=q, like=like, negative=negative, where=where, weight=weight, top_k=k
         )
@@ -135,7 +137,7 @@ def api(service: Service) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type="image/jpeg", headers=headers)
 
-    @routes.get("/api/health", summary="Is it up?", tags=["service"])
+    @routes.get("/api/health", summary="How the service is", tags=["service"])
     async def health() -> Health:
         batcher = service.batcher
         return Health(status="ok", photos=len(service.searcher), waiting=batcher.taken, places=batcher.places)

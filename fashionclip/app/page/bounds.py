@@ -31,7 +31,6 @@ class Limits:
         upload: Bytes of a request's body.
         pixels: Of an uploaded photo.
         characters: Of a text.
-        hits: Photos in an answer.
         waiting: Searches under way at a time, with those that wait for the model; the next one is told to come again.
         seconds: Until an answer begins, the upload included.
     """
@@ -39,7 +38,6 @@ class Limits:
     upload: int = 10 << 20
     pixels: int = 60_000_000
     characters: int = 500
-    hits: int = 100
     waiting: int = 128
     seconds: float = 20.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request
@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 
 from fashionclip.app.page.filters import Filter, filters_of, where_of
 from fashionclip.app.page.schema import endpoints_of
-from fashionclip.app.page.service import Service
+from fashionclip.app.page.service import HITS, Service
 from fashionclip.app.page.templating import render
 from fashionclip.errors import InputError
 from fashionclip.retrieval.search import Hit
@@ -58,6 +58,11 @@ class Asked:
             given["weight"] = f"{self.weight:g}"
         return _address(given | self.chosen)
 
+    @property
+    def address_unfiltered(self) -> str:
+        """The page's, for the same words without filters."""
+        return replace(self, filters=[]).address
+
     def address_like(self, image_id: str) -> str:
         """The page's, for what resembles one photo under the same filters."""
         return _address({"like": image_id} | self.chosen)
@@ -66,12 +71,11 @@ class Asked:
 def html(service: Service) -> APIRouter:
     """Its routes."""
     routes = APIRouter()
-    most = service.limits.hits
 
     def asked(form: Mapping[str, str], *, with_photo: bool = False) -> Asked:
         try:
             weight = min(max(float(form.get("weight", "0.5")), 0.0), 1.0)
-            k = min(max(int(form.get("k", SHOWN)), 1), most)
+            k = min(max(int(form.get("k", SHOWN)), 1), HITS)
         except ValueError:
             raise HTTPException(422, "weight and k: expected numbers.") from None
         words = {name: form.get(name, "").strip() for name in ("q", "negative", "like")}
@@ -113,6 +117,7 @@ def html(service: Service) -> APIRouter:
             refused=refused,
             photos=photos,
             limits=service.limits,
+            liked=liked(asking.like),
         )
         return HTMLResponse(shown, status)
 
@@ -131,9 +136,16 @@ def html(service: Service) -> APIRouter:
     async def docs(request: Request) -> HTMLResponse:
         return HTMLResponse(render("docs.html", **endpoints_of(request.app.openapi())))
 
+    def liked(image_id: str) -> str:
+        try:
+            hit = service.searcher.hit(image_id)
+        except KeyError:
+            return ""
+        return hit.text or hit.item_id
+
     def more(asking: Asked, hits: list[Hit] | None) -> int:
         """How many photos to show next, 0 where there are no more."""
-        return min(asking.k + SHOWN, most) if hits and len(hits) == asking.k < most else 0
+        return min(asking.k + SHOWN, HITS) if hits and len(hits) == asking.k < HITS else 0
 
     return routes
 

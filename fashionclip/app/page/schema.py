@@ -53,11 +53,11 @@ def endpoints_of(schema: dict[str, Any]) -> dict[str, Any]:
             answers = [(status, answer["description"]) for status, answer in one["responses"].items()]
             about = one.get("description", "")
             endpoints.append(Endpoint(method.upper(), path, one["summary"], about, values, names[0], answers))
-    models = {name: _fields(named[name], named) for name in named if name in shown | {"Found"}}
+    models = {name: _fields(named[name]) for name in named if name in shown | {"Found"}}
     return {"info": schema["info"], "endpoints": endpoints, "models": models}
 
 
-def _fields(model: dict[str, Any], named: dict[str, Any]) -> list[Value]:
+def _fields(model: dict[str, Any]) -> list[Value]:
     return [_value(name, field, "", {**field, "required": False}) for name, field in model["properties"].items()]
 
 
@@ -76,7 +76,7 @@ def _kind(field: dict[str, Any]) -> str:
         return f"list of {_kind(field['items'])}"
     if field.get("format") == "binary" or "contentMediaType" in field:
         return "file"
-    ends = [str(field[end]) for end in ("minimum", "maximum") if end in field]
+    ends = [f"{field[end]:g}" for end in ("minimum", "maximum") if end in field]
     return str(field.get("type", "")) + (f" {ends[0]} to {ends[1]}" if len(ends) == 2 else "")
 
 

@@ -13,6 +13,8 @@ from fashionclip.app.page.bounds import Limits
 from fashionclip.app.page.pictures import NotAPhoto, Pictures
 from fashionclip.retrieval.search import Hit, Query, Searcher
 
+HITS = 100  # photos in an answer, at most
+
 
 class Service:
     """A searcher behind its limits."""
