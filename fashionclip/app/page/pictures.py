@@ -20,7 +20,8 @@ KEPT = 2048  # photos as shown, some 30 KB each
 THREADS = 2  # a 60-megapixel photo takes 180 MB while it is decoded
 SEARCHED = 768  # pixels of the longer side of an uploaded photo while it waits; models take 224 to 512
 # Not all that Pillow reads: some of it is given to other programs (EPS to Ghostscript).
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+Image.init()  # a format that is not registered, as AVIF in some builds, may not be asked for
+FORMATS = tuple(one for one in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if one in Image.OPEN)
 
 
 class NotAPhoto(Exception):

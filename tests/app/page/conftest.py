@@ -33,7 +33,8 @@ class FakeSearcher:
 
     def add(self, image_id, text, category, colour, price):
         self.hits[image_id] = Hit(image_id, f"item-{image_id}", 1.0, text, category, {"colour": colour, "price": price})
-        Image.new("RGB", (600, 800), colour).save(self.folder / f"{len(self.hits)}.png")
+        size = (60, 80) if self.hits[image_id].text != "Red shirt 0" else (600, 800)
+        Image.new("RGB", size, colour).save(self.folder / f"{len(self.hits)}.png")
 
     def __len__(self):
         return len(self.hits)
