@@ -11,6 +11,7 @@ from fashionclip.retrieval import index
 from fashionclip.retrieval.folder import open_store, read_facts
 from fashionclip.retrieval.index import update_index
 from fashionclip.retrieval.npz import write_npz
+from fashionclip.retrieval.search import Searcher
 from fashionclip.retrieval.source import read_source
 
 
@@ -188,6 +189,22 @@ def test_milvus_is_remembered(shop, bring_up_to_date, tmp_path):
     bring_up_to_date(shop, milvus="photos.db")
     assert bring_up_to_date(shop)[0].unchanged == 12
     assert not (tmp_path / "index" / "photos.sqlite").exists()
+
+
+def test_what_a_stopped_run_has_written_can_be_filtered(shop, tmp_path, export, encoder, monkeypatch):
+    monkeypatch.setattr(index, "BATCH", 5)
+
+    class Stopping(Counting):
+        def embed(self, pixels):
+            if self.encoded:
+                raise KeyboardInterrupt
+            return super().embed(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        source = read_source(shop, table=tmp_path / "table.csv")
+        update_index(tmp_path / "index", Stopping(encoder), source, export=export)
+    searcher = Searcher.open(tmp_path / "index")
+    assert len(searcher) == 5 and len(searcher.search_text("dress", where="price < 10")) == 2
 
 
 def test_fields_are_those_of_the_indexed_photos(shop, bring_up_to_date, tmp_path):

@@ -142,6 +142,8 @@ def test_search_is_exact_and_stable(opened):
         "gender not like 'w%'",
         "text like '%1%' and not (price between 5 and 20)",
         "category = 'Ab%' or category like 'Ab_Ab%'",
+        "category <> 'Ab%'",
+        "not category in ('Ab%')",
         "price > 1000",
         "image_id = '001'",
         "gender = '" + NASTY.replace("'", "''") + "'",
