@@ -54,10 +54,13 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listening = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{host}:{port} cannot be served on ({reason}). Give another --port or --host.") from None
+    # asyncio does so only for sockets that it opened itself; without it an answer takes 40 ms longer (7 to 48 ms).
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    return listening
 
 
 def is_loopback(host: str) -> bool:

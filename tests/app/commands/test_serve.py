@@ -30,6 +30,7 @@ def served(monkeypatch):
     def run(server, sockets):
         found["app"] = server.config.app
         found["address"] = sockets[0].getsockname()
+        found["prompt"] = sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         sockets[0].close()
         raise KeyboardInterrupt  # as uvicorn ends at Ctrl-C
 
@@ -42,7 +43,9 @@ def test_it_is_this_machines_unless_told_otherwise(served, capsys):
     main(["serve", "index", "--port", "0"])
     host, port = served["address"]
     said = capsys.readouterr()
-    assert host == "127.0.0.1" and port and f"http://127.0.0.1:{port} " in said.out and not said.err
+    assert (
+        host == "127.0.0.1" and port and served["prompt"] and f"http://127.0.0.1:{port} " in said.out and not said.err
+    )
     with TestClient(served["app"]) as client:
         assert client.get("/api/health", headers={"host": f"localhost:{port}"}).json()["photos"] == 0
         assert client.get("/api/health", headers={"host": "evil.example"}).status_code == 421
