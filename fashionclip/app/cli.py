@@ -7,10 +7,17 @@ import argparse
 from collections.abc import Sequence
 from types import ModuleType
 
+<<<<<<< HEAD
 from fashionclip.app.commands import export, index, judge, search
 from fashionclip.app.door import one_message
 
 COMMANDS: tuple[ModuleType, ...] = (export, index, search, judge)
+=======
+from fashionclip.app.commands import export, index, search, serve
+from fashionclip.app.door import one_message
+
+COMMANDS: tuple[ModuleType, ...] = (export, index, search, serve)
+>>>>>>> page
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,160 @@
+"""The JSON API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, HTTPException, Path, Query, Request, Response, UploadFile
+from pydantic import BaseModel, Field
+
+from fashionclip.app.page.pictures import LARGEST
+from fashionclip.app.page.service import HITS, Service
+from fashionclip.app.page.templating import photo_url
+from fashionclip.images import UnreadableImageError
+from fashionclip.retrieval.search import Hit
+
+FRESH = 300  # seconds that a browser shows a photo without asking whether it has changed
+
+
+class Photo(BaseModel):
+    """A photo of the index."""
+
+    image_id: str
+    item_id: str = Field(description="The product that it shows; several photos may show one")
+    text: str = Field(description="What the product is called")
+    category: str
+    attributes: dict[str, str | int | float] = Field(description="What else where can name")
+    image: str = Field(description="Where the photo is served", examples=["/images/15970.jpg"])
+
+
+class Found(Photo):
+    """A photo found."""
+
+    score: float = Field(description="Cosine with the query, in [-1, 1]")
+
+
+class Answer(BaseModel):
+    """The photos found, the best first."""
+
+    hits: list[Found]
+
+
+class Health(BaseModel):
+    """How the service is."""
+
+    status: str = Field(examples=["ok"])
+    photos: int = Field(description="In the index")
+    waiting: int = Field(description="Searches under way")
+    places: int = Field(description="Searches that may be under way at a time")
+
+
+class Refusal(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    413: {"model": Refusal, "description": "The upload is too large"},
+    422: {"model": Refusal, "description": "A parameter, the filter or the photo cannot be read"},
+    429: {"model": Refusal, "description": "Too many searches are waiting; Retry-After says for how many seconds"},
+    503: {"model": Refusal, "description": "It took too long"},
+}
+UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": Refusal, "description": "No photo of that image_id"},
+    422: {"model": Refusal, "description": "A parameter cannot be read"},
+}
+
+_Q = "What to look for, in words"
+_WHERE = "Only photos such as: gender = 'Women' and price < 50"
+_NEGATIVE = "Move away from this"
+_LIKE = "Look for what resembles the indexed photo of this image_id"
+_WEIGHT = "Of the photo, or of like, against the words, where both are given"
+
+
+def api(service: Service) -> APIRouter:
+    """Its routes."""
+    routes = APIRouter()
+
+    @routes.get("/api/search", summary="Search by words", tags=["search"], responses=REFUSALS)
+    async def search(
+        request: Request,
+        q: Annotated[str, Query(description=_Q, examples=["red summer dress"])] = "",
+        k: Annotated[int, Query(ge=1, le=HITS, description="How many photos")] = 10,
+        where: Annotated[str, Query(description=_WHERE)] = "",
+        negative: Annotated[str, Query(description=_NEGATIVE)] = "",
+        like: Annotated[str, Query(description=_LIKE)] = "",
+        weight: Annotated[float, Query(ge=0, le=1, description=_WEIGHT)] = 0.5,
+    ) -> Answer:
+        """At least one of q and like is needed."""
+        hits = await service.search(request, text=q, like=like, negative=negative, where=where, weight=weight, top_k=k)
+        return Answer(hits=[_found(hit) for hit in hits])
+
+    @routes.post("/api/search", summary="Search by a photo, or by photo and words", tags=["search"], responses=REFUSALS)
+    async def search_photo(
+        request: Request,
+        photo: Annotated[UploadFile | None, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")] = None,
+        q: Annotated[str, Form(description=_Q)] = "",
+        k: Annotated[int, Form(ge=1, le=HITS, description="How many photos")] = 10,
+        where: Annotated[str, Form(description=_WHERE)] = "",
+        negative: Annotated[str, Form(description=_NEGATIVE)] = "",
+        like: Annotated[str, Form(description=_LIKE)] = "",
+        weight: Annotated[float, Form(ge=0, le=1, description=_WEIGHT)] = 0.5,
+    ) -> Answer:
+        """At least one of photo, q and like is needed."""
+        hits = await service.search(
+            request, photo=photo, text=q, like=like, negative=negative, where=where, weight=weight, top_k=k
+        )
+        return Answer(hits=[_found(hit) for hit in hits])
+
+    @routes.get("/api/items/{image_id:path}", summary="What is known of a photo", tags=["photos"], responses=UNKNOWN)
+    def item(image_id: Annotated[str, Path(description="May hold slashes")]) -> Photo:
+        try:
+            return Photo(**_facts(service.searcher.hit(image_id)))
+        except KeyError:
+            raise HTTPException(404, "The index has no photo of that image_id.") from None
+
+    @routes.get(
+        "/images/{image_id:path}",
+        summary="A photo, drawn anew as a small JPEG",
+        tags=["photos"],
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": {}}, "description": "The photo"}, **UNKNOWN},
+    )
+    async def image(
+        request: Request,
+        image_id: Annotated[str, Path(description="May hold slashes")],
+        size: Annotated[int, Query(ge=16, le=LARGEST, description="Pixels of its longer side, at most")] = LARGEST,
+    ) -> Response:
+        try:
+            data, name = await service.pictures.shown(image_id, size)
+        except KeyError:
+            raise HTTPException(404, "The index has no photo of that image_id.") from None
+        except UnreadableImageError:
+            raise HTTPException(404, "The photo of that image_id cannot be read any more.") from None
+        headers = {"etag": f'"{name}"', "cache-control": f"private, max-age={FRESH}"}
+        if headers["etag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(data, media_type="image/jpeg", headers=headers)
+
+    @routes.get("/api/health", summary="How the service is", tags=["service"])
+    async def health() -> Health:
+        batcher = service.batcher
+        return Health(status="ok", photos=len(service.searcher), waiting=batcher.taken, places=batcher.places)
+
+    return routes
+
+
+def _facts(hit: Hit) -> dict[str, Any]:
+    return {
+        "image_id": hit.image_id,
+        "item_id": hit.item_id,
+        "text": hit.text,
+        "category": hit.category,
+        "attributes": hit.attributes,
+        "image": photo_url(hit.image_id),
+    }
+
+
+def _found(hit: Hit) -> Found:
+    return Found(**_facts(hit), score=hit.score)

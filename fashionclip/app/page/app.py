@@ -1,0 +1,62 @@
+"""The application that `fashionclip serve` runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from fashionclip.app.page.api import api
+from fashionclip.app.page.bounds import Bounds, Limits
+from fashionclip.app.page.html import html
+from fashionclip.app.page.refusal import refusal
+from fashionclip.app.page.service import Service
+from fashionclip.retrieval.search import Searcher
+
+
+def create_app(searcher: Searcher, *, limits: Limits | None = None, hosts: Collection[str] | None = None) -> FastAPI:
+    """Page and API of one index.
+
+    Args:
+        searcher: The index, opened.
+        limits: Others than the usual ones.
+        hosts: Names that the service may be addressed by; None for any.
+    """
+    service = Service(searcher, limits or Limits())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with service.batcher.running():
+            yield
+        service.pictures.close()
+
+    app = FastAPI(
+        title="fashionclip",
+        summary="Search in a catalogue of photos by words and by photo.",
+        version="1",
+        docs_url=None,  # FastAPI's own page loads scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.include_router(api(service))
+    app.include_router(html(service), include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    app.add_middleware(Bounds, limits=service.limits, hosts=hosts)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        return refusal(request, error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def unreadable(request: Request, error: RequestValidationError) -> Response:
+        wrong = [f"{one['loc'][-1]}: {one['msg']}" for one in error.errors()]
+        return refusal(request, 422, "; ".join(wrong))
+
+    return app

@@ -1,0 +1,99 @@
+"""Filters as the page's form has them: a choice among a text field's values, or the ends of a number's range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fashionclip.errors import InputError
+from fashionclip.retrieval.fields import Choices
+
+CHOSEN, LEAST, MOST = "is.", "min.", "max."  # before a field's name, in the form and in the page's address
+
+
+@dataclass(frozen=True)
+class TextFilter:
+    """A field that has one of a few values, and the one chosen, "" for any."""
+
+    field: str
+    label: str
+    values: tuple[str, ...]
+    chosen: str
+
+    @property
+    def where(self) -> list[str]:
+        return [f"{_name(self.field)} = {_text(self.chosen)}"] if self.chosen else []
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What of the form is not empty."""
+        return {CHOSEN + self.field: self.chosen} if self.chosen else {}
+
+
+@dataclass(frozen=True)
+class NumberFilter:
+    """A field between `low` and `high`, and the ends given, as typed."""
+
+    field: str
+    label: str
+    low: float
+    high: float
+    least: str
+    most: str
+
+    @property
+    def where(self) -> list[str]:
+        ends = ((">=", self.least), ("<=", self.most))
+        return [f"{_name(self.field)} {sign} {_number(end, self.label)}" for sign, end in ends if end]
+
+    @property
+    def given(self) -> dict[str, str]:
+        both = {LEAST + self.field: self.least, MOST + self.field: self.most}
+        return {name: end for name, end in both.items() if end}
+
+
+Filter = TextFilter | NumberFilter
+
+
+def filters_of(choices: Choices, form: Mapping[str, str]) -> list[Filter]:
+    """What the page offers, and what of it was chosen."""
+    filters: list[Filter] = []
+    for field, choice in choices.items():
+        label = field.replace("_", " ").strip().capitalize()
+        if isinstance(choice, tuple):
+            least, most = (form.get(end + field, "").strip() for end in (LEAST, MOST))
+            filters.append(NumberFilter(field, label, choice[0], choice[1], least, most))
+        elif len(choice) > 1:  # one value alone tells nothing apart
+            filters.append(TextFilter(field, label, tuple(choice), form.get(CHOSEN + field, "")))
+    return filters
+
+
+def where_of(filters: list[Filter]) -> str | None:
+    """As the searcher reads it.
+
+    >>> where_of([TextFilter("brand", "Brand", ("A", "B"), "Levi's"), NumberFilter("price", "Price", 1, 90, "", "50")])
+    '"brand" = \\'Levi\\'\\'s\\' and "price" <= 50'
+
+    Raises:
+        InputError: An end of a range is no number.
+    """
+    return " and ".join(clause for one in filters for clause in one.where) or None
+
+
+def _name(field: str) -> str:
+    return '"' + field.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _number(typed: str, label: str) -> str:
+    try:
+        number = float(typed)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{label}: got {typed!r}, expected a number.")
+    return f"{number:.12g}"

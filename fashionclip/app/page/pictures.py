@@ -1,0 +1,98 @@
+"""Photos in and photos out: what is uploaded is decoded within bounds, what is shown is drawn anew."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from fashionclip.images import UnreadableImageError, fit_within, load_image
+from fashionclip.retrieval.search import Searcher
+
+LARGEST = 480  # pixels of the longer side of a photo as shown
+KEPT = 2048  # photos as shown, some 30 KB each
+THREADS = 2  # a 60-megapixel photo takes 180 MB while it is decoded
+SEARCHED = 768  # pixels of the longer side of an uploaded photo while it waits; models take 224 to 512
+# Not all that Pillow reads: some of it is given to other programs (EPS to Ghostscript).
+Image.init()  # a format that is not registered, as AVIF in some builds, may not be asked for
+FORMATS = tuple(one for one in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if one in Image.OPEN)
+
+
+class NotAPhoto(Exception):
+    """What was uploaded is not searched with; the message is for who sent it."""
+
+
+class Pictures:
+    """Decodes on threads of its own.
+
+    Args:
+        searcher: Knows where the photos are.
+        pixels: Of an uploaded photo, at most.
+    """
+
+    def __init__(self, searcher: Searcher, *, pixels: int) -> None:
+        self.searcher = searcher
+        self.pixels = pixels
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="picture")
+        self._drawn = lru_cache(maxsize=KEPT)(_draw)
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    async def uploaded(self, file: BinaryIO) -> Image.Image:
+        """Decodes an upload.
+
+        Raises:
+            NotAPhoto: It is none, or too large.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, file)
+
+    async def shown(self, image_id: str, size: int) -> tuple[bytes, str]:
+        """A photo of the index as a small JPEG without anything but its pixels, and a name for these bytes.
+
+        Raises:
+            KeyError: It is not indexed.
+            UnreadableImageError: Its file is gone or torn. The message names the file.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._show, image_id, size)
+
+    def _show(self, image_id: str, size: int) -> tuple[bytes, str]:
+        path = self.searcher.photo(image_id)
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:
+            raise UnreadableImageError(f"{path}: no such photo.") from None
+        return self._drawn(path, changed, min(size, LARGEST))
+
+    def _decode(self, file: BinaryIO) -> Image.Image:
+        try:
+            with Image.open(file, formats=FORMATS) as header:  # reads no pixels yet
+                pixels = header.width * header.height
+            if pixels > self.pixels:
+                raise NotAPhoto(f"The photo has {pixels:,} pixels, at most {self.pixels:,} are read. Scale it down.")
+            file.seek(0)
+            return fit_within(load_image(file, at_least=SEARCHED), max_side=SEARCHED)
+        except Image.DecompressionBombError:
+            raise NotAPhoto(
+                f"The photo has too many pixels, at most {self.pixels:,} are read. Scale it down."
+            ) from None
+        except UnidentifiedImageError:
+            raise NotAPhoto("That is not a photo. JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are read.") from None
+        except (UnreadableImageError, OSError, SyntaxError, ValueError):
+            raise NotAPhoto("The photo cannot be decoded; it may be torn. Send another one.") from None
+
+
+def _draw(path: Path, changed: int, size: int) -> tuple[bytes, str]:
+    """`changed` is part of what the cache goes by."""
+    image = fit_within(load_image(path, at_least=size), max_side=size)
+    image.info = {}  # Pillow would write the file's comment again
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85, optimize=True)
+    data = file.getvalue()
+    return data, hashlib.blake2b(data, digest_size=16).hexdigest()

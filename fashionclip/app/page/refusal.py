@@ -1,0 +1,23 @@
+"""Answers that are no results: one sentence, as JSON, as a part of the page or as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from fashionclip.app.page.templating import render
+
+PAGES = ("/", "/docs")  # where a person looks at the answer
+
+
+def refusal(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer in the form that its path is asked for."""
+    extra = dict(headers or {})
+    path = request.url.path
+    if path == "/results":
+        return HTMLResponse(render("refusal.html", message=message), status, extra)
+    if path in PAGES:
+        return HTMLResponse(render("refused.html", message=message), status, extra)
+    return JSONResponse({"detail": message}, status, extra)
