@@ -7,17 +7,10 @@ import argparse
 from collections.abc import Sequence
 from types import ModuleType
 
-<<<<<<< HEAD
-from fashionclip.app.commands import export, index, judge, search
+from fashionclip.app.commands import export, index, judge, search, serve
 from fashionclip.app.door import one_message
 
-COMMANDS: tuple[ModuleType, ...] = (export, index, search, judge)
-=======
-from fashionclip.app.commands import export, index, search, serve
-from fashionclip.app.door import one_message
-
-COMMANDS: tuple[ModuleType, ...] = (export, index, search, serve)
->>>>>>> page
+COMMANDS: tuple[ModuleType, ...] = (export, index, search, serve, judge)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
