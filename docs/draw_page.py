@@ -21,10 +21,10 @@ from playwright.sync_api import Page, sync_playwright
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 )
-DESKTOP = {"viewport": {"width": 1280, "height": 860}, "device_scale_factor": 1.5}
+DESKTOP = {"viewport": {"width": 1280, "height": 860}}
 PHONE = {
     "viewport": {"width": 390, "height": 800},
-    "device_scale_factor": 2,
+    "device_scale_factor": 1.5,
     "has_touch": True,
     "is_mobile": True,
     "color_scheme": "dark",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -72,7 +73,10 @@ class Pictures:
 
     def _decode(self, file: BinaryIO) -> Image.Image:
         try:
-            with Image.open(file, formats=FORMATS) as header:  # reads no pixels yet
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                header = Image.open(file, formats=FORMATS)  # reads no pixels yet
+            with header:
                 pixels = header.width * header.height
             if pixels > self.pixels:
                 raise NotAPhoto(f"The photo has {pixels:,} pixels, at most {self.pixels:,} are read. Scale it down.")

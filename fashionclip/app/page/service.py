@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
@@ -65,9 +67,9 @@ class Service:
             raise HTTPException(422, str(error)) from None
 
 
-async def _while_connected(request: Request, searching: object) -> list[Hit]:
-    search = asyncio.ensure_future(searching)  # type: ignore[call-overload]
-    gone = asyncio.ensure_future(_disconnected(request))
+async def _while_connected(request: Request, searching: Coroutine[Any, Any, list[Hit]]) -> list[Hit]:
+    search = asyncio.create_task(searching)
+    gone = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait({search, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not search.done():

@@ -19,7 +19,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (source) preview.src = source;
     else preview.removeAttribute("src");
     lookName.textContent = name;
-    q.placeholder = source ? "Add words: but in blue" : "Describe it, or drop a photo";
+    q.placeholder = source ? "But in blue …" : "Describe it …";
     showMix();
   }
 

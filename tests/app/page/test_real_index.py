@@ -1,0 +1,71 @@
+"""Page and API over a real index; only the model is a stand-in, whose embedding of anything is a colour."""
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from fashionclip.app.page.app import create_app
+from fashionclip.retrieval.index import update_index
+from fashionclip.retrieval.search import Searcher
+from fashionclip.retrieval.source import read_source
+
+COLOURS = ("red", "lime", "blue")
+
+
+class Colours:
+    digest = "colours"
+    decode_size = 32
+
+    def texts(self, texts):
+        return unit([[colour in text.split() for colour in COLOURS] for text in texts])
+
+    def images(self, images):
+        return self.embed([self.pixels(image) for image in images])
+
+    def pixels(self, image):
+        return torch.from_numpy(np.array(image.resize((8, 8)))).permute(2, 0, 1)
+
+    def embed(self, pixels):
+        return unit([one.float().mean(dim=(1, 2)).numpy() for one in pixels])
+
+
+def unit(vectors):
+    vectors = np.asarray(vectors, dtype=np.float32) + 1e-3
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    shop = tmp_path / "shop"
+    for name in ("a/red", "a/lime", "b/blue", "b/lime two"):
+        (shop / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (30, 40), name.split("/")[1].split()[0]).save(shop / f"{name}.png")
+    (tmp_path / "table.csv").write_text(
+        "image,title,Brand name,price\na/red.png,Rose,Levi's,30\na/lime.png,Leaf,O,60\nb/blue.png,Sky,O,10\n"
+    )
+    monkeypatch.setattr("fashionclip.retrieval.search.load_encoder", lambda folder, *, device="cpu": Colours())
+    source = read_source(shop, table=tmp_path / "table.csv")
+    update_index(tmp_path / "index", Colours(), source, export=tmp_path / "export", milvus=None)
+    with TestClient(create_app(Searcher.open(tmp_path / "index"))) as client:
+        yield client
+
+
+def test_page_and_api(client):
+    def found(**asked):
+        return [hit["image_id"] for hit in client.get("/api/search", params=asked).json()["hits"]]
+
+    every = found(q="red")
+    assert every[0] == "a/red.png" and len(every) == 4
+    assert found(like="a/lime.png", k=1) == ["b/lime two.png"]
+    page = client.get("/", params={"q": "red", "min.price": "20"}).text
+    assert page.count('class="card"') == 2 and 'value="20"' in page
+    brand = next(name for name in client.get("/api/items/a/red.png").json()["attributes"] if name != "price")
+    answer = client.get("/", params={"q": "lime", f"is.{brand}": "Levi's"})
+    assert answer.text.count('class="card"') == 1 and "Rose" in answer.text
+    assert client.get("/images/b/lime%20two.png").headers["content-type"] == "image/jpeg"
+    assert client.get("/images/b/../../table.csv").status_code == 404
+    assert "no field 'size'" in client.get("/api/search", params={"q": "a", "where": "size = 1"}).json()["detail"]
+    with open(__file__, "rb") as no_photo:
+        assert client.post("/api/search", files={"photo": no_photo}).status_code == 422
