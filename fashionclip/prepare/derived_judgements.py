@@ -207,7 +207,8 @@ def _alike_varied(
     if not sum(weights.values()):
         weights[""] = 1.0
     due = rng.choices(list(weights), weights=list(weights.values()))[0]
-    for variation in (due, "misspelling") if due in ("synonym", "less detail") and weights["misspelling"] else (due,):
+    instead = ("misspelling",) if not first and weights["misspelling"] else ()  # it fits almost any text
+    for variation in (due, *instead):
         if variation == "synonym":
             varied = [with_synonym(text, rng=rng) for text in texts]
         elif variation == "misspelling":
