@@ -4,6 +4,7 @@ when it runs, so that `--help` is quick."""
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -15,12 +16,18 @@ COMMANDS: tuple[ModuleType, ...] = (export, index, search, serve, judge)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and runs its command."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(prog="fashionclip", description="Export, index and search with a trained model.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    parsers = {}
     for command in COMMANDS:
         one = commands.add_parser(command.NAME, help=command.HELP, description=command.__doc__)
         command.add_arguments(one)
         one.set_defaults(command=command)  # not `run`, which `export` has as an argument
-    options = parser.parse_args(arguments)
+        parsers[command.NAME] = one
+    if given and given[0] in parsers:  # by itself it also takes a text that stands behind options
+        options = parsers[given[0]].parse_intermixed_args(given[1:])
+    else:
+        options = parser.parse_args(given)
     with one_message():
         options.command.run(options)

@@ -50,9 +50,9 @@ def check_triplets(cfg: DictConfig) -> None:
         InputError: With the losses that need none.
     """
     try:
-        OmegaConf.to_container(cfg.loss.relation, resolve=True)
+        OmegaConf.to_container(cfg.loss, resolve=True)
     except InterpolationKeyError as error:
         raise InputError(
-            f"dataset={cfg.dataset.name}: has no `triplets` (item, group, distance and more), needed by this loss. "
+            f"dataset={cfg.dataset.name}: has no `triplets` (item, group, mining, distance and more), needed by this loss. "
             "Use loss=contrastive, or add them to the dataset's YAML."
         ) from error

@@ -87,6 +87,15 @@ def test_a_loss_of_triplets_needs_a_dataset_that_says_what_they_are():
         check_triplets(cfg)
 
 
+def test_how_triplets_are_mined_is_the_datasets_choice_unless_it_is_given():
+    for photos in ("df2", "kaggle-products"):
+        assert compose("train", [f"dataset={photos}"]).loss.function.mining == "batch-hard"
+    assert compose("train", []).loss.function.mining == "all", "of captions"
+    assert compose("train", ["dataset=df2", "loss.mining=given"]).loss.function.mining == "given"
+    with pytest.raises(InputError, match="mining"):
+        check_triplets(compose("train", ["dataset=df2", "~dataset.triplets.mining"]))
+
+
 def test_the_seed_recipe():
     cfg = compose("train", ["experiment=clothing-search"])
     assert (cfg.optimizer.lr, cfg.data.batch_size, cfg.trainer.max_epochs) == (5e-6, 32, 5)

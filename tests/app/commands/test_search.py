@@ -131,6 +131,7 @@ def test_all_that_can_be_asked(index, shop, capsys):
     assert found("--like", "rose.png")[0] == "cherry.png"
     assert found("red", "--image", shop / "leaf.png", "--image-weight", "0.9")[0] == "leaf.png"
     assert found("red green", "--negative", "red")[0] == "leaf.png"
+    assert found("--image-weight", "0.9", "--like", "rose.png", "green")[0] == "cherry.png", "a text behind options"
 
 
 def test_the_grid_shows_photos_and_captions(index, shop, tmp_path, capsys):
