@@ -53,6 +53,6 @@ def check_triplets(cfg: DictConfig) -> None:
         OmegaConf.to_container(cfg.loss, resolve=True)
     except InterpolationKeyError as error:
         raise InputError(
-            f"dataset={cfg.dataset.name}: has no `triplets` (item, group, mining, distance and more), needed by this loss. "
-            "Use loss=contrastive, or add them to the dataset's YAML."
+            f"dataset={cfg.dataset.name}: has no `triplets` (item, group, mining, distance and more), needed by this "
+            "loss. Use loss=contrastive, or add them to the dataset's YAML."
         ) from error
