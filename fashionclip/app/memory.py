@@ -1,4 +1,4 @@
-"""How the C library keeps memory between training steps on a CPU."""
+"""How the C library keeps memory between the batches of a model on a CPU."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ TOP_PAD = 256 * 2**20  # bytes
 
 
 def keep_freed_memory() -> None:
-    """Lets glibc keep what a training step frees, instead of handing it back to the system and asking again.
+    """Lets glibc keep what a batch frees, instead of handing it back to the system and asking again.
 
     Activations are large blocks, which glibc maps anew by default, so that every step pays for page faults: training
-    EfficientNet-Lite0 on 2 cores was twice as fast without (benchmarks/RESULTS.md). The process stays as large as its
-    largest step was. Does nothing where the C library is another, as on macOS.
+    EfficientNet-Lite0 on 2 cores was twice as fast without, and indexing 1.5 times (benchmarks/RESULTS.md). The process
+    stays as large as its largest batch made it. Does nothing where the C library is another, as on macOS.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

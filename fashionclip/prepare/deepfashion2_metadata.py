@@ -1,7 +1,7 @@
 """The two files of a split that other tools read: crops by SKU, and crops with their sentence.
 
-Their fields are those of seed document 002: `orig_image_path` is relative to the release's folder, the other paths to
-the dataset's, and a box is `[x1, y1, x2, y2]` in pixels of the upright photo. They keep the release's own splits.
+`orig_image_path` is relative to the release's folder, the other paths to the dataset's, and a box is
+`[x1, y1, x2, y2]` in pixels of the upright photo. They keep the release's own splits.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ ATTRIBUTES = {  # manifest column: styles.csv column
     "year": "year",
     "usage": "usage",
 }
-NO_DESCRIPTION = {"", "-", "style note"}  # what the release writes where it has none (seed recipe 004)
+NO_DESCRIPTION = {"", "-", "style note"}  # what the release writes where it has none
 PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 

@@ -1,6 +1,6 @@
 """Any folder of photos to anchors, positives and semi-positives: captions and logos laid over each photo.
 
-The parameters of the pipeline that this one replaces (seed document 000), and where they are now in
+The parameters of the pipeline that this one replaces, and where they are now in
 `configs/dataset/synthetic-triplet.yaml`; `text` is `overlays.text`, `logo` is `overlays.logo`:
 
 | there                                     | here                                                                  |

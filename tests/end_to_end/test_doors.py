@@ -95,6 +95,7 @@ def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path):
     assert again == pytest.approx(results, abs=1e-6, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_captions_as_texts(bare, tmp_path):
     run("train.py", *bare, "loss=contrastive", f"hydra.run.dir={tmp_path}")
     after = json.loads((tmp_path / "results.json").read_text())["after"]
@@ -148,7 +149,9 @@ def test_seen_skus_on_two_processes_and_again_on_one(skus, tmp_path):
 
 def test_judgements_of_products(demo_dataset, tmp_path):
     data = ["dataset=match-mismatch", f"dataset.root={tmp_path / 'prepared'}"]
-    said = run("prepare.py", *data, f"dataset.derive_from={demo_dataset.root}")
+    said = run(
+        "prepare.py", *data, f"dataset.derive_from={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2"
+    )
     assert "judgements of" in said and "shuffled" in said
     small = [*data, "model=tiny", "data.batch_size=16", "data.num_workers=0", "trainer.max_epochs=1"]
     run("train.py", "loss=match-mismatch", *small, "trainer.limit_train_batches=2", f"hydra.run.dir={tmp_path / 'run'}")

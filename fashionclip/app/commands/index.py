@@ -28,13 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    from fashionclip.app.memory import keep_freed_memory
     from fashionclip.retrieval.encoder import load_encoder
     from fashionclip.retrieval.index import UNREADABLE, update_index
     from fashionclip.retrieval.npz import write_npz
     from fashionclip.retrieval.source import read_source
 
     source = read_source(options.photos, table=options.table)
-    encoder = load_encoder(options.export, device=device_of(options.device))
+    device = device_of(options.device)
+    if device == "cpu":
+        keep_freed_memory()
+    encoder = load_encoder(options.export, device=device)
     changes = update_index(options.to, encoder, source, export=options.export, milvus=options.milvus)
     for path, reason in list(changes.unreadable.items())[:NAMED]:
         print(f"unreadable: {path}: {reason}")
