@@ -246,8 +246,12 @@ def fingerprint_of(config: Mapping[str, object], files: Iterable[Path], *, data:
     """Tells whether a dataset was prepared with these settings and bytes from these files, by their sizes and times."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + data)
     for path in files:
-        stat = path.stat()
-        digest.update(f"{path.name}/{stat.st_size}/{stat.st_mtime_ns}\n".encode())
+        try:
+            stat = path.stat()
+            facts = f"{stat.st_size}/{stat.st_mtime_ns}"
+        except FileNotFoundError:  # a link to nowhere
+            facts = "missing"
+        digest.update(os.fsencode(path.name) + f"/{facts}\n".encode())
     return digest.hexdigest()
 
 

@@ -53,8 +53,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     judgements = judgements_of(prepared, seed=checkpoint["config"]["seed"]) if relation.uses_judgements else None
     rows = Rows(prepared, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
-    trained_on_it = cfg.ckpt is not None and checkpoint["config"]["dataset"]["name"] == dataset.name
-    seen = rows_of_seen_skus(prepared.manifest) if trained_on_it else None
+    trained_on = None if cfg.ckpt is None else Path(checkpoint["config"]["dataset"]["root"]).resolve()
+    seen = rows_of_seen_skus(prepared.manifest) if trained_on == Path(dataset.root).resolve() else None
     transform = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
         rows=rows,

@@ -125,7 +125,7 @@ class Rows:
         if split not in self.split:
             raise InputError(
                 f"{self.root}: split {split!r} has no rows; has { ({k: len(v) for k, v in self.split.items()}) }. "
-                "Prepare more products or other dataset.ratios."
+                "Prepare more products, or with other dataset.ratios (of df2: dataset.dev_split or splits)."
             )
         return self.split[split]
 

@@ -7,7 +7,6 @@ Re-Identification of Clothing Images", and the release's own description of its 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -197,7 +196,7 @@ def _item(number: int, data: object, *, min_side: int) -> Item:
 
 def _box(value: object, *, min_side: int) -> tuple[int, int, int, int]:
     numbers = value if isinstance(value, list) and len(value) == 4 else []
-    usable = [round(n) for n in numbers if type(n) in (int, float) and math.isfinite(n)]
+    usable = [round(n) for n in numbers if type(n) in (int, float) and abs(n) < BEYOND_ANY_LABEL]  # nor nan
     if len(usable) != 4:
         raise _NotUsableError("no_box", f"bounding_box {value!r}, expected [x1, y1, x2, y2]"[:200])
     left, top, right, bottom = usable

@@ -45,12 +45,12 @@ def cut_items(
         The photos with the items that were cut, their boxes clamped to the photo (without margin), and the others.
     """
     record = folder / "records" / f"{job.split}-{job.number:06d}.json"
-    if record.is_file():
-        done = json.loads(record.read_text(encoding="utf-8"))
-        boxes: dict[str, list[int]] = done["boxes"]
-        dropped = [Dropped(*row) for row in done["dropped"]]
+    recorded = _recorded(record, {image_id(job.split, photo, item) for photo in job.photos for item in photo.items})
+    boxes: dict[str, list[int]] = {}
+    dropped: list[Dropped] = []
+    if recorded is not None:
+        boxes, dropped = recorded
     else:
-        boxes, dropped = {}, []
         for photo in job.photos:
             of_photo, faults = _cut_photo(
                 photo, job=job, folder=folder, margin=margin, min_side=min_side, max_side=max_side
@@ -72,6 +72,16 @@ def cut_items(
         if items:
             cut.append(photo._replace(items=items))
     return cut, dropped
+
+
+def _recorded(record: Path, names: set[str]) -> tuple[dict[str, list[int]], list[Dropped]] | None:
+    """What a stopped run has done of exactly these items; None where it has not, or left half a record."""
+    try:
+        done = json.loads(record.read_text(encoding="utf-8"))
+        boxes, dropped = done["boxes"], [Dropped(*row) for row in done["dropped"]]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return (boxes, dropped) if {*boxes, *(one.image_id for one in dropped)} == names else None
 
 
 def _cut_photo(

@@ -78,7 +78,7 @@ def find_splits(source: Path, names: Sequence[str], *, check_counts: bool) -> li
     found = []
     for name in names:
         folder = _split_folder(source, name)
-        if folder is not None and (folder / "annos").is_dir():
+        if folder is not None and _annotated(folder):
             split = ReleaseSplit(name, folder / "image", folder / "annos", _photos(folder))
             if check_counts:
                 _check_whole(split)
@@ -88,7 +88,7 @@ def find_splits(source: Path, names: Sequence[str], *, check_counts: bool) -> li
             print(f"test: skipped, {photos} photos without annotations (the release has none for this split)")
         else:
             raise InputError(
-                f"{source}/{name}: no folders image and annos there, nor in a folder within. Unzip this split, or "
+                f"{source}/{name}: no folders image and annos with files there, nor in a folder within. Unzip it, or "
                 f"leave it out: dataset.splits=[...] or the environment variable SPLITS, now {' '.join(names)!r}."
             )
     if not found:
@@ -102,6 +102,11 @@ def find_splits(source: Path, names: Sequence[str], *, check_counts: bool) -> li
 def _split_folder(source: Path, name: str) -> Path | None:
     places = [source / name, *sorted(source.glob(f"*/{name}")), *sorted(source.glob(f"*/{name}/{name}"))]
     return next((place for place in places if (place / "image").is_dir()), None)
+
+
+def _annotated(folder: Path) -> bool:
+    annos = folder / "annos"
+    return annos.is_dir() and any(name.endswith(".json") for name in os.listdir(annos))
 
 
 def _photos(folder: Path) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,8 @@
 import hashlib
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset, read_dataset
 from fashionclip.prepare import deepfashion2_crops, deepfashion2_layout, deepfashion2_sku
+from fashionclip.prepare.deepfashion2_fixture import write_deepfashion2_fixture
 from fashionclip.prepare.deepfashion2_sku import prepare_deepfashion2_sku
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -197,6 +201,7 @@ def test_whatever_is_wrong_is_counted_by_reason_and_listed(tmp_path):
         ("bad_label", item(style=...)),
         ("bad_label", item(style=-1)),
         ("bad_label", item(style=10**20)),
+        ("no_box", item(bounding_box=[0, 0, 10**400, 50])),
         ("bad_label", item(style=float("inf"))),
         ("unknown_category", item(category_id=[1])),
         ("bad_label", item(occlusion={})),
@@ -242,7 +247,11 @@ def test_whatever_is_wrong_is_counted_by_reason_and_listed(tmp_path):
     write(source, "train", 21, item(style=5), pair=1)
     (images / "000021.jpg").write_bytes(b"")
     write(source, "train", 22, item(style=5), pair=1, shop=True)
-    expected["image_unreadable"] = ["train/000020_item1", "train/000020_item2", "train/000021_item1"]
+    write(source, "train", 24, item(), pair=1)
+    (images / "000024.jpg").unlink()
+    (images / "000024.jpg").symlink_to("nowhere.jpg")
+    unreadable = ("000020_item1", "000020_item2", "000021_item1", "000024_item1")
+    expected["image_unreadable"] = [f"train/{name}" for name in unreadable]
     expected["unpaired"] = ["train/000022_item1"]  # its only fellow could not be decoded
     (images / "Thumbs.db").write_text("no photo")
     dataset = prepare(source, tmp_path / "set")
@@ -395,6 +404,44 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     decoded = stop_at(0)
     assert content(prepare(source, root).root) == whole
     assert decoded == ["000016.jpg"], "jobs that were recorded are not done again, and unpaired items never"
+
+
+def test_a_record_that_is_not_whole_or_of_other_items_is_not_believed(tmp_path, monkeypatch):
+    source, root = write_pairs(tmp_path / "release", "train", 6), tmp_path / "set"
+    monkeypatch.setattr(deepfashion2_sku, "PHOTOS_A_JOB", 3)
+    whole = content(prepare(source, root).root)
+    root.rename(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(deepfashion2_sku, "write_split_files", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, root)
+    records = sorted((tmp_path / "set.partial" / "records").iterdir())
+    records[0].write_text("")
+    records[1].write_text(records[2].read_text())
+    assert content(prepare(source, root).root) == whole
+
+
+@pytest.mark.slow
+def test_processes_killed_at_any_moment_go_on_to_the_same_bytes(tmp_path, demo_dataset):
+    source, root = tmp_path / "release", tmp_path / "set"
+    write_deepfashion2_fixture(source, photos=demo_dataset.root / "images", images=1200)
+    command = [sys.executable, "prepare.py", "dataset=df2", f"dataset.source={source}", "dataset.workers=2"]
+
+    def start(to: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*command, f"dataset.root={to}"], cwd=CONFIGS.parent, stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole").wait() == 0
+    for seconds in (2.0, 2.5, 3.0, 3.5, 4.0, 4.5):
+        process = start(root)
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    assert start(root).wait() == 0
+
+    def without_root(folder: Path) -> dict[str, bytes]:
+        return {name: data.replace(str(folder).encode(), b"") for name, data in content(folder).items()}
+
+    assert without_root(root) == without_root(tmp_path / "whole")
 
 
 def test_stopped_between_the_crops_and_the_tables(tmp_path, monkeypatch):
