@@ -10,7 +10,7 @@ from fashionclip.manifest import SPLITS, joined_groups, stable_hash
 
 
 def group_photos(
-    rows: pd.DataFrame, image_ids: Sequence[str], *, pictures: Sequence[tuple[int, int]], by_text: bool
+    rows: pd.DataFrame, image_ids: Sequence[str], *, pictures: Sequence[tuple[int, int]], by_text: pd.Series
 ) -> list[str]:
     """Names the groups of photos that may not straddle two splits.
 
@@ -18,14 +18,15 @@ def group_photos(
         rows: Facts of judgements, with `image_id`.
         image_ids: All N of them.
         pictures: Positions of photos that look the same.
-        by_text: Whether photos without a product belong together where a matching text is the same.
+        by_text: For each of the rows whether its photo, if it names no product, belongs together with those of the
+            same matching text.
 
     Returns:
         The group of each photo; equal bytes and equal products are always one.
     """
     place = {image_id: position for position, image_id in enumerate(image_ids)}
     pairs = list(pictures)
-    textual = rows[(rows["label"] == "match") & (rows["product"] == "")] if by_text else rows.iloc[:0]
+    textual = rows[(rows["label"] == "match") & (rows["product"] == "") & by_text]
     for part, column in ((rows, "photo"), (rows[rows["product"] != ""], "product"), (textual, "text")):
         for _, images in part.groupby(part[column].str.casefold())["image_id"]:
             positions = [place[image_id] for image_id in images.unique()]

@@ -187,9 +187,11 @@ def _tables(
     """The manifest and the judgements of facts with `image_id`; hashes are of the photos in order of first mention."""
     photos = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
     matching = rows[rows["label"] == "match"].drop_duplicates("image_id").set_index("image_id")["text"]
-    given = bool((rows["split"] != "").any())
-    pictures = [] if given else near_pairs(hashes)
-    groups = group_photos(rows, list(photos.index), pictures=pictures, by_text=not given)
+    open_split = "val" if (rows["split"] != "").any() else ""  # whose rows may yet be dealt to several splits
+    is_open = rows["split"] == open_split
+    loose = photos.index.isin(rows.loc[is_open, "image_id"])
+    pictures = [(one, other) for one, other in near_pairs(hashes) if loose[one] and loose[other]]
+    groups = group_photos(rows, list(photos.index), pictures=pictures, by_text=is_open)
     group = dict(zip(photos.index, groups, strict=True))
     rows = rows.assign(group_id=rows["image_id"].map(group))
     split = split_groups(rows, ratios=ratios, seed=seed)

@@ -102,11 +102,11 @@ class Mismatches:
         return None
 
     def _differ(self, row: int, other: int) -> bool:
-        """Whether two products contradict each other in some aspect, or nothing is known that both have."""
+        """Whether another product's text contradicts what is true of a product, or says nothing that is known of it."""
         if other in self._fellows[row]:
             return False
-        known = [aspect for aspect in self._aspects if aspect.true[row] and aspect.true[other]]
-        return not known or any(not aspect.true[row] & aspect.true[other] for aspect in known)
+        known = [aspect for aspect in self._aspects if aspect.true[row] and aspect.said[other]]
+        return not known or any(not aspect.true[row] & aspect.said[other] for aspect in known)
 
     def _is_wrong(self, text: str, row: int, aspect: _AspectOf) -> bool:
         plain = normalised(text)
@@ -129,7 +129,8 @@ class _AspectOf:
         self._found = [aspect.find(text) for text in texts]
         self.said = [aspect.families(term.name for term in found) for found in self._found]
         columns = [column for column in aspect.columns if column in manifest]
-        stated = [" / ".join(map(str, values)) for values in manifest[columns].itertuples(index=False)]
+        rows = manifest[columns].itertuples(index=False) if columns else [()] * len(manifest)
+        stated = [" / ".join(map(str, values)) for values in rows]
         self.stated = [aspect.families(term.name for term in aspect.find(value)) for value in stated]
         self.true = [_union([s for row in group for s in (self.said[row], self.stated[row])]) for group in fellows]
         given = [column for column in aspect.given if column in manifest]

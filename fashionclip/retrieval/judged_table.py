@@ -122,7 +122,7 @@ def judge_table(
             written = []
             for (line, cells), question in zip(group, asked, strict=True):
                 verdict = f"line {line}: {question}" if isinstance(question, str) else next(answers)
-                kept = [*cells, *header][: len(header)] if isinstance(cells, list) else [""] * len(header)
+                kept = [*cells, *[""] * len(header)][: len(header)] if isinstance(cells, list) else [""] * len(header)
                 written.append([*kept, *_added(verdict)])
                 done.count(verdict, kept[place[LABEL]].strip().casefold() if LABEL in place else "")
             out.write(_lines(written, layout))

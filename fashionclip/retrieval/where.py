@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from fashionclip.errors import InputError
@@ -18,7 +18,7 @@ from fashionclip.retrieval.photo import Value
 
 Kind = Literal["text", "number"]
 LARGEST = 2**53  # whole numbers up to here are the same as floats
-LONGEST = 4000  # characters; also bounds how deep a condition can be nested
+LONGEST = 4000  # characters
 EXAMPLE = "Expected something like: gender = 'Women' and (price < 50 or colour in ('Red', 'Blue'))"
 
 
@@ -57,6 +57,7 @@ _COMPARES: dict[type[exp.Expr], str] = {
     exp.GTE: ">=",
     exp.Like: "like",
 }
+_OPERATORS = {getattr(TokenType, name) for name in ("AND", "OR", "NOT", "IN", "LIKE", "BETWEEN", "IS", "NULL")}
 _PARTS = {"this", "expression", "expressions", "low", "high", "negate"}  # of a node of sqlglot's tree, as far as read
 _OPPOSITE = {
     "=": "<>",
@@ -95,7 +96,7 @@ def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
     if len(where) > LONGEST:
         raise InputError(f"filter: {len(where):,} characters, at most {LONGEST:,} are read.")
     try:
-        statements = sqlglot.parse(where)
+        statements = sqlglot.parse(_names_quoted(where))
         statement = statements[0] if len(statements) == 1 else None
         if not isinstance(statement, exp.Expression):
             raise InputError(f"filter: got {where!r}. {EXAMPLE}")
@@ -104,6 +105,28 @@ def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
         reason = re.sub(r"\x1b\[\d*m", "", str(error)).strip().splitlines()[0] if str(error) else "nested too deep"
         shown = where if len(where) < 200 else where[:200] + "..."
         raise InputError(f"filter: {shown!r} cannot be read ({reason[:200]}). {EXAMPLE}") from None
+
+
+def _names_quoted(where: str) -> str:
+    """The filter with every word in double quotes but operators.
+
+    Else sqlglot tries words as types and functions too, which takes it 2^n steps for `dec(dec(...` nested n deep.
+
+    Raises:
+        InputError: A function is called.
+    """
+    pieces, end, named = [], 0, False
+    for token in sqlglot.tokenize(where):
+        if token.token_type == TokenType.L_PAREN and named:
+            raise InputError(
+                f"filter: a name before a parenthesis in {where[:200]!r}; there are no functions. {EXAMPLE}"
+            )
+        spelled = where[token.start : token.end + 1]
+        word = token.token_type not in _OPERATORS and re.fullmatch(r"[^\W\d]\w*", spelled) is not None
+        named = word or token.token_type == TokenType.IDENTIFIER
+        pieces += [where[end : token.start], f'"{spelled}"' if word else spelled]
+        end = token.end + 1
+    return "".join([*pieces, where[end:]])
 
 
 class _Reader:
@@ -144,13 +167,14 @@ class _Reader:
     def test(self, column: exp.Expr, operator: str, values: list[exp.Expr], negated: bool) -> Clause:
         if not isinstance(column, exp.Column) or len(column.parts) != 1:
             raise self.refusal(column)
-        name = self.names.get(plain_name(column.name))
+        name = column.name if column.name in self.kinds else self.names.get(plain_name(column.name))
         if name is None:
             raise InputError(f"filter: no field {column.name!r}; has {sorted(self.kinds)}.")
         if self.kinds[name] == "number" and operator == "like":
             raise InputError(f"filter: {name} is a number, `like` is for text, in {self.where!r}.")
-        fit: Callable[[Value], Value] = self.as_text if self.kinds[name] == "text" else self.as_number
-        read = tuple(fit(self.value(value, name)) for value in values)
+        read = tuple(self.value(value, name) for value in values)
+        if self.kinds[name] == "number":
+            read = tuple(map(self.as_number, read))
         ordered = operator in ("<", "<=", ">", ">=")
         if self.kinds[name] == "text" and ordered and any(not value.is_string for value in values):
             raise InputError(f"filter: {name} is text and has no order among numbers, in {self.where!r}.")
@@ -166,14 +190,13 @@ class _Reader:
             raise self.refusal(node)
         if digits.is_string:
             return str(digits.this)
+        if self.kinds[name] == "text":  # as it is spelled: "007" is a code
+            return f"{'-' if digits is not node else ''}{digits.this}"
         number = float(digits.this)
         if abs(number) > LARGEST:
             raise InputError(f"filter: {digits.this} is too large, in {self.where!r}.")
         whole = str(digits.this).isdecimal()
         return (-1 if digits is not node else 1) * (int(digits.this) if whole else number)
-
-    def as_text(self, value: Value) -> str:
-        return str(value)
 
     def as_number(self, value: Value) -> int | float:
         if isinstance(value, str):

@@ -460,6 +460,12 @@ def test_rows_of_a_photo_a_product_or_a_text_share_a_split(tmp_path) -> None:
     by_text = prepare(write(tmp_path, rows), tmp_path / "out")
     assert by_text is not None and by_text.manifest.groupby("text")["split"].nunique().max() == 1
     assert by_text.manifest["split"].nunique() == 3
+    for name, part in (("train", rows[:4]), ("val", [row for row in rows if row[0] not in {r[0] for r in rows[:4]}])):
+        write(tmp_path / "parts", part, name=f"{name}.csv")
+    divided = prepare(tmp_path / "parts", tmp_path / "three", image_root=tmp_path)
+    assert divided is not None and set(divided.manifest["split"]) == {"train", "val", "test"}
+    held_out = divided.manifest[divided.manifest["split"] != "train"]
+    assert held_out.groupby("text")["split"].nunique().max() == 1, "val is divided between texts, not within one"
     with_product = [(*row, f"p{int(Path(row[0]).stem) // 4}") for row in rows]
     source = write(tmp_path, with_product, header=(*HEADER, "product"))
     by_product = prepare(source, tmp_path / "two", columns={**COLUMNS, "product": "product"})

@@ -95,6 +95,7 @@ def test_a_table_comes_back_with_verdicts_and_what_was_wrong(photos):
     out = read(photos / "out" / "out.csv")
     assert list(out[0]) == ["Image_Path", "text", "id", "Label", "score", "probability", "verdict", "error"]
     assert [tuple(row.values())[:4] for row in out[:9]] == rows, "the columns that came are as they were"
+    assert list(out[9].values())[:4] == ["photos/red.png", "red", "", ""], "what a short line lacks is empty"
     assert [row["verdict"] for row in out] == ["match", "mismatch", "mismatch", *[""] * 5, "match", "", ""]
     assert (out[0]["score"], out[0]["probability"]) == ("1.000000", f"{1 / (1 + math.exp(-4)):.6f}")
     errors = [row["error"] for row in out]

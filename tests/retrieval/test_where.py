@@ -16,6 +16,7 @@ KINDS = {"gender": "text", "size": "text", "price": "number", "Master Category":
         ("price < '50'", Clause("price", "<", (50.0,))),
         ("50 > price", Clause("price", "<", (50,))),
         ("size = 42", Clause("size", "=", ("42",))),
+        ("size = 007", Clause("size", "=", ("007",))),
         ("gender > 'M'", Clause("gender", ">", ("M",))),
         ("price in (1, 2)", Clause("price", "in", (1, 2))),
         ("gender not in ('Men')", Clause("gender", "not in", ("Men",))),
@@ -59,7 +60,9 @@ def test_and_binds_more_than_or():
     [
         ("colour = 'Red'", r"no field 'colour'; has \['Master Category', 'gender', 'price', 'size'\]"),
         ('gender = "Women"', "text stands in single quotes: gender ... 'Women'"),
-        ("gender = Women", "cannot say"),
+        ("gender = Women", "text stands in single quotes: gender ... 'Women'"),
+        ("price = " + "dec(" * 40 + "1" + ")" * 40, "there are no functions"),
+        ("price = " + "array<" * 600 + "int", "cannot"),
         ("price < 'cheap'", "'cheap' is compared with numbers"),
         ("price < 'nan'", "'nan' is compared with numbers"),
         ("price < 1e400", "1e400 is too large"),

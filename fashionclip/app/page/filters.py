@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fashionclip.errors import InputError
 from fashionclip.retrieval.fields import Choices
 
+SHORT = 12  # values that a person looks through, the most frequent first; more are in the order of the alphabet
 CHOSEN, LEAST, MOST = "is.", "min.", "max."  # before a field's name, in the form and in the page's address
 
 
@@ -65,7 +66,8 @@ def filters_of(choices: Choices, form: Mapping[str, str]) -> list[Filter]:
             least, most = (form.get(end + field, "").strip() for end in (LEAST, MOST))
             filters.append(NumberFilter(field, label, choice[0], choice[1], least, most))
         elif len(choice) > 1:  # one value alone tells nothing apart
-            filters.append(TextFilter(field, label, tuple(choice), form.get(CHOSEN + field, "")))
+            values = choice if len(choice) <= SHORT else sorted(choice, key=str.casefold)
+            filters.append(TextFilter(field, label, tuple(values), form.get(CHOSEN + field, "")))
     return filters
 
 
