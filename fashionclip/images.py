@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -42,7 +43,9 @@ class Preprocess:
     fill_color: int = 0
 
 
-def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> Image.Image:
+def load_image(
+    path: Path | str | BinaryIO, *, at_least: int | None = None, formats: Sequence[str] | None = None
+) -> Image.Image:
     """Decodes a photo to an upright RGB picture.
 
     Greyscale, palette, CMYK and 16-bit files are converted; transparency is laid on white, as shops show it;
@@ -52,6 +55,7 @@ def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> I
         path: Any file Pillow reads, or one that is open.
         at_least: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side stays at or
             above this many pixels (Pillow's `draft`; 1080x1440 to 224: 3.8 ms against 16.0).
+        formats: Names of those that may be tried, as Pillow has them; all that it reads if None.
 
     Raises:
         UnreadableImageError: The file is missing, truncated, no image, or has over `MAX_PIXELS` pixels.
@@ -59,7 +63,7 @@ def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> I
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # below MAX_PIXELS it is a photo
-            image = Image.open(path)
+            image = Image.open(path, formats=formats)
         with image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImageError(_too_large(path, image.width * image.height))

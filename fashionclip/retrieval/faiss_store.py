@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from fashionclip.retrieval.store import Found, Known, cut_ties
 from fashionclip.retrieval.where import Condition, Group
 
 FILE = "photos.sqlite"
+FRESH = 30.0  # seconds between two looks at an index that others may have written to
 WAIT = 60.0  # seconds that a reader and a writer wait for each other
 ASKED = 500  # rows asked for at a time; SQLite takes 999 values in a statement, newer ones more
 _COLUMNS = ("image_id", "item_id", "text", "category")  # the other fields are in `attributes`
@@ -59,7 +61,8 @@ class _Searchable:
 class FaissStore:
     """Exact search of up to some millions of photos, as many as fit into memory (4 bytes a number).
 
-    Search sees the photos as they were at the first search or at the last write through the same object.
+    Search sees what this object has written at once, and what another process has, such as an indexer, within `FRESH`
+    seconds: all embeddings are read again then.
 
     Args:
         folder: Of the index.
@@ -73,6 +76,7 @@ class FaissStore:
         self._database.execute("pragma case_sensitive_like = on")  # as in Milvus
         self._lock = threading.RLock()
         self._searchable: _Searchable | None = None
+        self._version, self._looked = -1, 0.0  # SQLite's count of what others have written, and when it was read
         self._passing = lru_cache(maxsize=64)(self._find_passing)
         with self._transaction():
             self._database.execute(_TABLE)
@@ -114,8 +118,9 @@ class FaissStore:
         return np.array([found[one] for one in image_ids], dtype=np.float32).reshape(len(image_ids), self.size)
 
     def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
-        searchable = self._load()
-        passing = None if where is None else self._passing(where)
+        with self._lock:  # both of the same state
+            searchable = self._load()
+            passing = None if where is None else self._passing(where)
         return cut_ties(partial(_nearest, searchable, passing), queries, top_k)
 
     def close(self) -> None:
@@ -123,20 +128,32 @@ class FaissStore:
 
     def _load(self) -> _Searchable:
         with self._lock:
+            if time.monotonic() - self._looked > FRESH:
+                version = self._read("pragma data_version")[0][0]
+                if version != self._version:
+                    self._forget()
+                self._version, self._looked = version, time.monotonic()
             if self._searchable is None:
-                count = len(self)
-                vectors = np.empty((count, self.size), dtype=np.float32)
-                rows, image_ids = np.empty(count, dtype=np.int64), []
-                cursor = self._database.execute("select row, image_id, embedding from photos order by image_id")
-                for position, (row, image_id, embedding) in enumerate(cursor):
-                    rows[position], vectors[position] = row, np.frombuffer(embedding, dtype="<f4")
-                    image_ids.append(image_id)
-                index = faiss.IndexFlatIP(self.size)
-                index.add(vectors)
-                # Not `vectors`, which faiss has copied: this looks into its memory.
-                inside = faiss.rev_swig_ptr(index.get_xb(), count * self.size).reshape(count, self.size)
-                self._searchable = _Searchable(index=index, vectors=inside, image_ids=image_ids, rows=rows)
+                self._searchable = self._read_all()
             return self._searchable
+
+    def _read_all(self) -> _Searchable:
+        self._database.execute("begin")  # one state for both statements
+        try:
+            count = len(self)
+            vectors = np.empty((count, self.size), dtype=np.float32)
+            rows, image_ids = np.empty(count, dtype=np.int64), []
+            cursor = self._database.execute("select row, image_id, embedding from photos order by image_id")
+            for position, (row, image_id, embedding) in enumerate(cursor):
+                rows[position], vectors[position] = row, np.frombuffer(embedding, dtype="<f4")
+                image_ids.append(image_id)
+        finally:
+            self._database.rollback()
+        index = faiss.IndexFlatIP(self.size)
+        index.add(vectors)
+        # Not `vectors`, which faiss has copied: this looks into its memory.
+        inside = faiss.rev_swig_ptr(index.get_xb(), count * self.size).reshape(count, self.size)
+        return _Searchable(index=index, vectors=inside, image_ids=image_ids, rows=rows)
 
     def _find_passing(self, where: Condition) -> np.ndarray:
         """Bits of the positions that a condition lets through."""
@@ -158,8 +175,11 @@ class FaissStore:
     def _transaction(self) -> Iterator[None]:
         with self._lock, self._database:
             yield
-            self._searchable = None
-            self._passing.cache_clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._searchable = None
+        self._passing.cache_clear()
 
 
 def _nearest(searchable: _Searchable, passing: np.ndarray | None, queries: np.ndarray, limit: int) -> list[Found]:

@@ -57,6 +57,8 @@ class MilvusStore:
             self._client = MilvusClient(uri, token=os.environ.get(TOKEN, ""))
             if not self._client.has_collection(collection):
                 self._create()
+            if not self._client.list_indexes(collection):  # or a process was killed between the two
+                self._client.create_index(collection, _index_parameters())
             self._client.load_collection(collection)
         except MilvusException as error:
             way = (
@@ -76,9 +78,7 @@ class MilvusStore:
         schema.add_field("content", DataType.VARCHAR, max_length=64)
         schema.add_field("digest", DataType.VARCHAR, max_length=64)
         schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=self.size)
-        index = MilvusClient.prepare_index_params()
-        index.add_index("embedding", index_type="FLAT", metric_type="IP")
-        self._client.create_collection(self.collection, schema=schema, index_params=index, consistency_level="Strong")
+        self._client.create_collection(self.collection, schema=schema, consistency_level="Strong")
 
     def __len__(self) -> int:
         return int(self._client.query(self.collection, filter="", output_fields=["count(*)"])[0]["count(*)"])
@@ -161,6 +161,12 @@ class MilvusStore:
         for start in range(0, len(image_ids), ASKED):
             keys = json.dumps([_key(one) for one in image_ids[start : start + ASKED]])
             yield from self._client.query(self.collection, filter=f"key in {keys}", output_fields=columns)
+
+
+def _index_parameters() -> Any:
+    parameters = MilvusClient.prepare_index_params()
+    parameters.add_index("embedding", index_type="FLAT", metric_type="IP")
+    return parameters
 
 
 def _key(image_id: str) -> str:

@@ -14,7 +14,7 @@ from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.retrieval.encoder import Encoder, load_encoder
 from fashionclip.retrieval.fields import Choices, choices_of, kinds_of
-from fashionclip.retrieval.folder import IndexFacts, open_store, read_facts
+from fashionclip.retrieval.folder import FILE, IndexFacts, open_store, read_facts
 from fashionclip.retrieval.photo import Photo, Value
 from fashionclip.retrieval.store import Store
 from fashionclip.retrieval.where import Condition, parse_where
@@ -56,13 +56,17 @@ class Hit:
 
 
 class Searcher:
-    """An index and the model that made it. Several threads may use one."""
+    """An index and the model that made it. Several threads may use one.
 
-    def __init__(self, facts: IndexFacts, store: Store, encoder: Encoder) -> None:
-        self.facts = facts
+    What `fashionclip index` changes meanwhile is found soon after (see `FaissStore`).
+    """
+
+    def __init__(self, facts: IndexFacts, store: Store, encoder: Encoder, *, folder: Path | None = None) -> None:
+        self._facts = facts
+        self._file = None if folder is None else folder / FILE
+        self._written = self._when_written()
         self.store = store
         self.encoder = encoder
-        self._kinds = kinds_of(facts.fields)
         self._encoding = threading.Lock()  # two threads in one model are no faster, and some tokenizers refuse them
 
     @classmethod
@@ -84,10 +88,21 @@ class Searcher:
                 f"{index}: was not made by {export or facts.export} as it is now; embeddings of two models cannot be "
                 "compared. Give the export that made it (--export DIR), or index again to another folder."
             )
-        return cls(facts, open_store(Path(index), facts), encoder)
+        return cls(facts, open_store(Path(index), facts), encoder, folder=Path(index))
 
     def __len__(self) -> int:
         return len(self.store)
+
+    @property
+    def facts(self) -> IndexFacts:
+        """As they are now: fields and their values change with the catalogue."""
+        written = self._when_written()
+        if self._file is not None and written != self._written:
+            self._facts, self._written = read_facts(self._file.parent), written
+        return self._facts
+
+    def _when_written(self) -> int:
+        return self._file.stat().st_mtime_ns if self._file is not None and self._file.exists() else 0
 
     @property
     def fields(self) -> Choices:
@@ -144,7 +159,7 @@ class Searcher:
         if query.like is not None and not self.store.photos([query.like]):
             raise InputError(f"like={query.like}: the index has no photo of that image_id.")
         where = (query.where or "").strip()
-        return parse_where(where, self._kinds) if where else None
+        return parse_where(where, kinds_of(self.facts.fields)) if where else None
 
     def hit(self, image_id: str) -> Hit:
         """One photo by itself, with score 1.

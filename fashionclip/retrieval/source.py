@@ -72,10 +72,23 @@ def read_source(folder: Path, *, table: Path | None = None) -> Source:
     paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
     inside = sorted(path.relative_to(folder).as_posix() for path in paths if path.suffix.lower() in SUFFIXES)
     inside = [path for path in inside if not any(part.startswith(".") for part in path.split("/"))]
+    odd = [path for path in inside if not _encodes(path)]
+    if odd:
+        first = odd[0].encode("utf-8", "backslashreplace").decode()
+        print(f"{folder}: {len(odd)} file names are left out, since they are not UTF-8, such as {first!r}")
+        inside = sorted(set(inside) - set(odd))
     if not inside:
         raise InputError(f"{folder}: no photos ({', '.join(sorted(SUFFIXES))}) in it or its subfolders.")
     photos = pd.DataFrame({"image_id": inside, "item_id": inside, "path": inside, "text": "", "category": ""})
     return Source(folder, photos if table is None else _described(photos, table))
+
+
+def _encodes(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _described(photos: pd.DataFrame, file: Path) -> pd.DataFrame:

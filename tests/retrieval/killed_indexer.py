@@ -75,6 +75,12 @@ def main():
     for number in range(60):
         write_photo(shop / f"{number}.png", number)
     table.write_text("image,title\n" + "".join(f"{number}.png,Dress {number}\n" for number in range(60)))
+    chance = random.Random(0)
+    for _ in range(5):  # while there is little more than an empty folder
+        child = fork(lambda: update("killed", Small(), milvus))
+        time.sleep(chance.uniform(0, 0.04))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     child = fork(lambda: update("killed", Small(), milvus))
     assert os.waitpid(child, 0)[1] == 0
     for number in range(20):
@@ -85,7 +91,6 @@ def main():
         write_photo(shop / f"{number}.png", number)  # new
     table.write_text("image,title\n" + "".join(f"{number}.png,Coat {number}\n" for number in range(60)))
 
-    chance = random.Random(0)
     killed = 0
     for _ in range(kills):
         reached = chance.randint(1, 4)

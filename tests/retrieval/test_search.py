@@ -9,6 +9,7 @@ from PIL import Image
 
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
+from fashionclip.retrieval import faiss_store
 from fashionclip.retrieval.index import update_index
 from fashionclip.retrieval.search import NEGATIVE_WEIGHT, Hit, Query, Searcher
 from fashionclip.retrieval.source import read_source
@@ -177,6 +178,22 @@ def test_photos_deleted_meanwhile_are_left_out(made, shop, encoder, export):
     (shop / "00.png").unlink()
     update_index(made, encoder, read_source(shop), export=export)
     assert len(searcher.search_text("dress", 50)) == 11
+
+
+def test_what_is_indexed_meanwhile_is_found(made, shop, encoder, export, tmp_path, monkeypatch):
+    searcher = Searcher.open(made)
+    assert len(searcher.search_text("dress", 50)) == 12
+    Image.new("RGB", (60, 80), "red").save(shop / "new.png")
+    (tmp_path / "prices.csv").write_text("image,price\nnew.png,30\n")
+    update_index(made, encoder, read_source(shop, table=tmp_path / "prices.csv"), export=export)
+    assert "price" in searcher.fields
+    assert len(searcher.search_text("dress", 50)) == 12, "not looked at again at once"
+    monkeypatch.setattr(faiss_store, "FRESH", 0.0)
+    assert len(searcher.search_text("dress", 50)) == 13
+    assert [hit.image_id for hit in searcher.search_text("dress", 50, where="price < 50")] == ["new.png"]
+    (shop / "new.png").unlink()
+    update_index(made, encoder, read_source(shop), export=export)
+    assert "new.png" not in [hit.image_id for hit in searcher.search_text("dress", 50)]
 
 
 def test_a_large_photo_may_be_asked_with(made, tmp_path):

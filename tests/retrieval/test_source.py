@@ -1,3 +1,6 @@
+import os
+import sys
+
 import pandas as pd
 import pytest
 
@@ -35,6 +38,14 @@ def test_a_folder_without_a_table(shop):
     photos = list(read_source(shop).photos())
     assert len(photos) == 12 and photos[-1].path == photos[-1].image_id == photos[-1].item_id == "new/11.png"
     assert photos[0].text == photos[0].category == "" and photos[0].attributes == {}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no file names that are not UTF-8")
+def test_file_names_that_are_not_utf8_are_told_and_left_out(shop, capsys):
+    with open(os.fsencode(shop) + b"/caf\xe9.png", "wb"):
+        pass
+    assert len(read_source(shop)) == 12
+    assert "1 file names are left out" in (said := capsys.readouterr().out) and "caf\\\\udce9.png" in said
 
 
 def test_a_table_gives_text_and_attributes(shop, tmp_path):

@@ -31,6 +31,25 @@ def open_store(kind, folder):
     return MilvusStore(str(folder / "photos.db"), collection="photos", size=SIZE)
 
 
+def test_a_collection_whose_maker_was_killed_before_it_had_an_index_is_mended(tmp_path, monkeypatch):
+    from fashionclip.retrieval.milvus_store import MilvusClient
+
+    class Killed(BaseException):
+        pass
+
+    def die(*args, **kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusClient, "create_index", die)
+        with pytest.raises(Killed):
+            open_store("milvus", tmp_path)
+    store = open_store("milvus", tmp_path)
+    store.put([Photo("a", "a", "a.png", "", "", {})], ["1"], np.eye(1, SIZE, dtype=np.float32))
+    assert store.search(np.eye(1, SIZE), 1, None)[0][0][0] == "a"
+    store.close()
+
+
 @pytest.fixture(params=["faiss", "milvus"])
 def opened(request, tmp_path):
     """Opens the store anew; what was open is closed first."""

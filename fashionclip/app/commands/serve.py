@@ -10,6 +10,7 @@ from pathlib import Path
 from fashionclip.errors import InputError
 
 NAME = "serve"
+CONNECTIONS = 1000  # more are answered 503
 HELP = "serve an index as a search page and a JSON API"
 
 
@@ -41,7 +42,14 @@ def run(options: argparse.Namespace) -> None:
         )
     name = f"[{options.host}]" if ":" in options.host else options.host
     print(f"serving {len(searcher):,} photos on http://{name}:{listening.getsockname()[1]} (Ctrl-C ends)", flush=True)
-    config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False, timeout_keep_alive=30)
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=30,
+        limit_concurrency=CONNECTIONS,
+    )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
 

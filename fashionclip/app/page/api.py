@@ -138,7 +138,7 @@ def api(service: Service) -> APIRouter:
         return Response(data, media_type="image/jpeg", headers=headers)
 
     @routes.get("/api/health", summary="How the service is", tags=["service"])
-    async def health() -> Health:
+    def health() -> Health:
         batcher = service.batcher
         return Health(status="ok", photos=len(service.searcher), waiting=batcher.taken, places=batcher.places)
 

@@ -20,6 +20,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+BODILESS = ("GET", "HEAD")
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +30,8 @@ class Limits:
 
     Attributes:
         upload: Bytes of a request's body.
-        pixels: Of an uploaded photo.
+        pixels: Of an uploaded JPEG; a quarter of them of another format, which is decoded in full.
+        uploads: Requests with a body at a time; the next one is told to come again.
         characters: Of a text.
         waiting: Searches under way at a time, with those that wait for the model; the next one is told to come again.
         seconds: Until an answer begins, the upload included.
@@ -39,6 +41,7 @@ class Limits:
     pixels: int = 60_000_000
     characters: int = 500
     waiting: int = 128
+    uploads: int = 32
     seconds: float = 20.0
 
 
@@ -57,12 +60,21 @@ class Bounds:
         self.app = app
         self.limits = limits
         self.hosts = hosts
+        self.uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request = Request(scope)
+        has_body = request.method not in BODILESS
+        self.uploading += has_body
+        try:
+            await self.bounded(request, scope, receive, send)
+        finally:
+            self.uploading -= has_body
+
+    async def bounded(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         size = 0
         complete = started = False
 
@@ -108,6 +120,8 @@ class Bounds:
         """Refuses what its headers already forbid."""
         if self.hosts is not None and _name(request.headers.get("host", "")) not in self.hosts:
             raise HTTPException(421, "This service is not known by that name. Start it with --host NAME to allow it.")
+        if self.uploading > self.limits.uploads and request.method not in BODILESS:
+            raise HTTPException(429, "Too many photos are being sent. Try again in a moment.", {"retry-after": "1"})
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.limits.upload:
             raise self.too_large()

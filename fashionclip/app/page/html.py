@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import HTMLResponse
 
@@ -108,7 +109,7 @@ def html(service: Service) -> APIRouter:
             hits = await found(request, asking)
         except HTTPException as error:
             refused, status = str(error.detail), error.status_code
-        photos = len(service.searcher)
+        photos = await run_in_threadpool(len, service.searcher)  # an indexer may be writing to it
         shown = render(
             "page.html",
             asked=asking,
@@ -117,7 +118,7 @@ def html(service: Service) -> APIRouter:
             refused=refused,
             photos=photos,
             limits=service.limits,
-            liked=liked(asking.like),
+            liked=await run_in_threadpool(liked, asking.like),
         )
         return HTMLResponse(shown, status)
 

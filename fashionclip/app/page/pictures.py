@@ -18,7 +18,8 @@ from fashionclip.retrieval.search import Searcher
 
 LARGEST = 480  # pixels of the longer side of a photo as shown
 KEPT = 2048  # photos as shown, some 30 KB each
-THREADS = 2  # a 60-megapixel photo takes 180 MB while it is decoded
+THREADS = 2  # a JPEG of 60 megapixels, decoded small, takes 180 MB meanwhile, a transparent PNG of 15 about 300
+WHOLE = 4  # what is not JPEG is decoded in full, and may have this many times fewer pixels
 SEARCHED = 768  # pixels of the longer side of an uploaded photo while it waits; models take 224 to 512
 # Not all that Pillow reads: some of it is given to other programs (EPS to Ghostscript).
 Image.init()  # a format that is not registered, as AVIF in some builds, may not be asked for
@@ -34,17 +35,19 @@ class Pictures:
 
     Args:
         searcher: Knows where the photos are.
-        pixels: Of an uploaded photo, at most.
+        pixels: Of an uploaded JPEG, at most; a quarter of them of another format.
     """
 
     def __init__(self, searcher: Searcher, *, pixels: int) -> None:
         self.searcher = searcher
         self.pixels = pixels
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="picture")
+        self._uploads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")  # which photos shown do not hold up
         self._drawn = lru_cache(maxsize=KEPT)(_draw)
 
     def close(self) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        for threads in (self._threads, self._uploads):
+            threads.shutdown(cancel_futures=True)
 
     async def uploaded(self, file: BinaryIO) -> Image.Image:
         """Decodes an upload.
@@ -52,7 +55,7 @@ class Pictures:
         Raises:
             NotAPhoto: It is none, or too large.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, file)
+        return await asyncio.get_running_loop().run_in_executor(self._uploads, self._decode, file)
 
     async def shown(self, image_id: str, size: int) -> tuple[bytes, str]:
         """A photo of the index as a small JPEG without anything but its pixels, and a name for these bytes.
@@ -77,11 +80,14 @@ class Pictures:
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 header = Image.open(file, formats=FORMATS)  # reads no pixels yet
             with header:
-                pixels = header.width * header.height
-            if pixels > self.pixels:
-                raise NotAPhoto(f"The photo has {pixels:,} pixels, at most {self.pixels:,} are read. Scale it down.")
+                pixels, most = header.width * header.height, self.pixels
+                most = most if header.format == "JPEG" else most // WHOLE
+            if pixels > most:
+                raise NotAPhoto(
+                    f"The photo has {pixels:,} pixels, at most {most:,} are read of {header.format}. Scale it down."
+                )
             file.seek(0)
-            return fit_within(load_image(file, at_least=SEARCHED), max_side=SEARCHED)
+            return fit_within(load_image(file, at_least=SEARCHED, formats=[str(header.format)]), max_side=SEARCHED)
         except Image.DecompressionBombError:
             raise NotAPhoto(
                 f"The photo has too many pixels, at most {self.pixels:,} are read. Scale it down."

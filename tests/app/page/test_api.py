@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from fashionclip.app.page.app import create_app
-from fashionclip.app.page.bounds import Limits
+from fashionclip.app.page.bounds import Bounds, Limits
 
 
 def photo_bytes(colour="Green", size=(40, 60), kind="PNG", **options):
@@ -88,15 +88,47 @@ def test_uploads_that_are_no_photos(client):
     assert refused(torn) == (422, "The photo cannot be decoded; it may be torn. Send another one.")
 
 
+def test_only_so_many_upload_at_a_time():
+    async def answers():
+        began, go_on, statuses = asyncio.Event(), asyncio.Event(), []
+
+        async def app(scope, receive, send):
+            began.set()
+            await go_on.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        async def send(message):
+            statuses.append(message.get("status"))
+
+        async def ask(method):
+            scope = {"type": "http", "method": method, "path": "/api/search", "headers": [], "query_string": b""}
+            await bounds(scope, None, send)
+
+        bounds = Bounds(app, limits=Limits(uploads=1), hosts=None)
+        first = asyncio.create_task(ask("POST"))
+        await began.wait()
+        await ask("POST")
+        go_on.set()
+        await ask("GET")
+        await first
+        await ask("POST")
+        return [status for status in statuses if status]
+
+    assert asyncio.run(answers()) == [429, 200, 200, 200], "only the second one is told to come again"
+
+
 def test_limits_of_uploads(searcher):
     with TestClient(create_app(searcher, limits=Limits(upload=100_000, pixels=50_000))) as client:
 
         def posted(data, **more):
             return client.post("/api/search", files={"photo": ("a.png", data)}, **more)
 
-        assert posted(photo_bytes(size=(200, 250))).status_code == 200
-        answer = posted(photo_bytes(size=(200, 251)))
-        assert answer.status_code == 422 and "50,200 pixels, at most 50,000" in answer.json()["detail"]
+        assert posted(photo_bytes(size=(200, 250), kind="JPEG")).status_code == 200
+        answer = posted(photo_bytes(size=(200, 251), kind="JPEG"))
+        assert answer.status_code == 422 and "50,200 pixels, at most 50,000 are read of JPEG" in answer.json()["detail"]
+        assert posted(photo_bytes(size=(100, 125))).status_code == 200, "what is decoded in full may have a quarter"
+        answer = posted(photo_bytes(size=(100, 126)))
+        assert answer.status_code == 422 and "12,600 pixels, at most 12,500 are read of PNG" in answer.json()["detail"]
         answer = posted(b"x" * 100_000)
         assert answer.status_code == 413 and answer.json() == {"detail": "Too large: at most 0.0954 MB can be sent."}
         assert client.post("/results", files={"photo": ("a.png", b"x" * 100_000)}).status_code == 413
