@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -44,7 +43,7 @@ class Preprocess:
 
 
 def load_image(
-    path: Path | str | BinaryIO, *, at_least: int | None = None, formats: Sequence[str] | None = None
+    path: Path | str | BinaryIO, *, at_least: int | None = None, formats: tuple[str, ...] | None = None
 ) -> Image.Image:
     """Decodes a photo to an upright RGB picture.
 

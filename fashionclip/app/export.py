@@ -106,7 +106,8 @@ def _short(node: Mapping[str, Any]) -> str:
 def _metrics(run: Path) -> dict[str, dict[str, Any]]:
     """Of the test split, before and after training, of a run's best checkpoint; none are known of another one.
 
-    Recall, and accuracy of judgements, come with the 95 % interval of the value after training.
+    Recall comes with the 95 % interval of the value after training. Judgements have none: a photo has many of them,
+    which are not independent of each other.
     """
     folder = run if run.is_dir() else run.parent.parent
     file = folder / "results.json"
@@ -122,8 +123,6 @@ def _metrics(run: Path) -> dict[str, dict[str, Any]]:
         was = before.get(name, math.nan)
         known: dict[str, Any] = {"before": was if math.isfinite(was) else None, "after": value}
         queries = after.get(f"{direction}/queries") if metric.startswith("recall@") else None
-        if name == "judgement/accuracy":
-            queries = after["judgement/count"]
         if queries:
             low, high = wilson_interval(value, queries)
             known |= {"interval": [low, high], "queries": int(queries)}

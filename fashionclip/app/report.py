@@ -40,7 +40,7 @@ def print_table(results: Results) -> None:
         kind = 2 if not direction else int(direction in parts)
         return kind, places[name.partition("/")[0].removesuffix("_seen")]
 
-    table = Table(title="retrieval on the test split")
+    table = Table(title="on the test split")
     for column in ("", "metric", *stages):
         table.add_column(column, justify="right" if column in stages else "left")
     shown = None
@@ -114,7 +114,7 @@ def draw_reliability(picture: Path, stages: Mapping[str, Reliability]) -> None:
 
 
 def _figure(metric: str, value: float, queries: float) -> str:
-    if metric in ("median_rank", "queries", "texts", "skus"):
+    if metric in ("median_rank", "queries", "texts", "skus", "count"):
         return f"{value:g}"
     if metric.startswith("recall@") and queries:
         low, high = wilson_interval(value, queries)

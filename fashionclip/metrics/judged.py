@@ -23,6 +23,7 @@ from fashionclip.metrics.judgement import (
 )
 
 MATCH = "match"
+MEASURES = ("accuracy", "f1", "auroc", "average_precision")
 OFFENDERS = 8  # of either label
 
 
@@ -103,21 +104,25 @@ class JudgementMetrics(Metric):
         shown = (judgement_id[worst], label[worst], probability[worst], score[worst] >= self.threshold)
         self.offenders = Offenders(*(value.cpu() for value in shown))
         self.calibration = reliability(probability.cpu(), label.cpu())
-        values = self._of(score, label, "")
+        values = {f"judgement/{measure}": value for measure, value in self._of(score, label).items()}
         values["judgement/calibration_error"] = calibration_error(probability, label)
         values["judgement/threshold"] = self.threshold.clone()
         values["judgement/count"] = torch.tensor(float(len(score)))
         kind = self.kind.to(score.device)[judgement_id]
+        by_kind = {}
         for place, name in enumerate(self.kinds):
             if name != MATCH and (kind == place).any():
                 among = label | (kind == place)
-                values |= self._of(score[among], label[among], f"/{name}")
+                by_kind[name] = self._of(score[among], label[among])
+        for measure in MEASURES:  # so that the kinds of one measure stand together
+            values |= {f"judgement/{measure}/{name}": found[measure] for name, found in by_kind.items()}
         return values
 
-    def _of(self, score: Tensor, label: Tensor, kind: str) -> dict[str, Tensor]:
-        return {
-            f"judgement/accuracy{kind}": accuracy(score, label, threshold=self.threshold),
-            f"judgement/f1{kind}": f1(score, label, threshold=self.threshold),
-            f"judgement/auroc{kind}": auroc(score, label),
-            f"judgement/average_precision{kind}": average_precision(score, label),
-        }
+    def _of(self, score: Tensor, label: Tensor) -> dict[str, Tensor]:
+        found = (
+            accuracy(score, label, threshold=self.threshold),
+            f1(score, label, threshold=self.threshold),
+            auroc(score, label),
+            average_precision(score, label),
+        )
+        return dict(zip(MEASURES, found, strict=True))

@@ -96,6 +96,11 @@ def test_how_triplets_are_mined_is_the_datasets_choice_unless_it_is_given():
         check_triplets(compose("train", ["dataset=df2", "~dataset.triplets.mining"]))
 
 
+def test_a_loss_may_say_its_batch_size():
+    assert compose("train", ["loss=match-mismatch", "dataset=match-mismatch"]).data.batch_size == 128
+    assert compose("train", ["loss=contrastive", "model=lite0"]).data.batch_size == 256
+
+
 def test_the_seed_recipe():
     cfg = compose("train", ["experiment=clothing-search"])
     assert (cfg.optimizer.lr, cfg.data.batch_size, cfg.trainer.max_epochs) == (5e-6, 32, 5)

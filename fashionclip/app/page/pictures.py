@@ -87,7 +87,7 @@ class Pictures:
                     f"The photo has {pixels:,} pixels, at most {most:,} are read of {header.format}. Scale it down."
                 )
             file.seek(0)
-            return fit_within(load_image(file, at_least=SEARCHED, formats=[str(header.format)]), max_side=SEARCHED)
+            return fit_within(load_image(file, at_least=SEARCHED, formats=(str(header.format),)), max_side=SEARCHED)
         except Image.DecompressionBombError:
             raise NotAPhoto(
                 f"The photo has too many pixels, at most {self.pixels:,} are read. Scale it down."
