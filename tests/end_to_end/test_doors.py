@@ -96,10 +96,13 @@ def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path):
 
 
 @pytest.mark.slow
-def test_captions_as_texts(bare, tmp_path):
-    run("train.py", *bare, "loss=contrastive", f"hydra.run.dir={tmp_path}")
+@pytest.mark.parametrize(
+    ("loss", "measure"), [("contrastive", "text_to_image/mrr"), ("match-mismatch", "judgement/auroc")]
+)
+def test_captions_as_texts(bare, loss, measure, tmp_path):
+    run("train.py", *bare, f"loss={loss}", f"hydra.run.dir={tmp_path}")
     after = json.loads((tmp_path / "results.json").read_text())["after"]
-    assert {"test/text_to_image/recall@1", "test/triplet/order_accuracy"} <= set(after)
+    assert {f"test/{measure}", "test/triplet/order_accuracy"} <= set(after)
 
 
 def test_triplets_of_products(dataset, tmp_path):
@@ -134,6 +137,17 @@ def test_users_photos_and_texts_find_the_shops_sku(skus, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("loss", "measure"),
+    [("semipos", "query_to_sku/mrr"), ("contrastive", "text_to_sku/mrr"), ("match-mismatch", "judgement/auroc")],
+)
+def test_every_loss_on_skus(skus, loss, measure, tmp_path):
+    given = [f"loss={loss}" if part == "loss=mixed" else part for part in skus]
+    run("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
+    assert f"test/{measure}" in json.loads((tmp_path / "run" / "results.json").read_text())["after"]
+
+
+@pytest.mark.slow
 def test_seen_skus_on_two_processes_and_again_on_one(skus, tmp_path):
     devices = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     run("train.py", *skus, *devices, "data.batch_size=8", f"hydra.run.dir={tmp_path / 'run'}")
@@ -165,6 +179,15 @@ def test_judgements_of_products(demo_dataset, tmp_path):
     assert (tmp_path / "again" / "offenders.png").is_file()
     again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
     assert again == pytest.approx(results, abs=1e-6, nan_ok=True), "threshold and calibration are the checkpoint's"
+
+
+@pytest.mark.slow
+def test_texts_and_judgements_at_once(demo_dataset, tmp_path):
+    data = ["dataset=match-mismatch", f"dataset.root={tmp_path / 'prepared'}"]
+    run("prepare.py", *data, f"dataset.derive_from={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2")
+    run("train.py", "loss=mixed-judgements", *data, *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
+    after = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
+    assert {"test/judgement/auroc", "test/text_to_image/mrr"} <= set(after)
 
 
 def test_a_table_of_judgements_is_checked(tmp_path):

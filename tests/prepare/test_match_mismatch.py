@@ -156,9 +156,9 @@ CHECKS: list[tuple[str, str, list[tuple[str, ...]], str]] = [
 
 @pytest.mark.parametrize(("name", "level", "rows", "message"), CHECKS)
 def test_each_check_names_what_breaks_it_and_nothing_else(tmp_path, capsys, name, level, rows, message) -> None:
-    found = checked(write(tmp_path / "data" / "set", rows))
-    also = {"over_context"} if name == "long_text" else set()
-    assert set(found) - also == {name}
+    limits = replace(LIMITS, context_length=200) if name == "long_text" else LIMITS  # else it is over both
+    found = checked(write(tmp_path / "data" / "set", rows), limits=limits)
+    assert set(found) == {name}
     assert found[name]["level"] == level and found[name]["remedy"]
     said = capsys.readouterr().out
     assert any(message in line for line in said.splitlines())
@@ -213,11 +213,12 @@ def test_what_lies_at_a_limit_passes(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("header", "lacks"), [(("image", "text", "label"), "'image_path'"), (("x", "y", "z"), "'image_path', 'text'")]
 )
-def test_missing_columns_are_named_with_what_there_is(tmp_path, header, lacks) -> None:
+def test_missing_columns_are_named_with_what_there_is(tmp_path, capsys, header, lacks) -> None:
     found = checked(write(tmp_path, sound(), header=header))
     assert set(found) == {"missing_column"}
     assert found["missing_column"]["first"][0].startswith(f"pairs.csv:1: no column {lacks}")
     assert str(list(header)) in found["missing_column"]["first"][0]
+    assert f"no column {lacks}" in capsys.readouterr().out
     (tmp_path / "pairs.csv").write_text("")
     assert "the file is empty" in checked(tmp_path / "pairs.csv")["missing_column"]["first"][0]
 
@@ -273,19 +274,21 @@ def test_one_photo_product_or_picture_in_train_csv_and_val_csv_is_found(tmp_path
         assert message in capsys.readouterr().out
 
 
-def test_balance_is_that_of_each_split_too(tmp_path) -> None:
+def test_balance_is_that_of_each_split_too(tmp_path, capsys) -> None:
     rows = [row for n, row in enumerate(with_splits()) if n != 8]  # of val, a mismatch is left
     found = checked(write(tmp_path, rows, header=SPLIT_HEADER), columns=SPLIT_COLUMNS)
     assert set(found) == {"unbalanced"}
     assert found["unbalanced"]["first"] == ["val: 0 of 1 match (0%), expected 40% to 60%"]
+    assert "val: 0 of 1 match (0%), expected 40% to 60%" in capsys.readouterr().out
 
 
-def test_a_text_that_matches_in_two_splits_is_a_warning(tmp_path) -> None:
+def test_a_text_that_matches_in_two_splits_is_a_warning(tmp_path, capsys) -> None:
     rows = [*with_splits(), ("images/7.jpg", text_of(0), "match", "p7", "test")]
     source = write(tmp_path, rows, header=SPLIT_HEADER)
     found = checked(source, columns=SPLIT_COLUMNS, limits=replace(LIMITS, match_share=(0.0, 1.0)))
     assert set(found) == {"text_in_two_splits"}
     assert "in test also matches a photo at pairs.csv:2" in found["text_in_two_splits"]["first"][0]
+    assert "in test also matches a photo at pairs.csv:2" in capsys.readouterr().out
 
 
 def test_errors_end_in_one_message_and_warnings_do_not(tmp_path) -> None:
