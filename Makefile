@@ -9,10 +9,10 @@ demo: .venv/installed
 	$(BIN)/python train.py experiment=logos
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -q -n 2 -m ''
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m ''
 
 lint: .venv/installed
 	$(BIN)/ruff check .
