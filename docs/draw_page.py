@@ -1,6 +1,6 @@
 """Draws the pictures of the search page that the README shows.
 
-    python docs/draw_page.py INDEX --query "red dress" --to docs
+    python docs/draw_page.py INDEX --query "yellow floral dress" --to docs
 
 Serves the index on a free port, opens it in Chromium and writes page.png (a desktop, light), page_phone.png (a phone,
 dark) and, after "more like this" and a few words, page_like.png. Only of photos that may be published: an index of the
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("index", type=Path, help="folder that `fashionclip index` wrote")
     parser.add_argument("--to", type=Path, default=Path("docs"), help="folder of the pictures (default docs)")
-    parser.add_argument("--query", default="red dress", help="what to look for")
+    parser.add_argument("--query", default="yellow floral dress", help="what to look for")
     parser.add_argument("--words", default="blue", help="what to add to a photo")
     options = parser.parse_args()
     chromium = shutil.which("chromium")
