@@ -105,6 +105,7 @@ def test_captions_as_texts(bare, loss, measure, tmp_path):
     assert {f"test/{measure}", "test/triplet/order_accuracy"} <= set(after)
 
 
+@pytest.mark.slow
 def test_triplets_of_products(dataset, tmp_path):
     run("train.py", "loss=semipos", *SMALL, *dataset, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}")
     assert "test/image_to_image/recall@1" in json.loads((tmp_path / "results.json").read_text())["after"]

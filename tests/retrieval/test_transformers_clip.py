@@ -32,7 +32,12 @@ def build(tmp_path):
     return build
 
 
-@pytest.mark.parametrize("change", [{}, {"quick_gelu": True}, {"custom_text": True}])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "change", [{}, pytest.param({"quick_gelu": True}, marks=slow), pytest.param({"custom_text": True}, marks=slow)]
+)
 def test_a_clip_model_of_transformers_embeds_as_the_checkpoint(build, tmp_path, change):
     transformers = pytest.importorskip("transformers")
     backbone, samples = build({**VIT, **change}), drawn_samples(count=8)
