@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from fashionclip.images import UnreadableImageError, fit_within, load_image
 from fashionclip.retrieval.search import Searcher
@@ -81,13 +82,13 @@ class Pictures:
                 header = Image.open(file, formats=FORMATS)  # reads no pixels yet
             with header:
                 pixels, most = header.width * header.height, self.pixels
-                most = most if header.format == "JPEG" else most // WHOLE
+                most = most if isinstance(header, JpegImageFile) else most // WHOLE  # MPO of phones is JPEG too
             if pixels > most:
                 raise NotAPhoto(
                     f"The photo has {pixels:,} pixels, at most {most:,} are read of {header.format}. Scale it down."
                 )
             file.seek(0)
-            return fit_within(load_image(file, at_least=SEARCHED, formats=(str(header.format),)), max_side=SEARCHED)
+            return fit_within(load_image(file, at_least=SEARCHED, formats=FORMATS), max_side=SEARCHED)
         except Image.DecompressionBombError:
             raise NotAPhoto(
                 f"The photo has too many pixels, at most {self.pixels:,} are read. Scale it down."

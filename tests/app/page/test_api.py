@@ -126,6 +126,9 @@ def test_limits_of_uploads(searcher):
         assert posted(photo_bytes(size=(200, 250), kind="JPEG")).status_code == 200
         answer = posted(photo_bytes(size=(200, 251), kind="JPEG"))
         assert answer.status_code == 422 and "50,200 pixels, at most 50,000 are read of JPEG" in answer.json()["detail"]
+        second = Image.new("RGB", (200, 250), "Red")
+        of_a_phone = photo_bytes(size=(200, 250), kind="MPO", save_all=True, append_images=[second])
+        assert posted(of_a_phone).status_code == 200, "several JPEGs in one file are read as JPEG"
         assert posted(photo_bytes(size=(100, 125))).status_code == 200, "what is decoded in full may have a quarter"
         answer = posted(photo_bytes(size=(100, 126)))
         assert answer.status_code == 422 and "12,600 pixels, at most 12,500 are read of PNG" in answer.json()["detail"]
