@@ -19,14 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(prog="fashionclip", description="Export, index and search with a trained model.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    parsers = {}
     for command in COMMANDS:
         one = commands.add_parser(command.NAME, help=command.HELP, description=command.__doc__)
         command.add_arguments(one)
         one.set_defaults(command=command)  # not `run`, which `export` has as an argument
-        parsers[command.NAME] = one
-    if given and given[0] in parsers:  # by itself it also takes a text that stands behind options
-        options = parsers[given[0]].parse_intermixed_args(given[1:])
+    if given and given[0] in commands.choices:  # its parser by itself also takes a text that stands behind options
+        options = commands.choices[given[0]].parse_intermixed_args(given[1:])
     else:
         options = parser.parse_args(given)
     with one_message():

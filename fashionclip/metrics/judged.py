@@ -23,7 +23,6 @@ from fashionclip.metrics.judgement import (
 )
 
 MATCH = "match"
-MEASURES = ("accuracy", "f1", "auroc", "average_precision")
 OFFENDERS = 8  # of either label
 
 
@@ -104,7 +103,8 @@ class JudgementMetrics(Metric):
         shown = (judgement_id[worst], label[worst], probability[worst], score[worst] >= self.threshold)
         self.offenders = Offenders(*(value.cpu() for value in shown))
         self.calibration = reliability(probability.cpu(), label.cpu())
-        values = {f"judgement/{measure}": value for measure, value in self._of(score, label).items()}
+        of_all = self._of(score, label)
+        values = {f"judgement/{measure}": value for measure, value in of_all.items()}
         values["judgement/calibration_error"] = calibration_error(probability, label)
         values["judgement/threshold"] = self.threshold.clone()
         values["judgement/count"] = torch.tensor(float(len(score)))
@@ -114,15 +114,14 @@ class JudgementMetrics(Metric):
             if name != MATCH and (kind == place).any():
                 among = label | (kind == place)
                 by_kind[name] = self._of(score[among], label[among])
-        for measure in MEASURES:  # so that the kinds of one measure stand together
+        for measure in of_all:  # so that the kinds of one measure stand together
             values |= {f"judgement/{measure}/{name}": found[measure] for name, found in by_kind.items()}
         return values
 
     def _of(self, score: Tensor, label: Tensor) -> dict[str, Tensor]:
-        found = (
-            accuracy(score, label, threshold=self.threshold),
-            f1(score, label, threshold=self.threshold),
-            auroc(score, label),
-            average_precision(score, label),
-        )
-        return dict(zip(MEASURES, found, strict=True))
+        return {
+            "accuracy": accuracy(score, label, threshold=self.threshold),
+            "f1": f1(score, label, threshold=self.threshold),
+            "auroc": auroc(score, label),
+            "average_precision": average_precision(score, label),
+        }

@@ -8,7 +8,7 @@ from typing import Any
 from fashionclip.retrieval.photo import Photo, Value
 from fashionclip.retrieval.where import Kind
 
-LISTED = 300  # different values of a text field that are listed; of one with more (as of codes), none is
+LISTED = 300  # different values of a text field that are listed; of one with more, such as codes, none is
 FIXED: dict[str, Kind] = {"image_id": "text", "item_id": "text", "text": "text", "category": "text"}
 
 Choices = dict[str, list[str] | tuple[float, float]]

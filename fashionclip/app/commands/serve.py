@@ -10,8 +10,8 @@ from pathlib import Path
 from fashionclip.errors import InputError
 
 NAME = "serve"
-CONNECTIONS = 1000  # more are answered 503
 HELP = "serve an index as a search page and a JSON API"
+CONNECTIONS = 1000  # more are answered 503
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
