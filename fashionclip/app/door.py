@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import warnings
 from collections.abc import Iterator
@@ -9,24 +10,49 @@ from contextlib import contextmanager
 
 from fashionclip.errors import InputError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Ends the program with the message of an `InputError`, also where Hydra has wrapped it, or of Ctrl-C."""
+    """Ends the program with the message of an `InputError`, also where Hydra has wrapped it, or of Ctrl-C.
+
+    A full disk and a place that must not be written or read are the user's to mend, too.
+    """
     try:
         yield
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on from here, or starts anew") from None
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        if cause is None:
+        message = next(filter(None, map(_message, _chain(error))), None)
+        if message is None:
             raise
-        message = str(cause)
+        raise SystemExit(f"error: {message}") from None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those behind it, each once: `raise e from e` is its own cause."""
+    seen = list[BaseException]()
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _message(error: BaseException) -> str | None:
+    """What to tell the user; None for what is not a mistake of theirs."""
+    if isinstance(error, InputError):
+        message = str(error)
         if "Original Traceback" in message:  # torch's wrapping of what a loading process raised
-            message = message.rpartition(f"{type(cause).__name__}: ")[2]
-        raise SystemExit(f"error: {message.strip()}") from None
+            message = message.rpartition(f"{type(error).__name__}: ")[2]
+        return message.strip()
+    if isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_WRITABLE):
+        place = f"{error.filename}: " if error.filename else ""
+        if error.errno in NO_ROOM:
+            return f"{place}no room left on the disk. Make room, then run the same command again."
+        return f"{place}{error.strerror}. Choose another place, or change what protects this one."
+    return None
 
 
 def quiet_lightning() -> None:

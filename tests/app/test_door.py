@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
@@ -31,3 +33,43 @@ def test_the_cause_is_found_below_hydras_wrapping():
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError), one_message():
         _ = 1 / 0
+
+
+def test_an_error_that_is_its_own_cause_is_followed_once():
+    with pytest.raises(ValueError, match="its own"), one_message():
+        error = ValueError("its own")
+        raise error from error
+
+
+def test_two_errors_that_are_each_others_cause_are_followed_once():
+    with pytest.raises(KeyError), one_message():
+        one, other = KeyError("one"), ValueError("other")
+        other.__cause__ = one
+        raise one from other
+
+
+def test_a_mistake_is_named_where_cleaning_up_after_it_failed():
+    with pytest.raises(SystemExit, match=r"^error: a\.jpg$"), one_message():
+        try:
+            raise UnreadableImageError("a.jpg")
+        except UnreadableImageError:
+            raise RuntimeError("while tidying up")  # noqa: B904
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "run/a"), r"run/a: no room left.*the same command again"),
+        (OSError(errno.ENOSPC, "No space left on device"), "^error: no room left"),
+        (PermissionError(errno.EACCES, "Permission denied", "run/a"), r"run/a: Permission denied\. Choose another"),
+        (OSError(errno.EROFS, "Read-only file system", "run/a"), r"run/a: Read-only file system\. Choose another"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_message(error, message):
+    with pytest.raises(SystemExit, match=message), one_message():
+        raise RuntimeError("Error in call to target") from error
+
+
+def test_an_os_error_of_another_kind_keeps_its_traceback():
+    with pytest.raises(OSError, match="Bad file descriptor"), one_message():
+        raise OSError(errno.EBADF, "Bad file descriptor")
