@@ -84,18 +84,33 @@ def metrics(rank, processes):
     return {name: metric.compute() for name, metric in collected.items()}
 
 
+def without_texts_or_batches(rank):
+    """Photos alone, all of them embedded by the first process: the second sees no batch."""
+    photo = normalize(torch.randn(9, 5, generator=torch.Generator().manual_seed(4)), dim=1)
+    functions = {"recall@1": partial(recall, k=1)}
+    results = {}
+    for name, texts, idle in (("no text", False, False), ("no batch", True, True), ("neither", False, True)):
+        collected = RetrievalMetrics(item_id=ITEM_ID, text_id=TEXT_ID, functions=functions, texts=texts)
+        if rank == 0 or not idle:
+            rows = torch.arange(9)
+            text_id = TEXT_ID.unique() if texts else rows[:0]
+            collected.update(photo, rows, photo[text_id], text_id)
+        results[name] = collected.compute()
+    return results
+
+
 def judged(rank, processes):
     """What judgements come to: in shares of 16 and 5, where one comes twice; and with none for the second process."""
     image, noise = normalize(torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(3)), dim=2)
     kind = torch.arange(20) % 3
     text = normalize(noise + torch.tensor([0.3, 0.6, 0.1])[kind][:, None] * image, dim=1)
-    shares = {"uneven": [range(3, 19), [0, 1, 2, 19, 4]], "none": [range(20), []]}
+    shares = {"uneven": [range(3, 19), [0, 1, 2, 19, 4]], "none": [range(20), []], "no batch": [range(20), None]}
     results = {}
     for name, dtype in product(shares, (torch.float32, torch.bfloat16)):
         collected = JudgementMetrics(kind=kind, kinds=("colour", "match", "shuffled"))
         collected.choosing = True
         mine = shares[name][rank] if processes > 1 else range(20)
-        for rows in torch.tensor(mine, dtype=torch.long).split(6):
+        for rows in [] if mine is None else torch.tensor(mine, dtype=torch.long).split(6):
             sides = image[rows].to(dtype), text[rows].to(dtype)
             collected.update(*sides, label=kind[rows] == 1, judgement_id=rows)
         values = collected.compute()
@@ -111,6 +126,7 @@ def work(rank, processes):
         "gathered": gathered,
         "losses": losses(rank, processes),
         "metrics": metrics(rank, processes),
+        "without": without_texts_or_batches(rank),
         "judged": judged(rank, processes),
     }
 

@@ -67,8 +67,16 @@ def test_two_processes_measure_as_one_though_a_sample_is_repeated(results):
         torch.testing.assert_close(values, alone, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("case", ["no text", "no batch", "neither"])
+def test_two_processes_measure_though_there_are_no_texts_or_one_sees_no_batch(results, case):
+    alone, *of_two = (result["without"][case] for result in results)
+    assert alone["image_to_image/queries"] == 7 and ("clip_score" in alone) == (case == "no batch")
+    for values in of_two:
+        torch.testing.assert_close(values, alone, atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shares", ["uneven", "none"])
+@pytest.mark.parametrize("shares", ["uneven", "none", "no batch"])
 def test_two_processes_judge_as_one_whatever_their_shares(results, shares, dtype):
     alone, *of_two = (result["judged"][shares, dtype] for result in results)
     assert alone["judgement/count"] == 20 and len(alone["judgement_id"]) == 15, "7 matches, and 8 mismatches of 13"

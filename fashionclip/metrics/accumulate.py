@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fashionclip.metrics.embedded import Embedded
-from fashionclip.metrics.gathered import first_of_each, joined
+from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
 from fashionclip.metrics.matching import clip_score, matching_accuracy
 from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling
 from fashionclip.metrics.triplets import spread
@@ -71,7 +71,7 @@ class RetrievalMetrics(Metric):
         apart: Tensor | None = None,
         of_apart: Sequence[Measure] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_uneven)
         self.item_id, self.text_id = item_id, text_id
         self.functions = dict(functions)
         self.alike = (item_id, text_id) if alike is None else tuple(alike)
@@ -89,10 +89,17 @@ class RetrievalMetrics(Metric):
         self.text_seen.append(text_id[own])
 
     def compute(self) -> dict[str, Tensor]:
-        """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`."""
-        row, of_row = first_of_each(joined(self.image_row))  # (I,) each
-        seen, of_seen = first_of_each(joined(self.text_seen))  # (T,) each
-        both = Embedded(row, joined(self.image)[of_row], seen, joined(self.text)[of_seen])
+        """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`.
+
+        Raises:
+            ValueError: No process has seen a photo.
+        """
+        row, of_row = first_of_each(joined(self.image_row, dtype=torch.long))  # (I,) each
+        if not len(row):
+            raise ValueError("metrics: no embeddings since the last reset. Call update() before compute().")
+        seen, of_seen = first_of_each(joined(self.text_seen, dtype=torch.long))  # (T,) each
+        image, text = (joined(state, dtype=torch.float32) for state in (self.image, self.text))
+        both = Embedded(row, image[of_row], seen, text[of_seen])
         apart = torch.isin(row, self.apart.to(row.device))  # (I,)
         self.embedded = both.of(~apart, text_of_row=self.text_id)
         row, image = self.embedded.image_row, self.embedded.image  # (I,), (I, D)

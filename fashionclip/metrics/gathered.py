@@ -1,18 +1,41 @@
-"""The states of a metric that collects: joined, and rid of what came twice."""
+"""The states of a metric that collects: gathered from all processes, joined, and rid of what came twice."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.nn.functional import pad
 
 
-def joined(state: list[Tensor] | Tensor) -> Tensor:
-    """What `update` has appended, as one tensor.
+def gather_uneven(mine: Tensor, group: Any = None) -> list[Tensor]:
+    """The (N, ...) tensors of all processes, where N may differ and be 0.
 
-    Raises:
-        ValueError: Nothing was.
+    As `dist_sync_fn` of a torchmetrics `Metric`, whose own gathering waits for ever or misreads bytes where a process
+    has seen no batch: that one brings a float tensor (0,), whatever the others collect.
+
+    Args:
+        mine: This process's.
+        group: Of processes; None: all.
     """
-    if len(state) == 0:
-        raise ValueError("metrics: no embeddings since the last reset. Call update() before compute().")
-    return state if isinstance(state, Tensor) else torch.cat(state)  # torchmetrics joins only when it gathers
+    facts: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(facts, (mine.shape, mine.dtype), group=group)
+    shape, dtype = max(facts, key=lambda fact: (fact[0][0], len(fact[0])))
+    if not len(mine):
+        mine = mine.new_empty((0, *shape[1:]), dtype=dtype)
+    padded = pad(mine, [0] * 2 * (mine.ndim - 1) + [0, shape[0] - len(mine)])
+    parts = [torch.empty_like(padded) for _ in facts]
+    dist.all_gather(parts, padded, group=group)
+    return [part[: fact[0][0]] for part, fact in zip(parts, facts, strict=True)]
+
+
+def joined(state: list[Tensor] | Tensor, *, dtype: torch.dtype) -> Tensor:
+    """What `update` has appended, as one tensor; (0,) where it was never called."""
+    if isinstance(state, Tensor):  # torchmetrics joins when it gathers
+        return state.to(dtype)
+    return torch.cat(state).to(dtype) if state else torch.empty(0, dtype=dtype)
 
 
 def first_of_each(key: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from fashionclip.metrics.gathered import first_of_each, joined
+from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
 from fashionclip.metrics.judgement import (
     Reliability,
     accuracy,
@@ -72,7 +72,7 @@ class JudgementMetrics(Metric):
     offenders: Offenders
 
     def __init__(self, *, kind: Tensor, kinds: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_uneven)
         self.kind, self.kinds = kind, tuple(kinds)
         self.choosing = False
         for name, value in (("threshold", 0.5), ("scale", 1.0), ("bias", 0.0)):
@@ -89,8 +89,9 @@ class JudgementMetrics(Metric):
     @torch.no_grad()
     def compute(self) -> dict[str, Tensor]:
         """`judgement/<measure>` of all, and `judgement/<measure>/<kind>` of matches against one kind of mismatch."""
-        judgement_id, first = first_of_each(joined(self.judgement_id))
-        score, label = joined(self.cosine)[first], joined(self.label)[first]  # (N,)
+        judgement_id, first = first_of_each(joined(self.judgement_id, dtype=torch.long))
+        score = joined(self.cosine, dtype=torch.float32)[first]  # (N,)
+        label = joined(self.label, dtype=torch.bool)[first]  # (N,)
         if self.choosing:
             self.threshold.copy_(best_threshold(score, label))
             scale, bias = fit_probability(score, label)
