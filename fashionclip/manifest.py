@@ -7,7 +7,7 @@
     <root>/dropped.csv         what was left out, and why
     <root>/dataset.json        schema version, counts, source fingerprint, seed and config
 
-A dataset is written into `<root>.partial` and renamed when complete, so a killed run leaves the old one or none.
+A dataset is put together beside its root and renamed when complete, so a killed run leaves the old one or none.
 """
 
 from __future__ import annotations
@@ -17,13 +17,23 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pandas as pd
 
+from fashionclip.atomic import (
+    alone_at,
+    begin_folder,
+    discard_folder,
+    finish_folder,
+    is_begun,
+    restore_folder,
+    swap_is_torn,
+)
 from fashionclip.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -31,6 +41,9 @@ COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text",
 SPLITS = ("train", "val", "test")
 ROLES = ("anchor", "positive", "semipositive", "negative")
 LABELS = ("match", "mismatch")
+
+Settings = ParamSpec("Settings")
+Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,9 @@ def read_dataset(root: Path | str) -> PreparedDataset:
         InputError: It is missing, of another schema version, or breaks the contract (every breach is listed).
     """
     root = Path(root)
-    restore(root)
+    if swap_is_torn(root):
+        with alone_at(root):
+            restore_folder(root)
     for file in ("dataset.json", "manifest.parquet"):
         if not (root / file).is_file():
             raise InputError(f"{root}: no prepared dataset there (no {file}). Run prepare.py first.")
@@ -255,6 +270,28 @@ def fingerprint_of(config: Mapping[str, object], files: Iterable[Path], *, data:
     return digest.hexdigest()
 
 
+def preparation(prepare: Callable[Settings, Prepared]) -> Callable[Settings, Prepared]:
+    """Makes a function that puts a dataset together at its argument `root` the only one at it: another one waits.
+
+    Where it refuses its input, it leaves only what an earlier run has done; where it is stopped, all it has done.
+    """
+
+    @wraps(prepare)
+    def alone(*args: Settings.args, **settings: Settings.kwargs) -> Prepared:
+        root = Path(str(settings["root"]))
+        with alone_at(root):
+            restore_folder(root)
+            earlier = is_begun(root)
+            try:
+                return prepare(*args, **settings)
+            except InputError:
+                if not earlier:
+                    discard_folder(root)
+                raise
+
+    return alone
+
+
 def begin_dataset(root: Path, *, fingerprint: str, restart: bool = False) -> Path | None:
     """Opens the folder in which a dataset is put together.
 
@@ -264,12 +301,13 @@ def begin_dataset(root: Path, *, fingerprint: str, restart: bool = False) -> Pat
         restart: Begin anew even where a finished dataset of this fingerprint stands.
 
     Returns:
-        `<root>.partial`, perhaps with photos of a stopped run in it; None where the dataset stands already.
+        A folder, perhaps with photos of a stopped run in it; None where the dataset stands already, with all its photos
+        as they were written.
 
     Raises:
         InputError: `root` holds something that is not a prepared dataset; nothing is touched.
     """
-    restore(root)
+    restore_folder(root)
     if root.exists():
         if not root.is_dir() or (any(root.iterdir()) and not (root / "dataset.json").is_file()):
             raise InputError(
@@ -277,19 +315,37 @@ def begin_dataset(root: Path, *, fingerprint: str, restart: bool = False) -> Pat
             )
         info = root / "dataset.json"
         found = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
-        if not restart and (found.get("fingerprint"), found.get("schema_version")) == (fingerprint, SCHEMA_VERSION):
-            return None
-    partial = root.with_name(root.name + ".partial")
-    mark = partial / "fingerprint"
-    if partial.exists() and (not mark.is_file() or mark.read_text() != fingerprint):
-        shutil.rmtree(partial)
-    (partial / "images").mkdir(parents=True, exist_ok=True)
+        same = (found.get("fingerprint"), found.get("schema_version")) == (fingerprint, SCHEMA_VERSION)
+        if same and not restart:
+            if _has_all_photos(root, found):
+                return None
+            print(f"{root}: photos are missing or damaged since it was prepared, so it is prepared again")
+    building = begin_folder(root)
+    mark = building / "fingerprint"
+    if not mark.is_file() or mark.read_text() != fingerprint:
+        shutil.rmtree(building)
+        building.mkdir()
+    (building / "images").mkdir(exist_ok=True)
     mark.write_text(fingerprint)
-    return partial
+    return building
+
+
+def _has_all_photos(root: Path, info: Mapping[str, Any]) -> bool:
+    """Whether each photo is there, and all of them have as many bytes as were written (where that was recorded)."""
+    paths = pd.read_parquet(root / "manifest.parquet", columns=["path"])["path"]
+    try:
+        written = _bytes(root, paths)
+    except FileNotFoundError:
+        return False
+    return written == info.get("photo_bytes", written)
+
+
+def _bytes(folder: Path, paths: Iterable[str]) -> int:
+    return sum(os.stat(folder / path).st_size for path in paths)
 
 
 def finish_dataset(
-    partial: Path,
+    building: Path,
     root: Path,
     *,
     manifest: pd.DataFrame,
@@ -303,7 +359,7 @@ def finish_dataset(
     """Writes the tables beside the photos and renames the folder to `root`.
 
     Args:
-        partial: From `begin_dataset`, with every photo of the manifest in it.
+        building: From `begin_dataset`, with every photo of the manifest in it.
         root: Final folder; a dataset already there is replaced.
         manifest: Rows to keep.
         dropped: Columns `image_id, reason, detail`.
@@ -325,10 +381,10 @@ def finish_dataset(
     check_manifest(manifest)
     keep = set(manifest["path"])
     for folder in ("images", *photo_folders):
-        _remove_unlisted(partial, folder, keep)
+        _remove_unlisted(building, folder, keep)
     for name, table in {"manifest": manifest, **(tables or {})}.items():
-        table.to_parquet(partial / f"{name}.parquet", index=False)
-    dropped.to_csv(partial / "dropped.csv", index=False)
+        table.to_parquet(building / f"{name}.parquet", index=False)
+    dropped.to_csv(building / "dropped.csv", index=False)
     splits = manifest["split"].value_counts()
     info = {
         "schema_version": SCHEMA_VERSION,
@@ -338,32 +394,21 @@ def finish_dataset(
             "dropped": reasons,
             "splits": {name: int(splits.get(name, 0)) for name in SPLITS},
         },
+        "photo_bytes": _bytes(building, manifest["path"]),
         "fingerprint": fingerprint,
         "config": dict(config),
     }
-    (partial / "dataset.json").write_text(json.dumps(info, indent=2, default=str) + "\n", encoding="utf-8")
-    (partial / "fingerprint").unlink()
-    old = root.with_name(root.name + ".old")
-    if root.exists():
-        shutil.rmtree(old, ignore_errors=True)  # of a run killed after its swap
-        os.replace(root, old)
-    os.replace(partial, root)
-    shutil.rmtree(old, ignore_errors=True)
+    (building / "dataset.json").write_text(json.dumps(info, indent=2, default=str) + "\n", encoding="utf-8")
+    (building / "fingerprint").unlink()
+    finish_folder(root)
     return PreparedDataset(root=root, manifest=manifest, info=info)
 
 
-def _remove_unlisted(partial: Path, folder: str, keep: set[str]) -> None:
+def _remove_unlisted(building: Path, folder: str, keep: set[str]) -> None:
     """Removes photos that were written for rows dropped later, then folders that are empty."""
-    for parent, _, names in os.walk(partial / folder, topdown=False):
+    for parent, _, names in os.walk(building / folder, topdown=False):
         for file in (Path(parent, name) for name in names):
-            if file.relative_to(partial).as_posix() not in keep:
+            if file.relative_to(building).as_posix() not in keep:
                 file.unlink()
         if not any(os.scandir(parent)):
             os.rmdir(parent)
-
-
-def restore(root: Path) -> None:
-    """Puts the old dataset back if a run was killed in the instant between the two renames of a swap."""
-    old = root.with_name(root.name + ".old")
-    if old.is_dir() and not root.exists():
-        os.replace(old, root)

@@ -2,6 +2,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from itertools import count
 from pathlib import Path
@@ -18,8 +20,8 @@ from fashionclip.manifest import (
     check_manifest,
     finish_dataset,
     joined_groups,
+    preparation,
     read_dataset,
-    read_triplets,
     stable_hash,
 )
 
@@ -308,6 +310,99 @@ def test_photos_without_a_row_are_removed_from_folders_of_a_source_s_own_too(tmp
     ]  # fmt: skip
 
 
+def test_folders_of_others_beside_it_are_never_touched(tmp_path) -> None:
+    for end in (".old", ".partial"):
+        for name in ("set", "new"):
+            (tmp_path / (name + end)).mkdir()
+            (tmp_path / (name + end) / "thesis.txt").write_text("precious")
+    for fingerprint in ("one", "two"):
+        write_dataset(tmp_path / "set", fingerprint=fingerprint)
+    with pytest.raises(InputError, match="no prepared dataset there"):
+        read_dataset(tmp_path / "new")
+    (tmp_path / "new").write_text("refused")
+    with pytest.raises(InputError, match="left alone"):
+        begin_dataset(tmp_path / "new", fingerprint="one")
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == ["new", "new.old", "new.partial", "set", "set.old", "set.partial"]
+    assert all((tmp_path / name / "thesis.txt").read_text() == "precious" for name in kept if "." in name)
+
+
+@preparation
+def prepare(*, root: Path, fault: type[BaseException] | None = None, fingerprint: str = "one") -> None:
+    if fault is None:
+        return write_dataset(root, fingerprint=fingerprint)
+    building = begin_dataset(root, fingerprint=fingerprint)
+    assert building is not None
+    (building / "images" / "kept.jpg").touch()
+    raise fault("at the end")
+
+
+def test_a_refused_preparation_leaves_nothing_and_a_stopped_one_what_it_has_done(tmp_path) -> None:
+    with pytest.raises(InputError):
+        prepare(root=tmp_path / "set", fault=InputError)
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        prepare(root=tmp_path / "set", fault=KeyboardInterrupt)
+    with pytest.raises(InputError):
+        prepare(root=tmp_path / "set", fault=InputError)  # such as a mistake in the next command
+    building = begin_dataset(tmp_path / "set", fingerprint="one")
+    assert building is not None and (building / "images" / "kept.jpg").exists()
+    prepare(root=tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+TWO_AT_ONCE = """
+import sys, time
+from pathlib import Path
+import pandas as pd
+from fashionclip import manifest
+
+root, fingerprint = Path(sys.argv[1]), sys.argv[2]
+
+@manifest.preparation
+def prepare(*, root):
+    building = manifest.begin_dataset(root, fingerprint=fingerprint)
+    if building is None:
+        return print("stands already")
+    ids = [f"id{row}" for row in range(20)]
+    table = pd.DataFrame({name: ids for name in manifest.COLUMNS} | {"split": "train"})
+    table["path"] = [f"images/{name}.jpg" for name in ids]
+    for path in table["path"]:
+        (building / path).write_text(fingerprint)
+        time.sleep(0.01)
+    dropped = pd.DataFrame(columns=["image_id", "reason", "detail"])
+    manifest.finish_dataset(
+        building, root, manifest=table, dropped=dropped, fingerprint=fingerprint, read=20, config={}
+    )
+    print("kept")
+
+prepare(root=root)
+"""
+
+
+@pytest.mark.parametrize("second", [pytest.param("one", marks=pytest.mark.slow), "two"])
+def test_two_preparations_of_one_root_come_one_after_the_other(tmp_path, second) -> None:
+    started = [
+        subprocess.Popen([sys.executable, "-c", TWO_AT_ONCE, tmp_path / "set", name], stdout=subprocess.PIPE, text=True)
+        for name in ("one", second)
+    ]
+    said = sorted(process.communicate()[0].strip() for process in started)
+    assert [process.returncode for process in started] == [0, 0]
+    assert said == (["kept", "stands already"] if second == "one" else ["kept", "kept"])
+    assert which_dataset(tmp_path / "set") in ("one", second)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda photo: photo.write_text("")])
+def test_a_dataset_that_lost_a_photo_is_prepared_again(tmp_path, harm) -> None:
+    """ "Re-run prepare.py" is what the message of a photo that cannot be read says."""
+    write_dataset(tmp_path / "set")
+    harm(tmp_path / "set" / "images" / "id2.jpg")
+    write_dataset(tmp_path / "set")
+    assert which_dataset(tmp_path / "set") == "one"
+    assert begin_dataset(tmp_path / "set", fingerprint="one") is None
+
+
 def test_folder_that_is_no_dataset_is_left_alone(tmp_path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     for root in (tmp_path, tmp_path / "thesis.txt"):
@@ -318,38 +413,8 @@ def test_folder_that_is_no_dataset_is_left_alone(tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_million_rows_are_read_within_half_a_minute(tmp_path) -> None:
-    partial = begin_dataset(tmp_path / "set", fingerprint="one")
-    assert partial is not None
-    dropped = pd.DataFrame(columns=["image_id", "reason", "detail"])
-    manifest = make_manifest(1_000_000)
-    finish_dataset(
-        partial, tmp_path / "set", manifest=manifest, dropped=dropped, fingerprint="one", read=1_000_000, config={}
-    )
+    write_dataset(tmp_path / "set")
+    make_manifest(1_000_000).to_parquet(tmp_path / "set" / "manifest.parquet", index=False)
     start = time.perf_counter()
     assert len(read_dataset(tmp_path / "set").manifest) == 1_000_000
     assert time.perf_counter() - start < 30
-
-
-@pytest.fixture
-def with_triplets(tmp_path):
-    def write(**changed):
-        write_dataset(tmp_path / "set")
-        row = {"anchor": "id2", "positive": "id0", "semipositive": "id1", "negative": "id3"}
-        table = pd.DataFrame([row | {"semipos_distance": 0.5, "edit": "edited", "overlay": "text"} | changed])
-        table.to_parquet(tmp_path / "set" / "triplets.parquet")
-        return read_dataset(tmp_path / "set")
-
-    return write
-
-
-def test_triplets_become_rows_of_the_manifest(with_triplets, tmp_path):
-    triplets = read_triplets(with_triplets())
-    assert triplets[["anchor", "positive", "semipositive", "negative"]].to_numpy().tolist() == [[2, 0, 1, 3]]
-    write_dataset(tmp_path / "other")
-    assert read_triplets(read_dataset(tmp_path / "other")) is None
-
-
-@pytest.mark.parametrize("changed", [{"negative": "unknown"}, {"semipos_distance": 1.5}, {"semipos_distance": None}])
-def test_broken_triplets_are_refused(with_triplets, changed):
-    with pytest.raises(InputError, match=r"1 of 1 triplets name an unknown image or a distance.*re-run prepare\.py"):
-        read_triplets(with_triplets(**changed))

@@ -29,6 +29,7 @@ from fashionclip.manifest import (
     begin_dataset,
     fingerprint_of,
     finish_dataset,
+    preparation,
     read_dataset,
 )
 from fashionclip.prepare.cores import on_all_cores
@@ -59,6 +60,7 @@ COLUMNS = (
 Job = TypeVar("Job", AnnotationJob, CropJob)
 
 
+@preparation
 def prepare_deepfashion2_sku(
     *,
     name: str,

@@ -27,6 +27,7 @@ from fashionclip.manifest import (
     fingerprint_of,
     finish_dataset,
     joined_groups,
+    preparation,
     read_dataset,
 )
 from fashionclip.prepare.near_duplicates import near_pairs
@@ -71,6 +72,7 @@ class _Source:
         self.dropped.append((image_id, reason, detail))
 
 
+@preparation
 def prepare_kaggle_products(
     *,
     name: str,

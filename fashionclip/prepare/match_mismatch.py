@@ -22,6 +22,7 @@ from fashionclip.manifest import (
     check_ratios,
     fingerprint_of,
     finish_dataset,
+    preparation,
     read_dataset,
 )
 from fashionclip.prepare.derived_judgements import derive_judgements
@@ -35,6 +36,7 @@ from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
 
 
+@preparation
 def prepare_match_mismatch(
     *,
     name: str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from fashionclip.atomic import whole_file
 from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
 from fashionclip.prepare.cores import on_all_cores
 
@@ -28,7 +28,7 @@ class WrittenPhoto:
 
 
 def write_photos(jobs: Sequence[tuple[Path, Path]], *, max_side: int, workers: int | None = None) -> list[WrittenPhoto]:
-    """Copies, links or shrinks photos, and hashes what it wrote.
+    """Copies or shrinks photos, and hashes what it wrote.
 
     A photo already at its target is kept, so a stopped run goes on where it was.
 
@@ -51,18 +51,14 @@ def _write_photo(job: tuple[Path, Path], *, max_side: int) -> WrittenPhoto:
     source, target = job
     try:
         if not target.exists():
-            temporary = target.with_name(target.name + ".tmp")
-            temporary.unlink(missing_ok=True)
-            if _fits_as_it_is(source, max_side):
-                load_image(source)  # a truncated file must be found now, not in training
-                try:
-                    os.link(source.resolve(), temporary)  # else a symbolic link would be linked itself
-                except OSError:  # another file system
-                    shutil.copyfile(source, temporary)
-            else:
-                photo = fit_within(load_image(source, at_least=max_side), max_side=max_side)
-                photo.save(temporary, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-            os.replace(temporary, target)
+            with whole_file(target, sync=False) as file:
+                if _fits_as_it_is(source, max_side):
+                    load_image(source)  # a truncated file must be found now, not in training
+                    with source.open("rb") as original:  # not a link: who writes over the source would change both
+                        shutil.copyfileobj(original, file)
+                else:
+                    photo = fit_within(load_image(source, at_least=max_side), max_side=max_side)
+                    photo.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         return WrittenPhoto(hash=difference_hash(load_image(target)))
     except UnreadableImageError as error:
         return WrittenPhoto(error=str(error))

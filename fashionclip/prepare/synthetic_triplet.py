@@ -54,6 +54,7 @@ from fashionclip.manifest import (
     fingerprint_of,
     finish_dataset,
     joined_groups,
+    preparation,
     read_dataset,
 )
 from fashionclip.prepare.cores import on_all_cores
@@ -74,6 +75,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@preparation
 def prepare_synthetic_triplet(
     *,
     name: str,

@@ -7,13 +7,12 @@
     <folder>/fashionclip.json              what the card says, for programs
     <folder>/onnx/, transformers/          if asked for
 
-It is written into `<folder>.partial`, loaded back, compared, and renamed only if its embeddings are the backbone's.
+It is written beside its place, loaded back, compared, and renamed only if its embeddings are the backbone's.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,9 +25,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fashionclip.atomic import alone_at, begin_folder, discard_folder, finish_folder, restore_folder
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
-from fashionclip.manifest import restore
 from fashionclip.models.backbone import Backbone
 from fashionclip.retrieval.model_card import model_card
 from fashionclip.retrieval.onnx import check_onnx, embed_with_onnx, write_onnx
@@ -122,24 +121,22 @@ def write_export(
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """Gives an empty `<folder>.partial`, which takes the folder's place at the end, or is removed after an error."""
+    """Gives an empty folder, which takes the place of `folder` at the end, or is removed after an error."""
     folder = folder.resolve()
     try:
-        restore(folder)
-        _check_replaceable(folder)
-        partial, old = folder.with_name(folder.name + ".partial"), folder.with_name(folder.name + ".old")
-        shutil.rmtree(partial, ignore_errors=True)  # of an export killed before its end
-        partial.mkdir(parents=True)
-        try:
-            yield partial
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)  # of an export killed after its swap
-            os.replace(folder, old)
-        os.replace(partial, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        with alone_at(folder):
+            restore_folder(folder)
+            _check_replaceable(folder)
+            new = begin_folder(folder)
+            try:
+                shutil.rmtree(new)  # of an export killed before its end
+                new.mkdir()
+                yield new
+                finish_folder(folder)
+            except BaseException:
+                restore_folder(folder)
+                discard_folder(folder)
+                raise
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error}). Choose another folder, or make room.") from error
 

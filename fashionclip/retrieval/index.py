@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +17,7 @@ from uuid import uuid4
 import numpy as np
 from tqdm import tqdm
 
+from fashionclip.atomic import locked
 from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, load_image
 from fashionclip.retrieval.faiss_store import FILE as PHOTOS
@@ -87,7 +87,8 @@ def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path
             read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder):
+    busy = f"{folder}: another indexer is at it. Wait until it has ended, or choose another --to."
+    with locked(folder / LOCK, name=folder, refuse=busy):
         fields = Fields()
         for photo in source.photos():
             fields.add(photo)
@@ -219,19 +220,6 @@ def _in_order(
             yield running.popleft().result()
     while running:
         yield running.popleft().result()
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Keeps a second indexer out. The lock is SQLite's, so it ends with its process on any system."""
-    with closing(sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)) as lock:
-        try:
-            lock.execute("begin exclusive")
-        except sqlite3.OperationalError:
-            raise InputError(
-                f"{folder}: another indexer is at it. Wait until it has ended, or choose another --to."
-            ) from None
-        yield
 
 
 def _write_unreadable(folder: Path, changes: Changes) -> None:

@@ -284,7 +284,7 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in a shell's background ignores it
     )
-    images = tmp_path / "prepared.partial" / "images"
+    images = tmp_path / ".prepared.fashionclip" / "new" / "images"
     while process.poll() is None and not any(images.glob("*.jpg")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

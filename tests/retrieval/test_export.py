@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from fashionclip.atomic import MARK
 from fashionclip.errors import InputError
 from fashionclip.models.backbone import load_backbone
 from fashionclip.retrieval import export as module
@@ -188,14 +189,26 @@ def test_an_older_export_is_replaced(vit, samples, tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_kill_between_the_two_renames_loses_nothing(folders, vit, samples, tmp_path, monkeypatch):
-    (tmp_path / "export.old").mkdir()
-    (tmp_path / "export.old" / FACTS).write_text('{"label": "old"}')
-    (tmp_path / "export.partial").mkdir()
+def test_a_kill_between_the_two_renames_loses_nothing(vit, samples, tmp_path, monkeypatch):
+    aside = tmp_path / ".export.fashionclip"
+    (aside / "old").mkdir(parents=True)
+    (aside / MARK).touch()
+    (aside / "old" / FACTS).write_text('{"label": "old"}')
+    (aside / "new").mkdir()
     monkeypatch.setattr(module, "_write_open_clip", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         write_export(tmp_path / "export", vit, facts=FACTS_GIVEN, samples=samples)
     assert contents(tmp_path) == {(tmp_path / "export" / FACTS).relative_to(tmp_path): b'{"label": "old"}'}
+
+
+def test_folders_of_others_beside_it_are_never_touched(vit, samples, tmp_path):
+    for name in ("shop.old", "shop.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("precious")
+    for _ in range(2):
+        write_export(tmp_path / "shop", vit, facts=FACTS_GIVEN, samples=samples)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shop", "shop.old", "shop.partial"]
+    assert {(tmp_path / f"shop{end}" / "thesis.txt").read_text() for end in (".old", ".partial")} == {"precious"}
 
 
 def a_file(folder):

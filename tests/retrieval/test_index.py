@@ -1,11 +1,11 @@
 import csv
 import shutil
-import sqlite3
 from contextlib import closing
 
 import numpy as np
 import pytest
 
+from fashionclip.atomic import locked
 from fashionclip.errors import InputError
 from fashionclip.retrieval import index
 from fashionclip.retrieval.folder import open_store, read_facts
@@ -159,10 +159,11 @@ def test_another_export_is_refused(shop, bring_up_to_date, other_export, tmp_pat
 
 def test_a_second_indexer_is_refused(shop, bring_up_to_date, tmp_path):
     (tmp_path / "index").mkdir()
-    with closing(sqlite3.connect(tmp_path / "index" / "lock", isolation_level=None)) as first:
-        first.execute("begin exclusive")
-        with pytest.raises(InputError, match="another indexer is at it"):
-            bring_up_to_date(shop)
+    with (
+        locked(tmp_path / "index" / "lock", name=shop),
+        pytest.raises(InputError, match="another indexer is at it"),
+    ):
+        bring_up_to_date(shop)
     assert bring_up_to_date(shop)[0].added == 12
 
 
