@@ -11,7 +11,7 @@ def main(cfg: DictConfig) -> float:
     with one_message():
         from fashionclip.app.run import train  # not above: --help and config errors need no torch
 
-        return train(cfg)[cfg.callbacks.checkpoint.monitor.removeprefix("val/")]
+        return train(cfg)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.utils import get_method
@@ -56,3 +56,23 @@ def check_triplets(cfg: DictConfig) -> None:
             f"dataset={cfg.dataset.name}: has no `triplets` (item, group, mining, distance and more), needed by this "
             "loss. Use loss=contrastive, or add them to the dataset's YAML."
         ) from error
+
+
+def check_monitor(monitor: str, validated: Sequence[Mapping[str, float]]) -> None:
+    """Refuses a `loss.monitor` that validation does not measure.
+
+    Args:
+        monitor: Its name.
+        validated: What `Trainer.validate` returned; empty where nothing was validated.
+
+    Raises:
+        InputError: With what is measured.
+    """
+    measured = [name for metrics in validated for name in metrics]
+    if monitor not in measured:
+        raise InputError(
+            f"loss.monitor={monitor}: not measured in validation. Expected one of {', '.join(sorted(measured))}."
+            if measured
+            else f"loss.monitor={monitor}: nothing was validated, so no best checkpoint can be chosen. Leave "
+            "trainer.limit_val_batches above 0."
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,19 @@ from fashionclip.metrics.embedded import Embedded
 PHOTOS = 1000  # in the projector, which draws them all at once
 THUMBNAIL = 48  # pixels
 DESCRIBED_BY = ("kind", "caption", "text", "base_id", "item_id", "category", "split")  # where the manifest has them
+
+
+@contextmanager
+def ended_wandb() -> Iterator[None]:
+    """Ends the W&B run that was begun within, also after an error: the next job of a multirun would go on in it."""
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        wandb = sys.modules.get("wandb")  # nothing else imports it before a run begins
+        if wandb is not None and wandb.run is not None:
+            wandb.finish(exit_code=int(failed))
 
 
 def log_pictures(loggers: Sequence[Logger], folder: Path, *, step: int) -> None:

@@ -6,63 +6,99 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fashionclip.metrics.interval import wilson_interval
 from fashionclip.metrics.judgement import Reliability
 
+MEANINGS = {  # by the metric's name without its @k; each fits a line
+    "recall": "share of queries with a right answer among the first k (95 % interval)",
+    "mrr": "mean of 1 / rank of the first right answer",
+    "median_rank": "of the first right answer: half of the queries have it by then",
+    "map": "mean average precision among the first R, the number of right answers",
+    "ndcg": "right answers among the first k, weighing less further down",
+    "strict_ceiling": "highest recall if each text had to find its own product",
+    "clip_score": "100 x mean cosine of each photo and its text, at least 0",
+    "matching_accuracy": "share of photos nearer to their text than to all of others",
+    "spread": "mean of 1 - cosine over all pairs of photos; 0: collapsed",
+    "order_accuracy": "share of triplets, positive nearer than semi-positive; chance .5",
+    "auroc": "chance that a match scores above a mismatch",
+    "average_precision": "precision, averaged over all thresholds",
+    "f1": "of matches, at the threshold chosen on val",
+    "calibration_error": "mean gap between probability and share of matches",
+}
 Results = Mapping[str, Mapping[str, float]]  # stage ("before", "after") -> "test/text_to_image/recall@1" -> value
 
 
-def write_results(path: Path, results: Results) -> None:
-    """Writes metrics by stage as JSON, in one step."""
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Writes metrics by stage, and what belongs to them, as JSON, in one step."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 
 
-def print_table(results: Results) -> None:
-    """Prints one block a direction, one line a metric, one column a stage; recall with its 95 % interval.
+def print_table(results: Results, *, monitor: str | None = None) -> None:
+    """Prints a block a direction, a line a metric, a column a stage, recall with its 95 % interval, and what they mean.
 
-    A direction's parts, such as `query_to_sku/category/dress`, come behind all directions, with recall@1 alone.
+    The direction of `monitor` comes first, and it the first of its lines, marked. A direction's parts, such as
+    `query_to_sku/category/dress`, come behind all directions, with recall@1 alone. It fits 80 columns.
+
+    Args:
+        results: Test metrics by stage.
+        monitor: Validation metric by which the best checkpoint was chosen.
     """
     stages = list(results)
-    names = [name.removeprefix("test/") for name in results[stages[-1]]]
+    last = results[stages[-1]]
+    names = [name.removeprefix("test/") for name in last]
+    chosen_by = (monitor or "").removeprefix("val/")
     parts = {name.removesuffix("/queries") for name in names if name.endswith("/queries") and name.count("/") > 1}
     places = {name.partition("/")[0].removesuffix("_seen"): place for place, name in reversed([*enumerate(names)])}
 
-    def order(name: str) -> tuple[int, int]:
-        """Directions as they come, but that of seen SKUs behind that of others; parts; what has no direction."""
+    def order(name: str) -> tuple[bool, int, int, bool]:
+        """The monitored direction; others as they come, but seen SKUs behind others; parts; what has no direction."""
         direction = name.rpartition("/")[0]
         kind = 2 if not direction else int(direction in parts)
-        return kind, places[name.partition("/")[0].removesuffix("_seen")]
+        first = direction == chosen_by.rpartition("/")[0] and bool(chosen_by)
+        return not first, kind, places[name.partition("/")[0].removesuffix("_seen")], name != chosen_by
 
+    # Names are shown as they are: a category may be called "[new]" or ":bell:".
+    console = Console(width=80, markup=False, emoji=False, highlight=False)
     table = Table(title="on the test split")
-    for column in ("", "metric", *stages):
-        table.add_column(column, justify="right" if column in stages else "left")
-    shown = None
+    table.add_column("metric", width=80 - 4 - 19 * len(stages), overflow="fold")
+    for stage in stages:
+        table.add_column(stage, justify="right", width=16)
+    shown, metrics = None, set()
     for name in sorted(names, key=order):
         direction, _, metric = name.rpartition("/")
-        block, line = direction, metric
+        block, line = direction.replace("_", " "), metric
         if direction in parts:
             if metric != "recall@1":
                 continue
-            block, _, part = direction.rpartition("/")
-            line = f"{metric}, {part} ({results[stages[-1]][f'test/{direction}/queries']:g} queries)"
+            block, _, part = block.rpartition("/")
+            block, line = f"{block}: recall@1", f"{part} ({last[f'test/{direction}/queries']:g} queries)"
         if block != shown:
             table.add_section()
+            if block:
+                table.add_row(Text(block, style="bold"))
         values = [results[stage].get(f"test/{name}", float("nan")) for stage in stages]
         queries = [results[stage].get(f"test/{direction}/queries", 0.0) for stage in stages]
         table.add_row(
-            "" if block == shown else block.replace("_", " "),
-            line,
+            f"{'  ' if block else ''}{line}{' *' if name == chosen_by else ''}",
             *(_figure(metric, value, count) for value, count in zip(values, queries, strict=True)),
         )
+        metrics.add(metric.partition("@")[0])
         shown = block
-    Console(width=76 + 22 * len(stages)).print(table)
+    console.print(table)
+    if chosen_by in names:
+        console.print("* the best checkpoint was chosen by it, on val")
+    for metric, meaning in MEANINGS.items():
+        if metric in metrics:
+            console.print(f"{metric}: {meaning}", style="dim")
 
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
@@ -90,7 +126,7 @@ def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
         right.plot(points["step"], points[name], marker="o", markersize=3, label=label)
     right.set(title=f"validation, {direction.replace('_', ' ')}", xlabel="step", ylim=(0, 1))
     if curves:
-        right.legend(frameon=False)
+        right.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
     for axes in (left, right):
         axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=110)
@@ -118,5 +154,5 @@ def _figure(metric: str, value: float, queries: float) -> str:
         return f"{value:g}"
     if metric.startswith("recall@") and queries:
         low, high = wilson_interval(value, queries)
-        return f"{value:.3f} ({low:.2f} to {high:.2f})"
+        return f"{value:.3f} ({low:.2f}-{high:.2f})".replace("(0", "(").replace("-0", "-")
     return f"{value:.3f}"

@@ -9,8 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fashionclip.app.config import check_added_keys, check_triplets, plain
-from fashionclip.app.dashboards import log_embeddings, log_pictures
+from fashionclip.app.config import check_added_keys, check_monitor, check_triplets, plain
+from fashionclip.app.dashboards import ended_wandb, log_embeddings, log_pictures
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
 from fashionclip.app.memory import keep_freed_memory
@@ -24,15 +24,17 @@ from fashionclip.data.rows import Rows
 from fashionclip.data.seen import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform, train_transform
 from fashionclip.errors import InputError
+from fashionclip.training.epochs import EpochLines
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import trained_share
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+@ended_wandb()
+def train(cfg: DictConfig) -> float:
     """Builds, evaluates, fits, evaluates again; leaves everything in Hydra's run folder.
 
     Returns:
-        The test metrics of the best checkpoint, such as `text_to_image/recall@10`.
+        Value of `loss.monitor` on val, of the best checkpoint: what a sweep may select by.
 
     Raises:
         InputError: Config, dataset and model do not go together, found before the first step.
@@ -98,10 +100,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
         monitor=cfg.loss.monitor,
         config=plain(cfg),
     )
+    epochs = EpochLines(monitor=cfg.loss.monitor)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         logger=list(instantiate(cfg.logger).values()),
-        callbacks=list(instantiate(cfg.callbacks).values()),
+        callbacks=[epochs, *instantiate(cfg.callbacks).values()],
         default_root_dir=str(folder),
         num_sanity_val_steps=0,  # the evaluation before training is the check
         enable_model_summary=False,
@@ -114,7 +117,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         print(f"{rows.root}: {', '.join(f'{len(part)} {name}' for name, part in rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
 
-    trainer.validate(module, data, verbose=False)  # the point at step 0
+    check_monitor(cfg.loss.monitor, trainer.validate(module, data, verbose=False))  # the point at step 0
     before = trainer.test(module, data, verbose=False)[0]
     looked_at = {"before": examples_of(module.metrics)}
     judged = {"before": module.judged.calibration} if module.judged else {}
@@ -122,12 +125,17 @@ def train(cfg: DictConfig) -> dict[str, float]:
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="before", step=0)
     trainer.fit(module, data)
     steps = trainer.global_step
-    after = trainer.test(module, data, ckpt_path="best", weights_only=True, verbose=False)[0]
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
+    if best is None and trainer.is_global_zero:
+        print("no checkpoint was written: below are the weights as training left them")
+    after = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False)[0]
 
     if trainer.is_global_zero:
         results = {"before": before, "after": after}
-        write_results(folder / "results.json", results)
-        draw_history(folder / "csv" / "metrics.csv", folder / "training_history.png", monitor=cfg.loss.monitor)
+        write_results(folder / "results.json", {"monitor": cfg.loss.monitor, "val": epochs.best, **results})
+        history = folder / "csv" / "metrics.csv"
+        if history.is_file():  # without logger.csv, and in a trainer.fast_dev_run, there is none
+            draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)
         draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics)})
         if module.judged:
             draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
@@ -135,6 +143,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 print(f"worst judgements: {folder / 'offenders.png'}")
         log_pictures(trainer.loggers, folder, step=steps)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
-        print_table(results)
+        print_table(results, monitor=cfg.loss.monitor)
         print(f"run folder: {folder}")
-    return {name.removeprefix("test/"): value for name, value in after.items()}
+    return epochs.best[cfg.loss.monitor]

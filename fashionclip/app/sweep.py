@@ -9,44 +9,69 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-METRICS = ("recall@10", "recall@1", "mrr")  # sorted by the first
+MEASURED = ["monitor", "val", "test"]
 
 
 class SweepSummary(Callback):
-    """After all jobs, prints their overrides and test metrics, best first, and writes `summary.csv` beside them."""
+    """After all jobs, prints what was varied and measured, best first, and writes `summary.csv` beside them."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         summarize(Path(config.hydra.sweep.dir))
 
 
 def summarize(folder: Path) -> None:
-    """Reads each job's `results.json` below `folder`; a job without one is listed as failed."""
+    """Reads each job's `results.json` below `folder`; a job without one is listed as failed.
+
+    Jobs are sorted by their own `loss.monitor` on val, of their best checkpoint; the test split is shown beside it, but
+    selects nothing. Jobs that monitor different metrics are sorted within each metric.
+    """
     import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
     rows: list[dict[str, Any]] = []
-    shown: dict[str, None] = {}  # metrics, in order
+    failed = set()
     for job in sorted(path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")):
-        row: dict[str, Any] = {"job": job.name}
-        row |= dict(str(o).split("=", 1) for o in OmegaConf.load(job / ".hydra" / "overrides.yaml"))
+        overrides = (str(override).partition("=") for override in OmegaConf.load(job / ".hydra" / "overrides.yaml"))
+        row: dict[str, Any] = {"job": job.name, **{key: value for key, _, value in overrides}}
         if (job / "results.json").is_file():
-            after = json.loads((job / "results.json").read_text())["after"]
-            direction = "text_to_image" if "test/text_to_image/mrr" in after else "image_to_image"  # without texts
-            shown |= {f"{direction}/{metric}": None for metric in METRICS}
-            row |= {f"{direction}/{metric}": after[f"test/{direction}/{metric}"] for metric in METRICS}
+            row |= _measured(json.loads((job / "results.json").read_text(encoding="utf-8")))
+        else:
+            failed.add(job.name)
         rows.append(row)
     if not rows:
         return
-    frame = pd.DataFrame(rows).reindex(
-        columns=[*dict.fromkeys(key for row in rows for key in row if key not in shown), *shown]
-    )
-    frame = frame.sort_values(list(shown)[:1], ascending=False, na_position="last") if shown else frame
+    given = dict.fromkeys(key for row in rows for key in row if key not in ("job", *MEASURED))
+    varied = [key for key in given if len({row.get(key) for row in rows}) > 1] or list(given)
+    frame = pd.DataFrame(rows).reindex(columns=["job", *varied, *MEASURED])
+    frame = frame.sort_values(["monitor", "val"], ascending=[True, False], na_position="last")
     frame.to_csv(folder / "summary.csv", index=False)
+    monitors = frame["monitor"].dropna().unique()
+    # Values are shown as they are given: [visual] is no markup, :fire: no emoji.
+    console = Console(markup=False, emoji=False, highlight=False)
     table = Table(title=f"{len(frame)} runs in {folder}")
-    for column in frame:
-        table.add_column(column)
-    for values in frame.to_dict("records"):
-        cells = [f"{values[c]:.3f}" if c in shown else str(values[c]) for c in frame]
-        table.add_row(*["failed" if cell == "nan" else cell for cell in cells])
-    Console().print(table)
+    shown = ["job", *varied, *(["monitor"] if len(monitors) > 1 else []), "val", "test"]
+    for column in shown:
+        table.add_column("val *" if column == "val" else column, overflow="fold")
+    for values in frame[shown].to_dict("records"):
+        cells = [_cell(values[column]) for column in shown]
+        if values["job"] in failed:
+            cells[shown.index("val")] = "failed"
+        table.add_row(*cells)
+    console.print(table)
+    console.print(f"* sorted by loss.monitor on val: {', '.join(monitors) or 'no run has measured it'}")
+
+
+def _measured(results: dict[str, Any]) -> dict[str, Any]:
+    """Monitored metric, its value on val, and the same on the test split where that is measured."""
+    monitor = results.get("monitor")
+    if monitor is None:  # of a run before they were kept
+        return {}
+    of_test = results["after"].get(monitor.replace("val/", "test/", 1))
+    return {"monitor": monitor, "val": results["val"].get(monitor), "test": of_test}
+
+
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

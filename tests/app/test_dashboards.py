@@ -1,9 +1,13 @@
+import sys
+from types import SimpleNamespace
+
+import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fashionclip.app.dashboards import DESCRIBED_BY, log_embeddings, log_pictures
+from fashionclip.app.dashboards import DESCRIBED_BY, ended_wandb, log_embeddings, log_pictures
 from fashionclip.metrics.embedded import Embedded
 
 
@@ -32,3 +36,19 @@ def test_pictures_of_the_run_folder_are_shown(tmp_path):
     events.Reload()
     shown = events.Images("triplets")[0]
     assert (shown.step, shown.width, shown.height) == (5, 60, 40)
+
+
+def test_a_wandb_run_ends_with_its_job_also_after_an_error(monkeypatch):
+    ended = []
+    monkeypatch.setitem(
+        sys.modules, "wandb", SimpleNamespace(run="of this job", finish=lambda exit_code: ended.append(exit_code))
+    )
+    with ended_wandb():
+        pass
+    with pytest.raises(ZeroDivisionError), ended_wandb():
+        _ = 1 / 0
+    assert ended == [0, 1]
+    sys.modules["wandb"].run = None
+    with ended_wandb():
+        pass
+    assert len(ended) == 2, "where none was begun"

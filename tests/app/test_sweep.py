@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+from shutil import copytree
+
+import pandas as pd
+
+from fashionclip.app.sweep import summarize
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+def write_job(folder, overrides, results=None):
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
+    if results is not None:
+        (folder / "results.json").write_text(json.dumps(results))
+
+
+def results(monitor, val, test):
+    return {"monitor": f"val/{monitor}", "val": {f"val/{monitor}": val}, "after": {f"test/{monitor}": test}}
+
+
+def test_jobs_are_sorted_by_what_they_monitor_on_val_and_failures_come_last(tmp_path, capsys):
+    write_job(tmp_path / "0", ["model.lr=0", "seed=1"], results("query_to_sku/recall@1", 0.2, 0.9))
+    write_job(tmp_path / "1", ["model.lr=1", "seed=1"])
+    write_job(tmp_path / "2", ["model.lr=2", "seed=1"], results("query_to_sku/recall@1", 0.6, 0.1))
+    summarize(tmp_path)
+    summary = pd.read_csv(tmp_path / "summary.csv")
+    assert summary["job"].tolist() == [2, 0, 1], "the test split would order them the other way round"
+    assert summary.columns.tolist() == ["job", "model.lr", "monitor", "val", "test"], "what varies, not the seed"
+    printed = capsys.readouterr().out
+    assert "failed" in printed and "val/query_to_sku/recall@1" in printed and "0.600" in printed
+
+
+def test_each_job_has_its_own_monitor(tmp_path, capsys):
+    for job, (monitor, val) in enumerate([("judgement/auroc", 0.7), ("x/mrr", 0.6), ("judgement/auroc", 0.8)]):
+        write_job(tmp_path / str(job), [f"loss={job}", "~logger.csv"], results(monitor, val, 0.5))
+    summarize(tmp_path)
+    assert pd.read_csv(tmp_path / "summary.csv")["job"].tolist() == [2, 0, 1], "within each metric"
+    assert "val/x/mrr" in capsys.readouterr().out
+
+
+def test_values_with_brackets_are_shown_as_they_are(tmp_path, capsys):
+    folder = copytree(ASSETS / "sweep_brackets", tmp_path / "sweep")
+    write_job(folder / "2", ["model.backbone.freeze=[/old] :bell:"])
+    summarize(folder)
+    printed = capsys.readouterr().out
+    assert "[visual]" in printed and "[visual.trunk]" in printed and "[/old] :bell:" in printed
