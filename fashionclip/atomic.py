@@ -31,6 +31,17 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Lets the error of a write name its file: that of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def whole_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Opens a file beside `path` that takes its place at the end, and is removed after an error.
 
@@ -40,20 +51,18 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
             many files that is too slow.
 
     Raises:
-        OSError: It cannot be written; `filename` is `path`, also where the disk is full.
+        OSError: It cannot be written; `filename` tells where, also where the disk is full.
     """
     temporary = path.with_name(f".{path.name}.fashionclip-new")
     try:
-        with temporary.open("wb") as stream:
+        with naming(path), temporary.open("wb") as stream:
             yield stream
             if sync:
                 stream.flush()
                 os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = str(path)
         raise
 
 

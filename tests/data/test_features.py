@@ -1,3 +1,9 @@
+import os
+import random
+import resource
+import signal
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +40,7 @@ def rows(make_rows):
     return make_rows([str(i) for i in range(45)], [f"text {i}" for i in range(45)], ["train"] * 40 + ["val"] * 5)
 
 
-def write(tower, rows, batch_size=7):
+def write(tower, rows, batch_size=7, num_workers=0):
     path = rows.root / "features" / "a.npy"
     write_features(
         tower,
@@ -44,7 +50,7 @@ def write(tower, rows, batch_size=7):
         decode_size=16,
         device=torch.device("cpu"),
         batch_size=batch_size,
-        num_workers=0,
+        num_workers=num_workers,
     )
     return np.load(path)
 
@@ -66,19 +72,81 @@ def test_features_equal_the_tower_photo_by_photo(rows, batch_size):
     assert [file.name for file in (rows.root / "features").iterdir()] == ["a.npy"]
 
 
-@pytest.mark.parametrize("damage", [None, "progress emptied", "partial lost"])
-def test_a_stopped_run_goes_on_where_it_was(rows, damage):
+@pytest.mark.parametrize(("damage", "goes_on_at"), [(None, 21), ("half a row", 20), ("header", 0), ("lost", 0)])
+def test_a_stopped_run_goes_on_where_it_was(rows, damage, goes_on_at):
     folder = rows.root / "features"
     with pytest.raises(KeyboardInterrupt):
         write(Tower(stop_at=4), rows)
-    assert not (folder / "a.npy").exists()
-    if damage == "progress emptied":
-        (folder / "a.done").write_text("")
-    elif damage == "partial lost":
-        (folder / "a.partial").unlink()
+    assert [file.name for file in folder.iterdir()] == ["a.unfinished"]
+    written = (folder / "a.unfinished").read_bytes()
+    if damage == "lost":
+        (folder / "a.unfinished").unlink()
+    elif damage is not None:
+        (folder / "a.unfinished").write_bytes(written[:-3] if damage == "half a row" else written[:40])
     tower = Tower()
     np.testing.assert_allclose(write(tower, rows), one_by_one(rows), atol=1e-6)
-    assert tower.seen == list(range(0 if damage else 21, 45))
+    assert tower.seen == list(range(goes_on_at, 45))
+
+
+def test_a_run_killed_behind_its_last_photo_is_finished_without_the_tower(rows, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write(Tower(), rows)
+    tower = Tower()
+    np.testing.assert_allclose(write(tower, rows), one_by_one(rows), atol=1e-6)
+    assert tower.seen == []
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_random_numbers_are_the_same_with_and_without_it(rows, num_workers):
+    tower = Tower()
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
+    expected = random.random(), np.random.rand(), torch.rand(1)
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
+    write(tower, rows, num_workers=num_workers)
+    assert (random.random(), np.random.rand(), torch.rand(1)) == expected
+
+
+def test_a_full_disk_is_an_error_that_names_the_file_and_the_next_run_goes_on(rows):
+    """A limit of the process stands in for the disk: both make a write fail, and only a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (128 + 20 * 30, hard))
+    try:
+        with pytest.raises(OSError) as failure:
+            write(Tower(), rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert failure.value.filename == str(rows.root / "features" / "a.npy")
+    tower = Tower()
+    np.testing.assert_allclose(write(tower, rows), one_by_one(rows), atol=1e-6)
+    assert tower.seen == list(range(30, 45))
+
+
+class SlowTower(Tower):
+    def forward(self, images):
+        time.sleep(0.05)
+        return super().forward(images)
+
+
+def test_a_second_process_waits_for_the_first_and_uses_its_features(rows):
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                tower = SlowTower()
+                write(tower, rows)
+                os._exit(len(tower.seen))
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert sorted(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children) == [0, 45]
+    np.testing.assert_allclose(np.load(rows.root / "features" / "a.npy"), one_by_one(rows), atol=1e-6)
 
 
 def module(rows, tower, transform=TRANSFORM):
