@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import Backbone
+from fashionclip.models.backbone import Backbone, load_backbone
 
 
 def judge_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -42,8 +43,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
-    """Rebuilds the backbone from the config in the checkpoint and fills it with the checkpoint's weights."""
-    backbone: Backbone = instantiate(checkpoint["config"]["model"]["backbone"], load_weights=False)
+    """Rebuilds the backbone from what the checkpoint keeps of it and fills it with the checkpoint's weights.
+
+    No hub is asked, and no folder or weights file of before the training: a checkpoint holds architecture,
+    preprocessing and tokenizer. An older one has its config alone, from which all three are looked up.
+    """
+    settings = checkpoint["config"]["model"]["backbone"]
+    with TemporaryDirectory() as folder:
+        if "backbone" in checkpoint:
+            for name, content in checkpoint["backbone"].items():
+                Path(folder, name).write_bytes(content)
+            kept = {key: settings[key] for key in ("image_size", "freeze") if key in settings}
+            backbone = load_backbone(name=f"local-dir:{folder}", **kept, load_weights=False)
+        else:
+            backbone = instantiate(settings, load_weights=False)
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     if "clip.logit_bias" in state:

@@ -12,7 +12,9 @@ from fashionclip.app.checkpoint import backbone_of, judge_of, load_checkpoint
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
 from fashionclip.metrics.interval import wilson_interval
+from fashionclip.models.backbone import Backbone
 from fashionclip.retrieval.export import write_export
+from fashionclip.retrieval.record import RECORD, Record, read_record, weights_digest
 from fashionclip.retrieval.samples import Samples, drawn_samples, samples_of
 
 COUNTS = ("queries", "texts", "skus", "count", "strict_ceiling@1", "strict_ceiling@10", "spread")
@@ -49,6 +51,7 @@ def export_run(
             raise
         print(f"dataset: {str(error).splitlines()[0]}\nThe export is checked on drawn garments instead. Or use --data.")
         samples = drawn_samples()
+    record = _record(run, backbone)
     facts = {
         "label": config["model"]["label"],
         "judge": {name: value.item() for name, value in judge_of(checkpoint).items()} or None,
@@ -57,7 +60,27 @@ def export_run(
         "tuning": _tuning(checkpoint),
         "metrics": _metrics(run),
     }
-    return write_export(folder, backbone, facts=facts, samples=samples, onnx=onnx, transformers=transformers)
+    return write_export(
+        folder, backbone, facts=facts, samples=samples, record=record, onnx=onnx, transformers=transformers
+    )
+
+
+def _record(run: Path, backbone: Backbone) -> Record | None:
+    """What the run itself made of some photos and texts with these very weights; None where that is not known."""
+    file = _folder(run) / RECORD
+    try:
+        record = read_record(file, decode_size=2 * backbone.preprocess.size)
+        if record.weights == weights_digest(backbone):
+            return record
+        reason = f"{file}: of other weights than {run}'s."
+    except InputError as error:
+        reason = str(error)
+    print(f"{reason}\nThe export is checked against the checkpoint alone, not against what the training run embedded.")
+    return None
+
+
+def _folder(run: Path) -> Path:
+    return run if run.is_dir() else run.parent.parent
 
 
 def _base(backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,8 +132,7 @@ def _metrics(run: Path) -> dict[str, dict[str, Any]]:
     Recall comes with the 95 % interval of the value after training. Judgements have none: a photo has many of them,
     which are not independent of each other.
     """
-    folder = run if run.is_dir() else run.parent.parent
-    file = folder / "results.json"
+    file = _folder(run) / "results.json"
     if not file.is_file() or not (run.is_dir() or run.name == "best.ckpt"):
         return {}
     results = json.loads(file.read_text(encoding="utf-8"))

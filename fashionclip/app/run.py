@@ -24,6 +24,7 @@ from fashionclip.data.rows import Rows
 from fashionclip.data.seen import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform, train_transform
 from fashionclip.errors import InputError
+from fashionclip.retrieval.record import RECORD, write_record
 from fashionclip.training.epochs import EpochLines
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import trained_share
@@ -98,7 +99,7 @@ def train(cfg: DictConfig) -> float:
         scheduler=instantiate(cfg.scheduler),
         weight_decay=cfg.optimizer.weight_decay,
         monitor=cfg.loss.monitor,
-        config=plain(cfg),
+        config=plain(cfg) | {"dataset_fingerprint": dataset.info["fingerprint"]},
     )
     epochs = EpochLines(monitor=cfg.loss.monitor)
     trainer: L.Trainer = instantiate(
@@ -133,6 +134,7 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         results = {"before": before, "after": after}
         write_results(folder / "results.json", {"monitor": cfg.loss.monitor, "val": epochs.best, **results})
+        write_record(folder / RECORD, backbone, dataset)
         history = folder / "csv" / "metrics.csv"
         if history.is_file():  # without logger.csv, and in a trainer.fast_dev_run, there is none
             draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import open_clip
@@ -19,6 +22,8 @@ from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
+CONFIG = "open_clip_config.json"  # open_clip's own name
+TAGGED = ("mean", "std", "interpolation", "resize_mode")  # what a tag of open_clip says of preprocessing
 GROUP = 64  # texts encoded at a time on a CPU
 # Likewise, where nothing is trained: activations stay in the cache; through Lite0 55 photos/s on 2 cores, 15 at 64.
 PHOTOS = 16
@@ -191,6 +196,20 @@ class Backbone(nn.Module):
         if self.clip.logit_bias is None:
             self.clip.logit_bias = nn.Parameter(torch.full_like(self.logit_scale, value))
 
+    def files(self) -> dict[str, bytes]:
+        """What makes the model beside its weights, as the files that open_clip reads from a folder.
+
+        Returns:
+            By name: architecture and preprocessing, and the tokenizer's files where it is not open_clip's own.
+        """
+        bias = {} if self.logit_bias is None else {"init_logit_bias": self.logit_bias.item()}
+        config = {"model_cfg": self.architecture | bias, "preprocess_cfg": asdict(self.preprocess)}
+        with TemporaryDirectory() as folder:
+            if (save := getattr(self.tokenizer.tokenize, "save_pretrained", None)) is not None:
+                save(folder)
+            files = {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
+        return {CONFIG: f"{json.dumps(config, indent=2)}\n".encode(), **files}
+
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
         """Keeps the logit scale within [0, log 100]; to be called after each optimizer step."""
@@ -227,7 +246,8 @@ def load_backbone(
         mean, std: Of the pixels, where the weights do not say.
         image_size: Side of the square input in pixels, if not the model's own; a ViT's positions are interpolated.
         freeze: Modules to leave as they are.
-        load_weights: False leaves the weights random, for a checkpoint that brings its own.
+        load_weights: False leaves the weights random, for a checkpoint that brings its own; pixels are prepared as
+            for the weights that `pretrained` names.
 
     Raises:
         InputError: The name, tag or file is unknown, or weights or tokenizer are out of reach.
@@ -242,12 +262,13 @@ def load_backbone(
             "hf-hub:owner/repo or local-dir:folder."
         )
     tags = open_clip.list_pretrained_tags_by_model(name) if plain else []
-    if plain and pretrained and pretrained not in tags and not Path(pretrained).is_file():
+    if load_weights and plain and pretrained and pretrained not in tags and not Path(pretrained).is_file():
         raise InputError(
             f"model.backbone.pretrained={pretrained}: neither a file nor a tag that open_clip has for {name}. "
             f"Expected a weights file or one of {tags}."
         )
     quick_gelu = plain and _needs_quick_gelu(name, pretrained)
+    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
     with _reachable(name, pretrained):
         architecture = open_clip.get_model_config(name) or {}
         tokenize = open_clip.get_tokenizer(name)
@@ -255,8 +276,11 @@ def load_backbone(
             name,
             pretrained=pretrained if load_weights else None,
             load_weights=load_weights,
+            pretrained_text=load_weights,
             force_image_size=image_size,
             force_quick_gelu=quick_gelu,
+            # open_clip knows it by the tag alone, which it is not given where the weights are not to be loaded.
+            force_preprocess_cfg={key: tag[key] for key in TAGGED if key in tag},
         )
     if load_weights and image_weights is not None:
         image_weights(clip.visual.trunk)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import Backbone, load_backbone
-from fashionclip.retrieval.export import CONFIG, FACTS, WEIGHTS
+from fashionclip.models.backbone import CONFIG, Backbone, load_backbone
+from fashionclip.retrieval.export import FACTS, WEIGHTS
 
 
 @dataclass(frozen=True)

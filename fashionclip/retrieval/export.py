@@ -7,7 +7,8 @@
     <folder>/fashionclip.json              what the card says, for programs
     <folder>/onnx/, transformers/          if asked for
 
-It is written beside its place, loaded back, compared, and renamed only if its embeddings are the backbone's.
+It is written beside its place, loaded back, compared, and renamed only if its embeddings are the backbone's and those
+of the training run.
 """
 
 from __future__ import annotations
@@ -20,19 +21,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fashionclip.atomic import alone_at, begin_folder, discard_folder, finish_folder, restore_folder
-from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.models.backbone import Backbone
 from fashionclip.retrieval.model_card import model_card
 from fashionclip.retrieval.onnx import check_onnx, embed_with_onnx, write_onnx
 from fashionclip.retrieval.plain_open_clip import PlainOpenClip, load_plain
-from fashionclip.retrieval.samples import Samples, drawn_samples, in_groups, lowest_cosine
+from fashionclip.retrieval.record import Record
+from fashionclip.retrieval.samples import GROUP, Embeddings, Samples, drawn_samples, embed, in_groups, lowest_cosine
 from fashionclip.retrieval.transformers_clip import (
     check_transformers,
     embed_with_transformers,
@@ -40,15 +40,12 @@ from fashionclip.retrieval.transformers_clip import (
     write_transformers,
 )
 
-CONFIG = "open_clip_config.json"  # open_clip's own names
-WEIGHTS = "open_clip_model.safetensors"
+WEIGHTS = "open_clip_model.safetensors"  # open_clip's own name
 FACTS = "fashionclip.json"
 CARD = "README.md"
+RUN = "the training run did"
 CLOSE = 0.9999  # least cosine between an embedding of the export and the backbone's
-GROUP = 16  # photos and texts embedded at a time
 ONNX_SIZES = (1, 3)  # of the batches that ONNX is checked with: a size fixed while tracing would show
-
-Embeddings = dict[str, np.ndarray]  # "image" and "text" -> (N, D)
 
 
 def write_export(
@@ -57,6 +54,7 @@ def write_export(
     *,
     facts: Mapping[str, Any],
     samples: Samples | None = None,
+    record: Record | None = None,
     onnx: bool = False,
     transformers: bool = False,
 ) -> dict[str, Any]:
@@ -68,6 +66,7 @@ def write_export(
         facts: What else is known of it, as JSON: `label`, and `judge` (threshold, scale and bias of verdicts) or None;
             what the card can tell besides, see `model_card`.
         samples: To check with; drawn ones if None.
+        record: What the training run made of some photos and texts, to check with as well, where it left that.
         onnx: Whether to write both towers for onnxruntime as well, in `onnx/`.
         transformers: Whether to write a `CLIPModel` of transformers as well, in `transformers/`.
 
@@ -75,8 +74,9 @@ def write_export(
         The facts as written.
 
     Raises:
-        InputError: What was written does not load or does not embed as the backbone does, `folder` holds something
-            else than an export, or a form needs a missing package or another architecture; what stood there is left.
+        InputError: What was written does not load or does not embed as the backbone and the run do, `folder` holds
+            something else than an export, or a form needs a missing package or another architecture; what stood there
+            is left.
     """
     if onnx:
         check_onnx()
@@ -84,12 +84,17 @@ def write_export(
         check_transformers(backbone)
     samples = samples or drawn_samples()
     with _replacing(folder) as partial:
-        wanted = _embed_with(backbone, samples)
+        wanted = embed(backbone, samples)
         _write_open_clip(partial, backbone)
         plain = _load(partial)
         inputs = {"image": plain.pixels(samples.photos), "text": plain.tokens(samples.texts)}
         checked: dict[str, Any] = {"source": samples.source, "photos": len(samples.photos), "texts": len(samples.texts)}
         found = {"open_clip": _compare("open_clip", wanted, _embed_plainly(plain, inputs))}
+        if record is not None:
+            _compare("the rebuilt checkpoint", record.embeddings, embed(backbone, record.samples), of=RUN)
+            own = {"image": plain.pixels(record.samples.photos), "text": plain.tokens(record.samples.texts)}
+            cosine = _compare("open_clip", record.embeddings, _embed_plainly(plain, own), of=RUN)
+            checked["training_run"] = {"photos": len(own["image"]), "texts": len(own["text"]), "lowest_cosine": cosine}
         if onnx:
             write_onnx(partial / "onnx", plain, inputs=inputs)
             got = [embed_with_onnx(partial / "onnx", inputs=inputs, size=size) for size in ONNX_SIZES]
@@ -160,18 +165,10 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _write_open_clip(folder: Path, backbone: Backbone) -> None:
-    preprocess = backbone.preprocess
-    architecture = backbone.architecture | (
-        {} if backbone.logit_bias is None else {"init_logit_bias": backbone.logit_bias.item()}
-    )
-    config = {"model_cfg": architecture, "preprocess_cfg": asdict(preprocess)}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    for name, content in backbone.files().items():
+        (folder / name).write_bytes(content)
     save_file({name: tensor.contiguous() for name, tensor in backbone.clip.state_dict().items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
-    # open_clip's own tokenizer comes with open_clip; from a folder it loads any other from the folder's files.
-    save = getattr(backbone.tokenizer.tokenize, "save_pretrained", None)
-    if save is not None:
-        save(str(folder))
 
 
 def _load(folder: Path) -> PlainOpenClip:
@@ -186,16 +183,6 @@ def _load(folder: Path) -> PlainOpenClip:
 
 
 @torch.inference_mode()
-def _embed_with(backbone: Backbone, samples: Samples) -> Embeddings:
-    transform = eval_transform(backbone.preprocess)
-    pixels = torch.stack([transform(photo) for photo in samples.photos])  # (P, 3, S, S)
-    return {
-        "image": in_groups(backbone.encode_image, pixels, size=GROUP),
-        "text": in_groups(backbone.encode_text, backbone.tokenizer(list(samples.texts)), size=GROUP),
-    }
-
-
-@torch.inference_mode()
 def _embed_plainly(plain: PlainOpenClip, inputs: Mapping[str, Tensor]) -> Embeddings:
     return {
         "image": in_groups(plain.images, inputs["image"], size=GROUP),
@@ -203,7 +190,7 @@ def _embed_plainly(plain: PlainOpenClip, inputs: Mapping[str, Tensor]) -> Embedd
     }
 
 
-def _compare(form: str, wanted: Embeddings, got: Embeddings) -> dict[str, float]:
+def _compare(form: str, wanted: Embeddings, got: Embeddings, *, of: str = "the checkpoint") -> dict[str, float]:
     """The lowest cosine of photos and of texts.
 
     Raises:
@@ -213,7 +200,7 @@ def _compare(form: str, wanted: Embeddings, got: Embeddings) -> dict[str, float]
     if not all(cosine >= CLOSE for cosine in found.values()):  # so that "not a number" is refused
         figures = ", ".join(f"{kind} {cosine:.6f}" for kind, cosine in found.items())
         raise InputError(
-            f"export: what {form} loads embeds otherwise than the checkpoint: lowest cosine {figures}, expected at "
+            f"export: {form} embeds otherwise than {of}: lowest cosine {figures}, expected at "
             f"least {CLOSE}. Nothing is left of it."
         )
     return {kind: round(cosine, 7) for kind, cosine in found.items()}

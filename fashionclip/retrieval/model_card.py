@@ -195,6 +195,14 @@ def _checked(checked: Mapping[str, Any]) -> str:
     ]
     for form, cosine in checked["lowest_cosine"].items():
         lines.append(f"| {form} | {cosine['image']:.7f} | {cosine['text']:.7f} |")
+    run = checked.get("training_run")
+    if run is not None:
+        image, text = run["lowest_cosine"]["image"], run["lowest_cosine"]["text"]
+        lines += [
+            "",
+            f"On {run['photos']} photos and {run['texts']} texts that the training run itself has embedded, the lowest "
+            f"cosine of open_clip's embeddings to the run's is {image:.7f} (photos) and {text:.7f} (texts).",
+        ]
     own = checked.get("transformers_processing")
     if own is not None:
         lines += [

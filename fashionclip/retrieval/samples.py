@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
+from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset
+from fashionclip.models.backbone import Backbone
 from fashionclip.prepare.demo_catalog import draw_items, draw_shot
 
 COUNT = 32  # of each; ViT-L/14 takes about a second a photo on 2 cores
+GROUP = 16  # photos and texts embedded at a time
 # What tokenizers differ about: nothing, more than fits, other scripts, markup, spaces.
 AWKWARD = (
     "",
@@ -23,6 +27,8 @@ AWKWARD = (
     "Kleid für Damen, größe 38 👗",
     "Levi's &amp; café <b>red</b>  \t top, 100% 棉",
 )
+
+Embeddings = dict[str, np.ndarray]  # "image" and "text" -> (N, D)
 
 
 @dataclass(frozen=True)
@@ -58,21 +64,44 @@ def samples_of(dataset: PreparedDataset, *, decode_size: int, count: int = COUNT
     Raises:
         InputError: None of the photos tried can be read.
     """
-    test = dataset.manifest[dataset.manifest["split"] == "test"]
-    rows = dataset.manifest if test.empty else test
+    files, texts, source = chosen_of(dataset, count=count)
     photos: list[Image.Image] = []
     errors: list[InputError] = []
-    for path in _spread(rows["path"], count):
+    for file in files:
         try:
-            photos.append(load_image(dataset.root / path, at_least=decode_size))
+            photos.append(load_image(file, at_least=decode_size))
         except InputError as error:
             errors.append(error)
     if not photos:
         raise errors[0]
+    return Samples(photos=photos, texts=texts, source=source)
+
+
+def chosen_of(dataset: PreparedDataset, *, count: int) -> tuple[list[Path], list[str], str]:
+    """Which photos and texts of a dataset are samples.
+
+    Returns:
+        Files spread over its test split, or over all of it where that is empty, texts likewise with the awkward ones,
+        and where they are from, in words.
+    """
+    test = dataset.manifest[dataset.manifest["split"] == "test"]
+    rows = dataset.manifest if test.empty else test
+    files = [dataset.root / path for path in _spread(rows["path"], count)]
     texts = _spread(rows.loc[rows["text"] != "", "text"].drop_duplicates(), count)
     part = "" if test.empty else "the test split of "
-    source = f"{part}{dataset.info['config'].get('name', dataset.root.name)}"
-    return Samples(photos=photos, texts=[*texts, *AWKWARD], source=source)
+    return files, [*texts, *AWKWARD], f"{part}{dataset.info['config'].get('name', dataset.root.name)}"
+
+
+@torch.inference_mode()
+def embed(backbone: Backbone, samples: Samples) -> Embeddings:
+    """Embeds samples as training and search do, with a backbone in evaluation mode."""
+    transform, device = eval_transform(backbone.preprocess), backbone.mean.device
+    pixels = torch.stack([transform(photo) for photo in samples.photos])  # (P, 3, S, S)
+    tokens = backbone.tokenizer(list(samples.texts))
+    return {
+        "image": in_groups(backbone.encode_image, pixels.to(device), size=GROUP),
+        "text": in_groups(backbone.encode_text, tokens.to(device), size=GROUP),
+    }
 
 
 def lowest_cosine(one: np.ndarray, other: np.ndarray) -> float:

@@ -99,6 +99,7 @@ class RetrievalModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
+        checkpoint["backbone"] = self.backbone.files()
 
     def _loss(self, relation: Relations, image: Tensor, text: Tensor) -> Tensor:
         scale = (

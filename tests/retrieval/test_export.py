@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from fashionclip.atomic import MARK
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.backbone import CONFIG, load_backbone
 from fashionclip.retrieval import export as module
 from fashionclip.retrieval.encoder import load_encoder
-from fashionclip.retrieval.export import CONFIG, FACTS, WEIGHTS, write_export
+from fashionclip.retrieval.export import FACTS, WEIGHTS, write_export
 from fashionclip.retrieval.samples import drawn_samples
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}

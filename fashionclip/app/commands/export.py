@@ -34,6 +34,10 @@ def run(options: argparse.Namespace) -> None:
     print(f"checked on {checked['photos']} photos and {checked['texts']} texts of {checked['source']}:")
     for form, cosine in checked["lowest_cosine"].items():
         print(f"  {form}: lowest cosine to the checkpoint {cosine['image']:.6f} (photos), {cosine['text']:.6f} (texts)")
+    if run := checked.get("training_run"):
+        image, text = run["lowest_cosine"]["image"], run["lowest_cosine"]["text"]
+        print(f"checked on {run['photos']} photos and {run['texts']} texts that the training run has embedded:")
+        print(f"  open_clip: lowest cosine to the run {image:.6f} (photos), {text:.6f} (texts)")
     print(f"export: {options.to}")
     if options.hub is not None:
         from fashionclip.retrieval.hub import upload
