@@ -1,4 +1,7 @@
-"""A batch: unique images, unique texts, and a table of relations among them."""
+"""A batch: unique images, unique texts, and a table of relations among them.
+
+Processes that train together share one batch: each loads and embeds its share of the photos and texts
+(`distributed.share`), and the relation is among those of all."""
 
 from __future__ import annotations
 
@@ -113,11 +116,12 @@ class Batch:
     """What a training or evaluation step gets; every image and text in it is encoded once.
 
     Attributes:
-        images: (I, 3, H, W) uint8 pixels, or (I, F) features of a frozen image tower.
+        images: (I, 3, H, W) uint8 pixels, or (I, F) features of a frozen image tower; in training a process's share.
         image_row: (I,) row of each image in the manifest.
-        texts: (T, L) token ids; none where the relation is among images only.
+        texts: (T, L) token ids, likewise a share; none where the relation is among images only.
         text_id: (T,) code of each text.
-        relation: Which of them belong together; None where only embeddings are wanted.
+        relation: Which images and texts of all processes belong together; None where only embeddings are wanted.
+        joint_images, joint_texts: Numbers of images and texts of all processes.
     """
 
     images: Tensor
@@ -125,3 +129,5 @@ class Batch:
     texts: Tensor
     text_id: Tensor
     relation: Relations | None
+    joint_images: int
+    joint_texts: int

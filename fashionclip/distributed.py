@@ -1,4 +1,4 @@
-"""Rank, and gathering across processes; in a single process everything here is the identity."""
+"""How processes share a batch, and joining what they have computed; in a single process everything here is the identity."""
 
 from __future__ import annotations
 
@@ -18,17 +18,53 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def gather(tensor: Tensor) -> Tensor:
-    """Joins the (B, ...) tensors of all processes along the first axis, in the order of ranks.
+def share(total: int, *, process: int | None = None, processes: int | None = None) -> slice:
+    """The run of `total` things that one process takes care of; lengths differ by one at most.
+
+    Args:
+        total: Number of things, such as the photos of a batch.
+        process: Rank of the process that is asked about; this one if None.
+        processes: Number of processes; those that train together if None.
+
+    >>> [share(5, process=process, processes=2) for process in (0, 1)]
+    [slice(0, 2, None), slice(2, 5, None)]
+    """
+    process = rank() if process is None else process
+    processes = world_size() if processes is None else processes
+    return slice(total * process // processes, total * (process + 1) // processes)
+
+
+def gather(part: Tensor, *, total: int) -> Tensor:
+    """Joins the shares of all processes to the whole (total, ...) tensor.
 
     Gradient flows back to the process that each row came from, summed over the processes that used it. Under DDP,
-    which averages gradients, a loss that is the mean over a process's own rows thereby has the gradients that one
-    process would compute on the joint batch. Every process must bring the same shape.
+    which averages gradients, losses whose mean over processes is the joint loss thereby have the gradients that one
+    process would compute.
+
+    Args:
+        part: Rows of this process's `share`, at least one: where the share is empty, any row, which is left out. Padding
+            repeats it, so that every process's weights take part, as DDP asks.
+        total: Number of rows of all shares.
     """
-    if world_size() == 1:
-        return tensor
-    if tensor.requires_grad:
-        return torch.cat(all_gather_with_grad(tensor))
-    parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
+    processes = world_size()
+    if processes == 1:
+        return part
+    sizes = [len(range(total)[share(total, process=other)]) for other in range(processes)]
+    missing = max(sizes) - len(part)
+    if missing > 0:
+        part = torch.cat([part, part[:1].expand(missing, *part.shape[1:])])
+    part = part[: max(sizes)].contiguous()
+    if part.requires_grad:
+        parts = list(all_gather_with_grad(part))
+    else:
+        parts = [torch.empty_like(part) for _ in range(processes)]
+        dist.all_gather(parts, part)
+    return torch.cat([one[:size] for one, size in zip(parts, sizes, strict=True)])
+
+
+def summed(value: Tensor) -> Tensor:
+    """Sum of a tensor over all processes, without gradient."""
+    value = value.detach().clone()
+    if world_size() > 1:
+        dist.all_reduce(value)
+    return value

@@ -12,7 +12,7 @@ from fashionclip.data.rows import Rows
 
 
 class ContentDistance(Protocol):
-    """A symmetric distance of rows.
+    """A distance of rows of one group, symmetric.
 
     Attributes:
         columns: Manifest columns it cannot do without.
@@ -20,8 +20,8 @@ class ContentDistance(Protocol):
 
     columns: tuple[str, ...]
 
-    def __call__(self, rows: Rows, chosen: Tensor) -> Tensor:
-        """(I, I) distances in [0, 1] among the (I,) chosen rows."""
+    def __call__(self, rows: Rows, one: Tensor, other: Tensor) -> Tensor:
+        """(P,) distances in [0, 1] between the rows of P pairs, (P,) row numbers each."""
         ...
 
 
@@ -33,13 +33,16 @@ class EditDistance:
 
     columns = ("text", "overlay")
 
-    def __call__(self, rows: Rows, chosen: Tensor) -> Tensor:
-        overlay = rows.code["overlay"][chosen]
+    def __call__(self, rows: Rows, one: Tensor, other: Tensor) -> Tensor:
+        overlay = rows.code["overlay"]
         logo = rows.code_of("overlay", "logo")
-        texts = [rows.text[i] for i in rows.text_id[chosen].tolist()]
-        contents = [t.split(", ") if kind == logo else t for t, kind in zip(texts, overlay.tolist(), strict=True)]
-        distance = torch.tensor([[Levenshtein.normalized_distance(a, b) for b in contents] for a in contents])
-        return distance.masked_fill(overlay[:, None] != overlay[None], 1.0)
+        content: dict[int, str | list[str]] = {}
+        for row in torch.cat([one, other]).unique().tolist():
+            text = rows.text[int(rows.text_id[row])]
+            content[row] = text.split(", ") if overlay[row] == logo else text
+        pairs = zip(one.tolist(), other.tolist(), strict=True)
+        distance = torch.tensor([Levenshtein.normalized_distance(content[a], content[b]) for a, b in pairs])
+        return distance.masked_fill(overlay[one] != overlay[other], 1.0)
 
 
 class AttributeDistance:
@@ -52,6 +55,6 @@ class AttributeDistance:
     def __init__(self, columns: list[str]) -> None:
         self.columns = tuple(columns)
 
-    def __call__(self, rows: Rows, chosen: Tensor) -> Tensor:
-        codes = torch.stack([rows.code[column][chosen] for column in self.columns])  # (A, I)
-        return (codes[:, :, None] != codes[:, None]).float().mean(0)
+    def __call__(self, rows: Rows, one: Tensor, other: Tensor) -> Tensor:
+        codes = torch.stack([rows.code[column] for column in self.columns])  # (A, N)
+        return (codes[:, one] != codes[:, other]).float().mean(0)

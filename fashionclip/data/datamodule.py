@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from fashionclip import distributed
 from fashionclip.batch import Batch
@@ -31,10 +31,10 @@ class RetrievalDataModule(L.LightningDataModule):
         tokenize: T texts to (T, L) token ids.
         train_transform, eval_transform: Photo to (3, S, S) uint8.
         decode_size: Side in pixels below which a JPEG need not be decoded.
-        batch_size: Rows a training batch and process.
+        batch_size: Rows of a training batch, times the number of processes, which share it.
         eval_batch_size: Rows an evaluation batch and process.
         num_workers: Loading processes; None: one a core, at most 8.
-        seed: Of the order of training, for a relation that groups its batches.
+        seed: Seed of the order of training, and of what relations draw.
         seen: Rows of the train split that testing embeds as well, behind the test split: there are two loaders then.
         frozen_image_part: Where given, photos are run through it once before training and its features are kept in
             `<root>/features`; augmentation is impossible then.
@@ -73,7 +73,6 @@ class RetrievalDataModule(L.LightningDataModule):
         self.features: Path | None = None
         if frozen_image_part is not None:
             self.features = rows.root / "features" / f"{_fingerprint(frozen_image_part, eval_transform, rows)}.npy"
-        self._check_batch_size()
 
     def prepare_data(self) -> None:
         """Computes the features of a frozen image tower, on one process a machine."""
@@ -92,16 +91,20 @@ class RetrievalDataModule(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        self._check_batch_size()  # again: only now is the number of processes known
-        loader = self._loader(
-            self.rows.of_split("train"), self.relation, self.train_transform, self.batch_size, train=True
-        )
-        if not len(loader):
+        chosen = self.rows.of_split("train")
+        sampler = self.relation.sampler(self.rows, chosen, seed=self.seed)
+        processes, rows = distributed.world_size(), len(sampler)  # type: ignore[arg-type]  # all of ours have a length
+        if rows < processes:
             raise InputError(
-                f"data.batch_size={self.batch_size}: relation={self.relation.name} trains on fewer rows of "
-                f"{self.rows.root} than that. Lower it or prepare more products."
+                f"{self.rows.root}: {rows} rows to train on, fewer than the {processes} processes that share a batch. "
+                "Prepare more products or lower trainer.devices."
             )
-        return loader
+        size = self.batch_size * processes
+        if rows < size:
+            if distributed.rank() == 0:
+                print(f"data.batch_size={self.batch_size}: a batch holds all {rows} rows that there are to train on")
+            size = rows
+        return self._loader(chosen, self.relation, self.train_transform, size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation(self.rows.of_split("val"))
@@ -113,18 +116,17 @@ class RetrievalDataModule(L.LightningDataModule):
     def _evaluation(self, chosen: Tensor) -> DataLoader[Batch]:
         return self._loader(chosen, self.evaluated, self.eval_transform, self.eval_batch_size)
 
-    def _check_batch_size(self) -> None:
-        train = len(self.rows.of_split("train")) if "train" in self.rows.split else 0
-        processes = distributed.world_size()
-        if 0 < -(-train // processes) < self.batch_size:  # no batch would be full, and only full ones are trained on
-            raise InputError(
-                f"data.batch_size={self.batch_size} on each of {processes} processes: more than the {train} rows of "
-                f"the train split of {self.rows.root}. Lower it or prepare more products."
-            )
-
     def _loader(
-        self, chosen: Tensor, relation: Relates, transform: Transform, batch_size: int, *, train: bool = False
+        self,
+        chosen: Tensor,
+        relation: Relates,
+        transform: Transform,
+        batch_size: int,
+        *,
+        sampler: Sampler[int] | None = None,
     ) -> DataLoader[Batch]:
+        """Of training where a sampler is given: then all processes are handed the same batches and share them."""
+        train = sampler is not None
         dataset = RetrievalDataset(
             self.rows,
             chosen,
@@ -133,13 +135,16 @@ class RetrievalDataModule(L.LightningDataModule):
             tokenize=self.tokenize,
             decode_size=self.decode_size,
             features=self.features,
+            seed=self.seed,
+            process=distributed.rank() if train else 0,
+            processes=distributed.world_size() if train else 1,
         )
         workers = 0 if self.features else self.num_workers  # reading features takes less than starting processes
         return DataLoader(
             dataset,
             batch_size=batch_size,
-            sampler=self.relation.sampler(self.rows, dataset.chosen, seed=self.seed) if train else None,
-            drop_last=train,  # every process must bring the same number of rows to a gathered loss
+            sampler=sampler,
+            drop_last=train,  # a contrastive loss of few rows is another one
             num_workers=workers,
             persistent_workers=workers > 0 and train,
             collate_fn=_whole,  # the dataset returns finished batches

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.relations import Relates
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
+from fashionclip.manifest import stable_hash
 
 _NO_TOKENS = torch.empty(0, 1, dtype=torch.long)
 
@@ -24,6 +26,9 @@ Tokenize = Callable[[list[str]], Tensor]
 class RetrievalDataset(Dataset):
     """One split. The data loader hands it all positions of a batch at once and gets the finished `Batch`.
 
+    Processes that share a batch are handed the same positions. Each relates all of them, with the same draws, and loads
+    its share of the photos and texts; where that is empty, the first one, which the others do not see.
+
     Args:
         rows: The whole prepared dataset.
         chosen: (N,) row numbers that this split consists of.
@@ -32,6 +37,8 @@ class RetrievalDataset(Dataset):
         tokenize: T texts to (T, L) token ids.
         decode_size: Side in pixels below which a JPEG need not be decoded.
         features: A `.npy` of (rows, F) features to use in place of the photos.
+        seed: Seed of what a relation draws, together with the positions.
+        process, processes: Rank among the processes that share a batch, and their number.
     """
 
     def __init__(
@@ -44,6 +51,9 @@ class RetrievalDataset(Dataset):
         tokenize: Tokenize,
         decode_size: int,
         features: Path | None = None,
+        seed: int = 0,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
         self.rows = rows
         self.chosen = chosen
@@ -52,6 +62,8 @@ class RetrievalDataset(Dataset):
         self.tokenize = tokenize
         self.decode_size = decode_size
         self.features = features
+        self.seed = seed
+        self.process, self.processes = process, processes
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -60,15 +72,23 @@ class RetrievalDataset(Dataset):
         return self.__getitems__([position])
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
-        related = self.relation.relate(self.rows, self.chosen[torch.as_tensor(positions)])
-        texts = [self.rows.text[i] for i in related.text_id.tolist()]
+        draws = torch.Generator().manual_seed(stable_hash(f"{self.seed}/{list(positions)}"))
+        related = self.relation.relate(self.rows, self.chosen[torch.as_tensor(positions)], draws=draws)
+        image_row, text_id = self._share(related.image_row), self._share(related.text_id)
+        texts = [self.rows.text[i] for i in text_id.tolist()]
         return Batch(
-            images=self.load(related.image_row),
-            image_row=related.image_row,
+            images=self.load(image_row),
+            image_row=image_row,
             texts=self.tokenize(texts) if texts else _NO_TOKENS,
-            text_id=related.text_id,
+            text_id=text_id,
             relation=related.relation,
+            joint_images=len(related.image_row),
+            joint_texts=len(related.text_id),
         )
+
+    def _share(self, joint: Tensor) -> Tensor:
+        own = joint[distributed.share(len(joint), process=self.process, processes=self.processes)]
+        return own if len(own) else joint[:1]
 
     def load(self, image_row: Tensor) -> Tensor:
         """The (I, 3, S, S) pixels, or (I, F) features, of some rows."""

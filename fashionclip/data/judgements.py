@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import RandomSampler, Sampler
+from torch.utils.data import Sampler
 
 from fashionclip.batch import Judgements
 from fashionclip.data.relations import Related, Relates
 from fashionclip.data.rows import JudgementRows, Rows
+from fashionclip.data.samplers import SomeSampler
 from fashionclip.manifest import PreparedDataset, read_judgements
 
 TRIES = 20  # to find each row a text of another group; more are needed only where one group is most of the split
@@ -38,39 +39,42 @@ class JudgementRelation:
         return [rows.item_id, rows.text_id]
 
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
-        return RandomSampler(chosen)
+        return SomeSampler(torch.arange(len(chosen)), seed=seed)
 
     def evaluated(self) -> Relates:
         return JudgedWithOwnTexts()
 
-    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
         table, image_row = _table(rows), torch.unique(chosen)
         judged = table.of(image_row)
         if self.per_label is not None:
-            judged = judged[_some_of_each(2 * table.image_row[judged] + table.label[judged], self.per_label)]
+            group = 2 * table.image_row[judged] + table.label[judged]
+            judged = judged[_some_of_each(group, self.per_label, draws=draws)]
         image, text, label = table.image_row[judged], table.text_id[judged], table.label[judged]
         if self.drawn:
-            own, other = self._draw(rows, image[label], text[label])
+            own, other = self._draw(rows, image[label], text[label], draws=draws)
             image = torch.cat([image, image[label][own]])
             text = torch.cat([text, text[label][other]])
             label = torch.cat([label, torch.zeros(len(own), dtype=torch.bool)])
             judged = torch.cat([judged, torch.full((len(own),), -1)])
         return _related(image_row, image, text, label, judged)
 
-    def _draw(self, rows: Rows, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw(
+        self, rows: Rows, image: Tensor, text: Tensor, *, draws: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         """Positions (D,) among the (M,) matches of what shall be judged, and of the match whose text it gets."""
         differ = text[:, None] != text[None]  # (M, M)
         for code in (rows.item_id[image], rows.code["group_id"][image], rows.text_id[image]):
             differ &= code[:, None] != code[None]
         able = differ.any(1).nonzero()[:, 0].repeat_interleave(self.drawn)
         none = torch.empty(0, dtype=torch.long)
-        return able, torch.multinomial(differ[able].float(), 1)[:, 0] if len(able) else none
+        return able, torch.multinomial(differ[able].float(), 1, generator=draws)[:, 0] if len(able) else none
 
 
 class JudgedWithOwnTexts:
     """The dataset's judgements of each photo, and its own text, by which retrieval is measured."""
 
-    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
         table, image_row = _table(rows), torch.unique(chosen)
         judged = table.of(image_row)
         image, text, label = table.image_row[judged], table.text_id[judged], table.label[judged]
@@ -120,9 +124,9 @@ def _table(rows: Rows) -> JudgementRows:
     return rows.judgements
 
 
-def _some_of_each(group: Tensor, most: int) -> Tensor:
+def _some_of_each(group: Tensor, most: int, *, draws: torch.Generator | None) -> Tensor:
     """Ascending positions of at most `most` of each group, from the (N,) groups, at random."""
-    order = torch.randperm(len(group))
+    order = torch.randperm(len(group), generator=draws)
     order = order[group[order].argsort(stable=True)]
     ordered = group[order]
     rank = torch.arange(len(group)) - torch.searchsorted(ordered, ordered)

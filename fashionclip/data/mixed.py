@@ -46,8 +46,8 @@ class MixedRelation:
         """As of the part that needs most: judgements, else texts, else photos alone."""
         return max(self.parts.values(), key=lambda part: (part.uses_judgements, part.uses_text)).evaluated()
 
-    def relate(self, rows: Rows, chosen: Tensor) -> Related:
-        related = {name: part.relate(rows, chosen) for name, part in self.parts.items()}
+    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+        related = {name: part.relate(rows, chosen, draws=draws) for name, part in self.parts.items()}
         # Each begins with the distinct rows in order; one that loads some twice has these behind.
         image_row = max((one.image_row for one in related.values()), key=len)
         text_id = torch.unique(torch.cat([one.text_id for one in related.values()]))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import RandomSampler, Sampler
+from torch.utils.data import Sampler
 
 from fashionclip import distributed
 from fashionclip.batch import Pairs, Relations, Triplets
@@ -29,8 +29,8 @@ class Related:
 class Relates(Protocol):
     """What turns the rows of a batch into what the batch shall hold."""
 
-    def relate(self, rows: Rows, chosen: Tensor) -> Related:
-        """Builds it for the (N,) chosen row numbers, which may repeat."""
+    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+        """Builds it for the (N,) chosen row numbers, which may repeat; chance is `draws`, or torch's own if None."""
         ...
 
 
@@ -63,7 +63,7 @@ class Relation(Relates, Protocol):
 
 
 class PairRelation:
-    """Each row's photo with its own text; photos without one are not trained on, and others paired in their place."""
+    """Each row's photo with its own text; photos without one are not trained on."""
 
     name: str = "pairs"
     columns: tuple[str, ...] = ("item_id", "text")
@@ -75,26 +75,22 @@ class PairRelation:
 
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
         worded = rows.worded[chosen]
-        if worded.all():
-            return RandomSampler(chosen)
         count = int((~worded).sum())
         if count == len(chosen):
             raise InputError(
                 f"{rows.root}/manifest.parquet: column 'text' is empty in all {count} rows of train, needed by "
                 "relation=pairs. Use a loss that needs no 'text', or re-run prepare.py on a source with it."
             )
-        if distributed.rank() == 0:
+        if count and distributed.rank() == 0:
             print(f"{rows.root}: {count} of {len(chosen)} train photos have no text and are left out of relation=pairs")
         return SomeSampler(worded.nonzero()[:, 0], seed=seed)
 
     def evaluated(self) -> Relates:
         return self
 
-    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
         image_row = torch.unique(chosen)
-        worded = chosen[rows.worded[chosen]]
-        # As many pairs as rows, so some come again: every process must bring the same number to a gathered loss.
-        chosen = worded[torch.arange(len(chosen)) % len(worded)] if len(worded) else worded
+        chosen = chosen[rows.worded[chosen]]
         image_index = torch.searchsorted(image_row, chosen)
         text_id, text_index = torch.unique(rows.text_id[chosen], return_inverse=True)
         pairs = Pairs(
@@ -109,7 +105,7 @@ class PairRelation:
 class ImagesAlone:
     """Photos by themselves, for evaluation without texts."""
 
-    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
         return Related(image_row=torch.unique(chosen), text_id=torch.empty(0, dtype=torch.long), relation=None)
 
 
@@ -170,7 +166,7 @@ class TripletRelation:
     def evaluated(self) -> Relates:
         return ImagesAlone()
 
-    def relate(self, rows: Rows, chosen: Tensor) -> Related:
+    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
         image_row = torch.unique(chosen)
         if self.second_view:
             lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
@@ -180,12 +176,14 @@ class TripletRelation:
         same, group = _equal(item_id), _equal(group_id)  # (I, I)
         positive = same & ~_equal(view_id)
         semipositive, negative = group & ~same, ~(group | same)
-        content_distance = self.distance(rows, image_row).masked_fill(~group, 1.0).masked_fill(same, 0.0)
+        content_distance = (~same).float()  # (I, I)
+        one, other = semipositive.nonzero(as_tuple=True)
+        content_distance[one, other] = self.distance(rows, image_row[one], image_row[other])
         anchor = (positive.any(1) & semipositive.any(1) & negative.any(1)).nonzero()[:, 0]
         anchor = anchor.repeat_interleave(self.per_anchor)
         near = negative & _equal(rows.code[self.hard][image_row]) if self.hard else negative
         near = torch.where(near.any(1, keepdim=True), near, negative)
-        drawn = [_draw(mask[anchor]) for mask in (positive, semipositive, near)]
+        drawn = [_draw(mask[anchor], draws) for mask in (positive, semipositive, near)]
         triplets = Triplets(
             anchor=anchor,
             positive=drawn[0],
@@ -204,9 +202,9 @@ def _equal(code: Tensor) -> Tensor:
     return code[:, None] == code[None]
 
 
-def _draw(mask: Tensor) -> Tensor:
+def _draw(mask: Tensor, draws: torch.Generator | None) -> Tensor:
     """One position of each row that is true, at random: (N, I) -> (N,)."""
-    return torch.multinomial(mask.float(), 1)[:, 0] if len(mask) else torch.empty(0, dtype=torch.long)
+    return torch.multinomial(mask.float(), 1, generator=draws)[:, 0] if len(mask) else torch.empty(0, dtype=torch.long)
 
 
 def check_columns(relation: Relation, rows: Rows) -> None:

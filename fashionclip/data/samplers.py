@@ -1,4 +1,4 @@
-"""Which rows come together in a training batch."""
+"""Which rows come together in a training batch, which all processes share: each is told the same order."""
 
 from __future__ import annotations
 
@@ -8,28 +8,22 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
-from fashionclip import distributed
-
 
 class SomeSampler(DistributedSampler):
-    """Some of a dataset's rows, in random order, as many for each process.
+    """Some of a dataset's rows, in a random order of each epoch.
 
     Args:
-        places: (P,) of the rows in the dataset.
-        seed: Of the order, with the epoch.
+        places: (P,) positions of the rows in the dataset.
+        seed: Seed of the order, together with the epoch.
     """
 
     def __init__(self, places: Tensor, *, seed: int) -> None:
         self.places = places
-        super().__init__(
-            range(len(places)),  # type: ignore[arg-type]  # only its length is asked for
-            num_replicas=distributed.world_size(),
-            rank=distributed.rank(),
-            seed=seed,
-        )
+        # Only its length is asked for. A DistributedSampler, so that Lightning tells it the epoch and leaves it alone.
+        super().__init__(range(len(places)), num_replicas=1, rank=0, seed=seed)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.places[list(super().__iter__())].tolist())
+        return iter(self.places[torch.randperm(len(self.places), generator=_chance(self))].tolist())
 
 
 class GroupSampler(DistributedSampler):
@@ -37,14 +31,14 @@ class GroupSampler(DistributedSampler):
 
     Each epoch orders rows, items and runs anew, from seed and epoch alone. Within a group, up to `per_item` rows of one
     item lie side by side, then those of the next, and so on; the first of an item are of different views, where it has
-    them. Runs are dealt out whole to the processes; what one has more than another sits out the epoch.
+    them.
 
     Args:
         group, item: (N,) codes of the rows to sample.
         view: (N,) codes; rows of one item take turns in it. None: each row has its own.
         per_group: Rows of a run; a smaller group, or the rest of a larger one, makes a shorter run.
         per_item: None: all.
-        seed: Of the order.
+        seed: Seed of the order, together with the epoch.
     """
 
     def __init__(
@@ -59,27 +53,11 @@ class GroupSampler(DistributedSampler):
     ) -> None:
         self.group, self.item, self.view = group, item, torch.arange(len(group)) if view is None else view
         self.per_group, self.per_item = per_group, per_item or len(group)
-        super().__init__(
-            range(len(group)),  # type: ignore[arg-type]  # only its length is asked for
-            num_replicas=distributed.world_size(),
-            rank=distributed.rank(),
-            seed=seed,
-        )
-        self.rows = self._deal()
-
-    def set_epoch(self, epoch: int) -> None:
-        super().set_epoch(epoch)
-        self.rows = self._deal()
+        # Only its length is asked for. A DistributedSampler, so that Lightning tells it the epoch and leaves it alone.
+        super().__init__(range(len(group)), num_replicas=1, rank=0, seed=seed)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.rows.tolist())
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def _deal(self) -> Tensor:
-        """The rows of this process in this epoch; once an epoch, since loaders ask for the length many times."""
-        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+        generator = _chance(self)
         place = torch.randperm(len(self.group), generator=generator)  # (N,) rows at random
         by_view = place[_pairs(self.item, self.view)[place].argsort(stable=True)]
         turn = torch.empty_like(place)  # (N,) how many rows of its item and view come before a row
@@ -92,9 +70,12 @@ class GroupSampler(DistributedSampler):
         starts = (_count_up(self.group[place]) % self.per_group == 0).nonzero()[:, 0]
         runs = place.tensor_split(starts[1:])
         order = torch.randperm(len(runs), generator=generator).tolist()
-        of_rank = (order[rank :: self.num_replicas] for rank in range(self.num_replicas))
-        dealt = [torch.cat([runs[run] for run in chosen]) for chosen in of_rank]
-        return dealt[self.rank][: min(map(len, dealt))]  # as many for each: DDP waits for the slowest
+        return iter(torch.cat([runs[run] for run in order]).tolist())
+
+
+def _chance(sampler: DistributedSampler) -> torch.Generator:
+    """The same on all processes, another one of each seed and epoch."""
+    return torch.Generator().manual_seed(1_000_003 * sampler.seed + sampler.epoch)
 
 
 def _pairs(one: Tensor, other: Tensor) -> Tensor:

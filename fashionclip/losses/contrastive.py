@@ -1,4 +1,4 @@
-"""Contrastive loss between photos and texts, over the batch of all processes."""
+"""Contrastive loss between photos and texts."""
 
 from __future__ import annotations
 
@@ -49,37 +49,35 @@ class ContrastiveLoss(nn.Module):
         logit_scale: Tensor,
         logit_bias: Tensor | None = None,
     ) -> Tensor:
-        """Loss of this process's B pairs against the N = B x processes pairs of all.
+        """Loss of N pairs, those of all processes. Each process computes B of the N rows of z, its `distributed.share`.
 
         Args:
-            image, text: (B, D) unit norm, any float type; computed in float32.
-            item_id, text_id: (B,) codes, equal where the product or the text is.
+            image, text: (N, D) unit norm, any float type; computed in float32.
+            item_id, text_id: (N,) codes, equal where the product or the text is.
             logit_scale: Scalar, natural logarithm of the scale.
             logit_bias: Scalar, for the sigmoid form only.
 
         Returns:
-            Scalar; averaged over processes it is the loss of the joint batch.
+            Scalar; its mean over processes is the loss, 0 with a graph of no pairs.
         """
+        own = distributed.share(len(image))
+        weight = distributed.world_size() / max(len(image), 1)
         with torch.autocast(image.device.type, enabled=False):
             image, text = image.float(), text.float()
-            all_image, all_text = distributed.gather(image), distributed.gather(text)  # (N, D)
-            together = self._together(item_id, text_id)  # (B, N)
+            together = self._together(own, item_id, text_id)  # (B, N)
             scale = logit_scale.float().exp()
-            image_logits = scale * image @ all_text.T  # (B, N)
+            image_logits = scale * image[own] @ text.T  # (B, N)
             if self.form == "sigmoid":
                 bias = 0.0 if logit_bias is None else logit_bias.float()
                 sign = together * 2.0 - 1.0
-                return -F.logsigmoid(sign * (image_logits + bias)).sum(1).mean()
-            text_logits = scale * text @ all_image.T  # (B, N)
+                return -weight * F.logsigmoid(sign * (image_logits + bias)).sum()
+            text_logits = scale * text[own] @ image.T  # (B, N)
             target = together / together.sum(1, keepdim=True)
-            return (F.cross_entropy(image_logits, target) + F.cross_entropy(text_logits, target)) / 2
+            both = (F.cross_entropy(logits, target, reduction="sum") for logits in (image_logits, text_logits))
+            return weight * sum(both) / 2
 
-    def _together(self, item_id: Tensor, text_id: Tensor) -> Tensor:
+    def _together(self, own: slice, item_id: Tensor, text_id: Tensor) -> Tensor:
         if self.multi_positive:
-            same_item = item_id[:, None] == distributed.gather(item_id)[None]
-            same_text = text_id[:, None] == distributed.gather(text_id)[None]
-            return same_item | same_text
-        size = len(item_id)
-        row = torch.arange(size, device=item_id.device)
-        own = row + distributed.rank() * size
-        return own[:, None] == torch.arange(size * distributed.world_size(), device=item_id.device)[None]
+            return (item_id[own, None] == item_id[None]) | (text_id[own, None] == text_id[None])
+        row = torch.arange(len(item_id), device=item_id.device)
+        return row[own, None] == row[None]

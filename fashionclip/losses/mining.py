@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fashionclip import distributed
 from fashionclip.losses.triplet_semipos import TripletSemiPosMarginWithDistanceLoss
 
 MININGS = ("given", "all", "batch-hard", "semi-hard")
@@ -35,7 +36,8 @@ class MinedTripletLoss(nn.Module):
       Source: Schroff et al. 2015, "FaceNet", equation 4; it leaves open what to do where there is none.
 
     An anchor without a near or a far for a term has no part in that term, and a term that nobody takes part in is 0,
-    with a graph: other processes wait for this one's gradient. Only this process's images are mined. With `loss.swap`
+    with a graph: other processes wait for this one's gradient. The images of all processes are mined; each process
+    takes its `distributed.share` of them as anchors. With `loss.swap`
     a negative's distance is the smaller of that from the anchor and that from the near one; in `given`, as the loss
     has it.
 
@@ -72,7 +74,7 @@ class MinedTripletLoss(nn.Module):
         view_id: Tensor,
         content_distance: Tensor,
     ) -> Tensor:
-        """Loss of a batch of I images.
+        """Loss of a batch of I images, those of all processes.
 
         Args:
             image: (I, D) unit norm, any float type; computed in float32.
@@ -82,7 +84,7 @@ class MinedTripletLoss(nn.Module):
             content_distance: (I, I) in [0, 1]; read only between images of one group.
 
         Returns:
-            Scalar.
+            Scalar; its mean over processes is the loss.
         """
         image = image.to(torch.promote_types(image.dtype, torch.float32))  # where the gradients of its uses add up too
         if self.mining == "given":
@@ -107,7 +109,9 @@ class MinedTripletLoss(nn.Module):
 
     def _mined(self, distance: Tensor, content: Tensor, near: Tensor, far: Tensor, *, swap: bool) -> Tensor:
         """One term, of (I, I) masks of what belongs near and far; in memory for (anchor, near) pairs x I numbers."""
-        anchor, pair = (near & far.any(1, keepdim=True)).nonzero(as_tuple=True)  # (P,) each
+        own = distributed.share(len(distance))
+        anchor, pair = (near & far.any(1, keepdim=True))[own].nonzero(as_tuple=True)  # (P,) each
+        anchor = anchor + own.start
         far = far[anchor]  # (P, I)
         near_distance, far_distance = distance[anchor, pair, None], distance[anchor]  # (P, 1), (P, I)
         if swap:
@@ -131,4 +135,6 @@ def _largest(hinge: Tensor, among: Tensor) -> Tensor:
 
 
 def _mean(hinges: Tensor) -> Tensor:
-    return hinges.sum() / max(len(hinges), 1)
+    """What this process contributes to the mean over the hinges of all: its mean over processes is that mean."""
+    count = distributed.summed(hinges.new_tensor(float(len(hinges))))
+    return hinges.sum() * distributed.world_size() / count.clamp(min=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from fashionclip.batch import Batch, Judgements, Relations
+from fashionclip import distributed
+from fashionclip.batch import Batch, Judgements
+from fashionclip.errors import InputError
 from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.metrics.judged import JudgementMetrics
 from fashionclip.models.backbone import Backbone
@@ -57,6 +60,7 @@ class RetrievalModule(L.LightningModule):
         self.weight_decay = weight_decay
         self.monitor = monitor
         self.config = dict(config or {})
+        self.ever_above_zero = False  # the loss of a step
 
     def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(I, D) and (T, D) unit-norm embeddings of a batch's photos and texts, of which there may be none."""
@@ -65,8 +69,10 @@ class RetrievalModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert batch.relation is not None, "a training batch has a relation"
-        loss = self._loss(batch.relation, *self.embed(batch))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch.relation))
+        loss = self.joint_loss(batch)
+        joint = distributed.summed(loss) / distributed.world_size()  # on all processes, so that all stop at once
+        self._check_loss(float(joint))
+        self.log("train/loss", joint, prog_bar=True, batch_size=len(batch.relation))
         self.log("train/logit_scale", self.backbone.logit_scale.exp(), batch_size=len(batch.relation))
         return loss
 
@@ -79,6 +85,19 @@ class RetrievalModule(L.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Takes the test split, then what is measured apart from it: photos, but no judgements, of the train split."""
         self._evaluate(batch, judged=dataloader_idx == 0)
+
+    def on_train_epoch_end(self) -> None:
+        """Refuses to go on where nothing is learned.
+
+        Raises:
+            InputError: The loss was 0 at every step so far.
+        """
+        if not self.ever_above_zero:
+            raise InputError(
+                "the loss was 0 at every step of the first epoch, so nothing is learned: the batches relate nothing "
+                "that costs anything. Raise data.batch_size (one photo has nothing to be compared with), choose another "
+                "loss.mining, or a larger margin."
+            )
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
@@ -101,13 +120,35 @@ class RetrievalModule(L.LightningModule):
         checkpoint["config"] = self.config
         checkpoint["backbone"] = self.backbone.files()
 
-    def _loss(self, relation: Relations, image: Tensor, text: Tensor) -> Tensor:
+    def joint_loss(self, batch: Batch) -> Tensor:
+        """A scalar whose mean over processes is the loss of the batch that they share."""
+        image, text = self.embed(batch)
+        # float32: the gradients of all processes add up in it
+        image = distributed.gather(image.float(), total=batch.joint_images)
+        if batch.joint_texts:
+            text = distributed.gather(text.float(), total=batch.joint_texts)
         scale = (
             {"logit_scale": self.backbone.logit_scale, "logit_bias": self.backbone.logit_bias}
             if getattr(self.loss, "scaled", False)
             else {}
         )
-        return self.loss(**relation.select(image, text), **scale)
+        assert batch.relation is not None, "a training batch has a relation"
+        return self.loss(**batch.relation.select(image, text), **scale)
+
+    def _check_loss(self, loss: float) -> None:
+        """Stops a training that is broken, at its first step that shows it.
+
+        Raises:
+            InputError: The loss is not a number, or infinite.
+        """
+        self.ever_above_zero |= loss != 0
+        if not math.isfinite(loss):
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            raise InputError(
+                f"the loss is {loss} at step {self.trainer.global_step} (epoch {self.trainer.current_epoch}, learning "
+                f"rate {rate:.2g}). Checkpoints of earlier epochs are kept. Try a tenth of optimizer.lr, or "
+                "trainer.precision=32-true in place of mixed precision."
+            )
 
     def _evaluate(self, batch: Batch, *, judged: bool) -> None:
         image, text = self.embed(batch)

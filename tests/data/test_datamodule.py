@@ -76,14 +76,14 @@ def test_two_processes_validate_each_row_once_but_for_padding(data):
     assert sorted(set(seen[0] + seen[1])) == expected
 
 
-def test_training_shuffles_reproducibly_and_drops_the_rest(data):
+def test_training_shuffles_reproducibly_and_drops_the_rest(data, monkeypatch):
     train = data.rows.of_split("train").tolist()
     assert len(train) % BATCH
     epochs = []
     for seed in (0, 0, 1):
-        torch.manual_seed(seed)
+        monkeypatch.setattr(data, "seed", seed)
         loader = data.train_dataloader()
-        epochs.append([rows_of(loader), rows_of(loader)])
+        epochs.append([rows_of(loader, 0), rows_of(loader, 1)])
     assert epochs[0] == epochs[1]
     assert len({str(epoch) for epoch in (*epochs[0], *epochs[2])}) == 4
     for batches in epochs[0]:
@@ -93,39 +93,48 @@ def test_training_shuffles_reproducibly_and_drops_the_rest(data):
 
 
 def test_two_processes_share_each_training_epoch(data, monkeypatch):
-    train = data.rows.of_split("train").tolist()
+    def epoch(processes, rank):
+        monkeypatch.setattr(distributed, "world_size", lambda: processes)
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        monkeypatch.setattr(data, "batch_size", 2 * BATCH // processes)
+        loader = data.train_dataloader()
+        loader = on_rank(rank, loader, RunningStage.TRAINING) if processes > 1 else loader
+        loader.sampler.set_epoch(1)
+        return list(loader)
 
-    def epoch(seed, epoch):
-        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
-        loaders = [on_rank(rank, data.train_dataloader(), RunningStage.TRAINING) for rank in (0, 1)]
-        return [rows_of(loader, epoch) for loader in loaders]
+    joint, *shares = epoch(1, 0), epoch(2, 0), epoch(2, 1)
+    assert len(joint) == len(shares[0]) == len(shares[1]) > 1
+    for whole, *parts in zip(joint, *shares, strict=True):
+        assert torch.cat([part.image_row for part in parts]).tolist() == whole.image_row.tolist()
+        assert torch.cat([part.text_id for part in parts]).tolist() == whole.text_id.tolist()
+        assert abs(len(parts[0].images) - len(parts[1].images)) <= 1
+        for part in parts:
+            assert (part.joint_images, part.joint_texts) == (len(whole.images), len(whole.texts))
+            assert all(torch.equal(one, vars(whole.relation)[name]) for name, one in vars(part.relation).items())
 
-    first = epoch(0, 0)
-    assert first == epoch(0, 0)
-    assert len({str(first), str(epoch(0, 1)), str(epoch(9, 0))}) == 3
-    for batches in first:
-        assert [len(batch) for batch in batches] == [BATCH] * ((len(train) + 1) // 2 // BATCH)
-    mine, others = (set(chain(*batches)) for batches in first)
-    assert not mine & others
-    assert mine | others < set(train)
+
+def of_few(data, rows, batch_size):
+    return RetrievalDataModule(
+        rows=rows, relation=PairRelation(), tokenize=data.tokenize, train_transform=data.train_transform,
+        eval_transform=data.eval_transform, decode_size=16, batch_size=batch_size, eval_batch_size=4, num_workers=0,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("processes", "batch_size"), [(1, 4), (2, 3)])
-def test_a_batch_that_would_never_be_full_is_refused(make_rows, data, monkeypatch, processes, batch_size):
+def test_a_batch_larger_than_the_data_becomes_smaller_and_says_so(
+    make_rows, data, monkeypatch, capsys, processes, batch_size
+):
     monkeypatch.setattr(distributed, "world_size", lambda: processes)
-    settings = {"tokenize": data.tokenize, "train_transform": data.train_transform, "decode_size": 16}
-    settings |= {"eval_transform": data.eval_transform, "relation": PairRelation(), "eval_batch_size": 4}
-    rows = make_rows("abc", ["shoe", "hat", "cap"])
-    RetrievalDataModule(rows=rows, batch_size=batch_size - 1, num_workers=0, **settings).train_dataloader()
-    with pytest.raises(InputError, match=rf"data\.batch_size={batch_size} on each of {processes} .* the 3 rows"):
-        RetrievalDataModule(rows=rows, batch_size=batch_size, num_workers=0, **settings)
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    rows = make_rows("abcdefgh", ["shoe", "", "", "hat", "", "", "", "cap"])
+    assert list(map(len, of_few(data, rows, 1).train_dataloader().batch_sampler)) == [processes] * (3 // processes)
+    assert "holds all" not in capsys.readouterr().out
+    loader = of_few(data, rows, batch_size).train_dataloader()
+    assert [sorted(batch) for batch in loader.batch_sampler] == [[0, 3, 7]]
+    assert f"data.batch_size={batch_size}: a batch holds all 3 rows" in capsys.readouterr().out
 
 
-def test_a_batch_larger_than_the_rows_with_a_text_is_refused(make_rows, data):
-    rows = make_rows("abcdefgh", ["hat", "", "", "", "", "", "", "cap"])
-    few = RetrievalDataModule(
-        rows=rows, relation=PairRelation(), tokenize=data.tokenize, train_transform=data.train_transform,
-        eval_transform=data.eval_transform, decode_size=16, batch_size=4, eval_batch_size=4, num_workers=0,
-    )  # fmt: skip
-    with pytest.raises(InputError, match=r"data\.batch_size=4: relation=pairs trains on fewer rows"):
-        few.train_dataloader()
+def test_fewer_rows_than_processes_are_refused(make_rows, data, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 4)
+    with pytest.raises(InputError, match=r"3 rows to train on, fewer than the 4 processes .* lower trainer\.devices"):
+        of_few(data, make_rows("abc", ["shoe", "hat", "cap"]), 1).train_dataloader()

@@ -57,6 +57,32 @@ def test_a_single_position_is_a_batch_of_one(dataset):
     assert len(batch.images) == len(batch.texts) == len(batch.relation) == 1
 
 
+def test_processes_share_a_batch_and_draw_alike(dataset, tokenized):
+    positions = [3, 0, 2, 1]
+    whole = dataset().__getitems__(positions)
+    parts = [dataset(process=process, processes=3).__getitems__(positions) for process in range(3)]
+    assert [len(part.images) for part in parts] == [1, 1, 2]
+    assert torch.equal(torch.cat([part.images for part in parts]), whole.images)
+    assert [len(part.texts) for part in parts] == [1, 1, 1], "the first process's share of two texts is empty"
+    assert parts[0].text_id.tolist() == parts[1].text_id.tolist() == whole.text_id[:1].tolist()
+    assert {(part.joint_images, part.joint_texts) for part in parts} == {(4, 2)}
+
+
+def test_what_is_drawn_depends_on_seed_and_positions_alone(dataset):
+    class Drawing(PairRelation):
+        def relate(self, rows, chosen, *, draws):
+            drawn.append(torch.randint(1000, (3,), generator=draws).tolist())
+            return super().relate(rows, chosen, draws=draws)
+
+    drawn = []
+    for seed, process, positions in (0, 0, [0, 1]), (0, 1, [0, 1]), (0, 0, [1, 0]), (1, 0, [0, 1]):
+        data = dataset(seed=seed, process=process, processes=2)
+        data.relation = Drawing()
+        torch.manual_seed(process)
+        data.__getitems__(positions)
+    assert drawn[0] == drawn[1] and drawn[0] != drawn[2] and drawn[0] != drawn[3]
+
+
 def test_features_stand_in_for_photos(dataset, tmp_path):
     features = np.arange(12, dtype=np.float32).reshape(6, 2)
     np.save(tmp_path / "features.npy", features)
