@@ -1,4 +1,4 @@
-"""How processes share a batch, and joining what they have computed; in a single process everything here is the identity."""
+"""How processes share a batch and join what they have computed; in a single process all of it is the identity."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def gather(part: Tensor, *, total: int) -> Tensor:
     process would compute.
 
     Args:
-        part: Rows of this process's `share`, at least one: where the share is empty, any row, which is left out. Padding
-            repeats it, so that every process's weights take part, as DDP asks.
+        part: Rows of this process's `share`. Where that is empty, any one row, which is left out of the whole: so every
+            process's weights take part, as DDP asks.
         total: Number of rows of all shares.
     """
     processes = world_size()

@@ -1,6 +1,6 @@
 """One of several gloo processes, started by test_distributed.py: `distributed_worker.py RANK PROCESSES FOLDER`."""
 
-import math
+import runpy
 import sys
 from functools import partial
 from itertools import product
@@ -8,12 +8,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.nn.functional import normalize
-from torch.nn.parallel import DistributedDataParallel
 
 from fashionclip import distributed
-from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.metrics.catalog import CatalogScores
 from fashionclip.metrics.judged import JudgementMetrics
@@ -21,42 +18,8 @@ from fashionclip.metrics.ranking import mean_reciprocal_rank, recall
 
 ITEM_ID = torch.tensor([0, 1, 2, 3, 0, 4, 2, 5, 6])
 TEXT_ID = torch.tensor([0, 1, 2, 3, 4, 1, 5, 5, 6])  # products 1 and 4, 2 and 5 share a text
+PARITY = runpy.run_path(str(Path(__file__).with_name("parity.py")))
 IS_QUERY = torch.tensor([False, True, True, False, True, False, False, True, True])
-PAIRS = 8
-
-
-class Model(nn.Module):
-    def __init__(self, form: str, multi_positive: bool) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.image, self.text = nn.Linear(6, 4), nn.Linear(6, 4)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(5)))
-        self.logit_bias = nn.Parameter(torch.tensor(-2.0)) if form == "sigmoid" else None
-        self.loss = ContrastiveLoss(form=form, multi_positive=multi_positive)
-
-    def forward(self, photo, caption, rows):
-        return self.loss(
-            image=normalize(self.image(photo), dim=1),
-            text=normalize(self.text(caption), dim=1),
-            item_id=ITEM_ID[rows],
-            text_id=TEXT_ID[rows],
-            logit_scale=self.logit_scale,
-            logit_bias=self.logit_bias,
-        )
-
-
-def losses(rank, processes):
-    photo, caption = torch.randn(2, PAIRS, 6, generator=torch.Generator().manual_seed(1))
-    rows = torch.arange(PAIRS).chunk(processes)[rank]
-    results = {}
-    for form, multi_positive in product(("softmax", "sigmoid"), (True, False)):
-        model = Model(form, multi_positive)
-        wrapped = DistributedDataParallel(model) if processes > 1 else model  # averages only while it lives
-        loss = wrapped(photo[rows], caption[rows], rows)
-        loss.backward()
-        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-        results[f"{form} multi_positive={multi_positive}"] = (loss.detach(), gradients)
-    return results
 
 
 def metrics(rank, processes):
@@ -119,12 +82,24 @@ def judged(rank, processes):
     return results
 
 
-def work(rank, processes):
+def gathered(rank, processes):
+    """Shares of 5 rows and of 1, of which one process has none; and the gradient of their weighted sum."""
+    results = []
+    for total in 5, 1:
+        rows = torch.arange(float(total))[:, None].requires_grad_()
+        own = rows[distributed.share(total)]
+        whole = distributed.gather(own if len(own) else rows[:1], total=total)
+        (whole * torch.arange(1.0, total + 1)[:, None]).sum().backward()
+        results.append((whole.detach(), rows.grad, distributed.gather(torch.ones(max(len(own), 1)), total=total)))
+    return results
+
+
+def work(rank, processes, folder):
     assert (distributed.rank(), distributed.world_size()) == (rank, processes)
-    gathered = distributed.gather(torch.full((2, 1), rank))
     return {
-        "gathered": gathered,
-        "losses": losses(rank, processes),
+        "gathered": gathered(rank, processes),
+        "summed": distributed.summed(torch.tensor(rank + 1.0)),
+        "parity": PARITY["parity"](rank, processes, folder, precisions=(torch.float32,)),
         "metrics": metrics(rank, processes),
         "without": without_texts_or_batches(rank),
         "judged": judged(rank, processes),
@@ -135,5 +110,5 @@ if __name__ == "__main__":
     rank, processes, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=processes)
-    torch.save(work(rank, processes), folder / f"{rank}.pt")
+    torch.save(work(rank, processes, folder), folder / f"{rank}.pt")
     dist.destroy_process_group()

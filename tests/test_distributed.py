@@ -8,53 +8,94 @@ import torch
 
 from fashionclip import distributed
 
-WORKER = Path(__file__).with_name("distributed_worker.py")
+WORKER, PARITY = (Path(__file__).with_name(name) for name in ("distributed_worker.py", "parity.py"))
+LOSSES = [name for name, _, _ in runpy.run_path(str(PARITY))["every_loss"]()]
+
+
+def of_processes(script, number, folder):
+    """What each of some processes has left."""
+    processes = [
+        subprocess.Popen([sys.executable, script, str(rank), str(number), folder], stderr=subprocess.PIPE, text=True)
+        for rank in range(number)
+    ]
+    try:
+        for process in processes:
+            errors = process.communicate(timeout=300)[1]
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(number)]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """What one process by itself, and each of two together, have computed."""
-    folder = tmp_path_factory.mktemp("gloo")
-    processes = [
-        subprocess.Popen([sys.executable, WORKER, str(rank), "2", folder], stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    try:
-        alone = runpy.run_path(str(WORKER))["work"](0, 1)
-        for process in processes:
-            errors = process.communicate(timeout=120)[1]
-            assert process.returncode == 0, errors
-    finally:
-        for process in processes:
-            process.kill()
-    return [alone, *(torch.load(folder / f"{rank}.pt") for rank in (0, 1))]
+    alone = runpy.run_path(str(WORKER))["work"](0, 1, tmp_path_factory.mktemp("alone"))
+    return [alone, *of_processes(WORKER, 2, tmp_path_factory.mktemp("gloo"))]
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Likewise of the losses, also in bfloat16, with three processes."""
+    precisions = (torch.float32, torch.bfloat16)
+    alone = runpy.run_path(str(PARITY))["parity"](0, 1, tmp_path_factory.mktemp("alone"), precisions=precisions)
+    return [alone, *of_processes(PARITY, 3, tmp_path_factory.mktemp("gloo"))]
 
 
 def test_one_process_is_alone():
     tensor = torch.ones(2, 3, requires_grad=True)
-    assert distributed.gather(tensor) is tensor
+    assert distributed.gather(tensor, total=2) is tensor
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
 
 
-def test_gather_joins_in_the_order_of_ranks(results):
-    assert [result["gathered"].flatten().tolist() for result in results] == [[0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize("total", [0, 1, 5, 24])
+def test_shares_hold_everything_once_in_order_and_differ_by_one_at_most(processes, total):
+    shares = [range(total)[distributed.share(total, process=p, processes=processes)] for p in range(processes)]
+    assert [one for share in shares for one in share] == list(range(total))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
-@pytest.mark.parametrize("multi_positive", [True, False])
-def test_two_processes_learn_as_one_on_the_joint_batch(results, form, multi_positive):
-    (loss, gradients), *of_two = (result["losses"][f"{form} multi_positive={multi_positive}"] for result in results)
-    torch.testing.assert_close(torch.stack([mine for mine, _ in of_two]).mean(), loss, atol=1e-6, rtol=1e-5)
-    assert ("logit_bias" in gradients) == (form == "sigmoid")
-    assert all(gradient.abs().max() > 1e-4 for gradient in gradients.values())
-    for _, mine in of_two:
-        torch.testing.assert_close(mine, gradients, atol=1e-6, rtol=1e-5)
+@pytest.mark.parametrize("case", [0, 1])
+def test_uneven_and_empty_shares_are_joined_in_order_and_gradients_come_back(results, case):
+    total = (5, 1)[case]
+    whole, gradients, ones = (
+        list(part) for part in zip(*(result["gathered"][case] for result in results), strict=True)
+    )
+    assert all(one.flatten().tolist() == list(range(total)) for one in whole)
+    assert all(len(one) == total for one in ones)
+    assert gradients[0].flatten().tolist() == list(range(1, total + 1))
+    assert (gradients[1] + gradients[2]).tolist() == (2 * gradients[0]).tolist(), (
+        "summed over the processes that use it"
+    )
+    assert [float(result["summed"]) for result in results] == [1, 3, 3]
 
 
-def test_duplicates_on_the_other_process_count(results):
-    alone = results[0]["losses"]
-    for form in ("softmax", "sigmoid"):
-        assert not torch.isclose(alone[f"{form} multi_positive=True"][0], alone[f"{form} multi_positive=False"][0])
+@pytest.mark.parametrize("batch", ["uneven", "one text"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_two_processes_learn_as_one_on_the_joint_batch(results, loss, batch):
+    learn_alike([result["parity"] for result in results], (loss, batch, torch.float32), close=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("batch", ["uneven", "one text"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_three_processes_learn_as_one_on_the_joint_batch(three, loss, batch, dtype, close):
+    learn_alike(three, (loss, batch, dtype), close=close)
+
+
+def learn_alike(results, case, *, close):
+    (value, gradients), *others = (result[case] for result in results)
+    wanted = torch.cat([gradient.flatten() for gradient in gradients.values()])
+    if case[1] == "uneven":
+        assert value != 0 and wanted.norm() > 1e-3, "there is something to compare"
+    for mine, own in others:
+        assert own.keys() == gradients.keys()
+        got = torch.cat([gradient.flatten() for gradient in own.values()])
+        assert (got - wanted).norm() <= close * max(float(wanted.norm()), 1e-3)
+        torch.testing.assert_close(mine, value, rtol=close, atol=1e-6)
 
 
 def test_two_processes_measure_as_one_though_a_sample_is_repeated(results):

@@ -59,9 +59,7 @@ class JudgementRelation:
             judged = torch.cat([judged, torch.full((len(own),), -1)])
         return _related(image_row, image, text, label, judged)
 
-    def _draw(
-        self, rows: Rows, image: Tensor, text: Tensor, *, draws: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def _draw(self, rows: Rows, image: Tensor, text: Tensor, *, draws: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Positions (D,) among the (M,) matches of what shall be judged, and of the match whose text it gets."""
         differ = text[:, None] != text[None]  # (M, M)
         for code in (rows.item_id[image], rows.code["group_id"][image], rows.text_id[image]):

@@ -94,8 +94,8 @@ class RetrievalModule(L.LightningModule):
         """
         if not self.ever_above_zero:
             raise InputError(
-                "the loss was 0 at every step of the first epoch, so nothing is learned: the batches relate nothing "
-                "that costs anything. Raise data.batch_size (one photo has nothing to be compared with), choose another "
+                "the loss was 0 at every step of the first epoch, so nothing is learned: nothing in a batch costs "
+                "anything. Raise data.batch_size (one photo has nothing to be compared with), choose another "
                 "loss.mining, or a larger margin."
             )
 
