@@ -73,8 +73,9 @@ class ContrastiveLoss(nn.Module):
                 return -weight * F.logsigmoid(sign * (image_logits + bias)).sum()
             text_logits = scale * text[own] @ image.T  # (B, N)
             target = together / together.sum(1, keepdim=True)
-            both = (F.cross_entropy(logits, target, reduction="sum") for logits in (image_logits, text_logits))
-            return weight * sum(both) / 2
+            of_images = F.cross_entropy(image_logits, target, reduction="sum")
+            of_texts = F.cross_entropy(text_logits, target, reduction="sum")
+            return weight * (of_images + of_texts) / 2
 
     def _together(self, own: slice, item_id: Tensor, text_id: Tensor) -> Tensor:
         if self.multi_positive:
