@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fashionclip.errors import InputError
 from fashionclip.retrieval.faiss_store import FaissStore
-from fashionclip.retrieval.store import Store
+from fashionclip.retrieval.store import ADDRESS, TOKEN, Store
 
 FORMAT = 1
 FILE = "index.json"
+LARGEST = 1 << 16  # numbers of an embedding, at most
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,52 @@ def read_facts(folder: Path) -> IndexFacts:
     file = folder / FILE
     if not file.is_file():
         raise InputError(f"{folder}: no index there (no {FILE}). Run: fashionclip index EXPORT PHOTOS --to {folder}")
-    facts = json.loads(file.read_text(encoding="utf-8"))
-    if facts.get("format") != FORMAT:
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{file}: format {facts.get('format')}, this code reads {FORMAT}. Remove the folder and index again."
+            f"{file}: cannot be read ({error}). Bring it back, or remove the folder and index again."
+        ) from None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        got = facts.get("format") if isinstance(facts, dict) else None
+        raise InputError(f"{file}: format {got}, this code reads {FORMAT}. Remove the folder and index again.")
+    try:
+        read = IndexFacts(**facts)
+        sound = (
+            all(isinstance(one, str) for one in (read.export, read.digest, read.source))
+            and isinstance(read.size, int)
+            and 0 < read.size <= LARGEST
+            and (read.milvus is None or is_milvus(read.milvus))
+            and re.fullmatch(r"\w*", read.collection, re.ASCII) is not None
+            and all(map(_is_field, read.fields.values()))
         )
-    return IndexFacts(**facts)
+    except (TypeError, AttributeError):  # other names or types than these
+        sound = False
+    if not sound:
+        raise InputError(f"{file}: is not as `fashionclip index` writes it. Remove the folder and index again.")
+    return read
+
+
+def is_milvus(place: object) -> bool:
+    """Whether an index can be there: the address of a server, without a password, or the name of a file to make."""
+    return isinstance(place, str) and bool(re.fullmatch(r"(https?|tcp)://[^@\s]+|[^/\\:\0]+\.db", place))
+
+
+def check_given(folder: Path, facts: IndexFacts, milvus: str | None) -> None:
+    """Refuses a Milvus given by the user that is not the one of the index."""
+    if milvus not in (None, facts.milvus):
+        raise InputError(
+            f"--milvus {milvus}: {folder} is kept in {facts.milvus or 'a store of its own'}. Leave --milvus out, or "
+            "choose another index."
+        )
+
+
+def _is_field(field: Any) -> bool:
+    """Whether it is one of those that `Fields.to_json` writes."""
+    if field["kind"] == "number":
+        return len(field["range"]) == 2 and all(isinstance(end, int | float) for end in field["range"])
+    values = field["values"]
+    return field["kind"] == "text" and (values is None or all(isinstance(value, str) for value in values))
 
 
 def write_facts(folder: Path, facts: IndexFacts) -> None:
@@ -71,15 +113,24 @@ def write_facts(folder: Path, facts: IndexFacts) -> None:
     os.replace(temporary, folder / FILE)
 
 
-def open_store(folder: Path, facts: IndexFacts) -> Store:
+def open_store(folder: Path, facts: IndexFacts, *, milvus: str | None = None) -> Store:
     """Where the index keeps its embeddings.
 
+    Args:
+        folder: Of the index.
+        facts: Of the index.
+        milvus: Address that the user gives. What the environment variable `MILVUS_TOKEN` holds is sent there or to
+            that of `MILVUS_ADDRESS`, and never to one that stands in `index.json` alone: that may be a stranger's.
+
     Raises:
-        InputError: It is a Milvus that cannot be reached.
+        InputError: It is a Milvus that cannot be reached, or another one than the user says.
     """
+    check_given(folder, facts, milvus)
     if facts.milvus is None:
         return FaissStore(folder, size=facts.size)
     from fashionclip.retrieval.milvus_store import MilvusStore  # an extra
 
     uri = facts.milvus if "://" in facts.milvus else str(folder / facts.milvus)
-    return MilvusStore(uri, collection=facts.collection, size=facts.size)
+    given = facts.milvus in (milvus, os.environ.get(ADDRESS))
+    token = os.environ.get(TOKEN, "") if given else ""
+    return MilvusStore(uri, collection=facts.collection, size=facts.size, token=token)

@@ -22,10 +22,10 @@ from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, load_image
 from fashionclip.retrieval.faiss_store import FILE as PHOTOS
 from fashionclip.retrieval.fields import Fields
-from fashionclip.retrieval.folder import FILE, IndexFacts, open_store, read_facts, write_facts
+from fashionclip.retrieval.folder import FILE, IndexFacts, check_given, is_milvus, open_store, read_facts, write_facts
 from fashionclip.retrieval.photo import Photo
 from fashionclip.retrieval.source import Source
-from fashionclip.retrieval.store import Known, Store
+from fashionclip.retrieval.store import TOKEN, Known, Store
 
 if TYPE_CHECKING:
     import torch
@@ -79,8 +79,8 @@ def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path
         encoder: What to embed with.
         source: All photos that the index shall have; others are deleted from it.
         export: Where `encoder` comes from, to be remembered.
-        milvus: For a new index, the Milvus to keep it in: address of a server, or name of a file ("photos.db") that
-            milvus-lite shall make in the folder.
+        milvus: The Milvus of the index, where it has one: address of a server, or name of a file ("photos.db") that
+            milvus-lite shall make in the folder. A token is sent to no other address.
 
     Raises:
         InputError: The index is of another export or store, another indexer is at it, or none of the photos can be
@@ -95,7 +95,7 @@ def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path
         facts = _facts(folder, encoder, source, export=export, milvus=milvus)
         facts = replace(facts, fields=facts.fields | fields.to_json())
         write_facts(folder, facts)
-        with closing(open_store(folder, facts)) as store:
+        with closing(open_store(folder, facts, milvus=milvus)) as store:
             changes, fields = _synchronise(store, encoder, source)
         _write_unreadable(folder, changes)
         write_facts(folder, replace(facts, fields=fields.to_json()))
@@ -103,10 +103,10 @@ def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path
 
 
 def _facts(folder: Path, encoder: Encoder, source: Source, *, export: Path, milvus: str | None) -> IndexFacts:
-    if milvus is not None and "://" not in milvus and (not milvus.endswith(".db") or Path(milvus).name != milvus):
+    if milvus is not None and not is_milvus(milvus):
         raise InputError(
-            f"--milvus {milvus}: expected the address of a server (http://host:19530), or a plain file name that ends "
-            "in .db, for milvus-lite within the index."
+            f"--milvus {milvus}: expected the address of a server (http://host:19530; what it asks for stands in "
+            f"{TOKEN}), or a plain file name that ends in .db, for milvus-lite within the index."
         )
     if not (folder / FILE).is_file():
         if (folder / PHOTOS).exists():
@@ -120,15 +120,11 @@ def _facts(folder: Path, encoder: Encoder, source: Source, *, export: Path, milv
             collection=f"fashionclip_{uuid4().hex}" if milvus else "",
         )
     facts = read_facts(folder)
+    check_given(folder, facts, milvus)
     if facts.digest != encoder.digest:
         raise InputError(
             f"{folder}: was made by another export than {export} (by {facts.export}, as it was then); embeddings of "
             "two models cannot be compared. Remove the folder, or choose another --to."
-        )
-    if milvus not in (None, facts.milvus):
-        raise InputError(
-            f"--milvus {milvus}: {folder} is kept in {facts.milvus or 'a store of its own'}. Leave --milvus out, or "
-            "choose another --to."
         )
     return replace(facts, export=str(export.resolve()), source=str(source.root.resolve()))
 

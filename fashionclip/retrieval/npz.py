@@ -13,7 +13,7 @@ from fashionclip.retrieval.folder import open_store, read_facts
 READ = 1_000  # photos read at a time
 
 
-def write_npz(folder: Path, file: Path) -> None:
+def write_npz(folder: Path, file: Path, *, milvus: str | None = None) -> None:
     """Writes all photos of an index, sorted by image_id, in one step; `np.load(file)` reads it, without pickle.
 
     Its arrays: `embeddings` (N, D) float32, `image_names` (paths below the source's folder), `image_id, item_id, text,
@@ -23,9 +23,10 @@ def write_npz(folder: Path, file: Path) -> None:
     Args:
         folder: Of the index.
         file: To write; ends in ".npz".
+        milvus: Address of its server, as the user gives it (see `open_store`).
     """
     facts = read_facts(folder)
-    with closing(open_store(folder, facts)) as store:
+    with closing(open_store(folder, facts, milvus=milvus)) as store:
         image_ids = sorted(store.known())
         chunks = [image_ids[start : start + READ] for start in range(0, len(image_ids), READ)]
         parts = [store.embeddings(chunk) for chunk in chunks]

@@ -16,7 +16,7 @@ from fashionclip.retrieval.encoder import Encoder, load_encoder
 from fashionclip.retrieval.fields import Choices, choices_of, kinds_of
 from fashionclip.retrieval.folder import FILE, IndexFacts, open_store, read_facts
 from fashionclip.retrieval.photo import Photo, Value
-from fashionclip.retrieval.store import Store
+from fashionclip.retrieval.store import Store, StoreUnavailable
 from fashionclip.retrieval.where import Condition, parse_where
 
 NEGATIVE_WEIGHT = 0.5  # of what to move away from; at 1 it outweighs a text that has something in common with it
@@ -70,12 +70,20 @@ class Searcher:
         self._encoding = threading.Lock()  # two threads in one model are no faster, and some tokenizers refuse them
 
     @classmethod
-    def open(cls, index: Path | str, *, export: Path | str | None = None, device: str = "cpu") -> Searcher:
+    def open(
+        cls,
+        index: Path | str,
+        *,
+        export: Path | str | None = None,
+        milvus: str | None = None,
+        device: str = "cpu",
+    ) -> Searcher:
         """Opens an index.
 
         Args:
             index: Its folder.
             export: Where the export that made it lies now, if it has been moved.
+            milvus: Address of its Milvus, as the user gives it (see `open_store`).
             device: Where to encode queries.
 
         Raises:
@@ -88,17 +96,24 @@ class Searcher:
                 f"{index}: was not made by {export or facts.export} as it is now; embeddings of two models cannot be "
                 "compared. Give the export that made it (--export DIR), or index again to another folder."
             )
-        return cls(facts, open_store(Path(index), facts), encoder, folder=Path(index))
+        return cls(facts, open_store(Path(index), facts, milvus=milvus), encoder, folder=Path(index))
 
     def __len__(self) -> int:
         return len(self.store)
 
     @property
     def facts(self) -> IndexFacts:
-        """As they are now: fields and their values change with the catalogue."""
+        """As they are now: fields and their values change with the catalogue.
+
+        Raises:
+            StoreUnavailable: They are gone.
+        """
         written = self._when_written()
         if self._file is not None and written != self._written:
-            self._facts, self._written = read_facts(self._file.parent), written
+            try:
+                self._facts, self._written = read_facts(self._file.parent), written
+            except InputError as error:  # no mistake of who searches
+                raise StoreUnavailable(str(error)) from None
         return self._facts
 
     def _when_written(self) -> int:

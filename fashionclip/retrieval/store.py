@@ -7,10 +7,18 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from fashionclip.errors import InputError
 from fashionclip.retrieval.photo import Photo
 from fashionclip.retrieval.where import Condition
 
+TOKEN = "MILVUS_TOKEN"  # environment variable for a server that wants one ("user:password" or a key)
+ADDRESS = "MILVUS_ADDRESS"  # environment variable: the server that it may be sent to, besides that of --milvus
 SAME_SCORE = 1e-6  # cosines with one and the same vector differ by less, depending on how a library blocks its sums
+
+
+class StoreUnavailable(InputError):
+    """An index that cannot be read just now, whatever is asked of it: its server is down, its files are gone or
+    damaged. The message names address or file."""
 
 
 class Known(NamedTuple):

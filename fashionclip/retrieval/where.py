@@ -19,6 +19,7 @@ from fashionclip.retrieval.photo import Value
 Kind = Literal["text", "number"]
 LARGEST = 2**53  # whole numbers up to here are the same as floats
 LONGEST = 4000  # characters
+DEEPEST = 24  # conditions within each other; SQLite and Milvus read some fifty to a hundred parentheses
 EXAMPLE = "Expected something like: gender = 'Women' and (price < 50 or colour in ('Red', 'Blue'))"
 
 
@@ -100,11 +101,18 @@ def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
         statement = statements[0] if len(statements) == 1 else None
         if not isinstance(statement, exp.Expression):
             raise InputError(f"filter: got {where!r}. {EXAMPLE}")
-        return _Reader(where, kinds).read(statement, negated=False)
+        condition = _Reader(where, kinds).read(statement, negated=False)
     except (SqlglotError, RecursionError) as error:
         reason = re.sub(r"\x1b\[\d*m", "", str(error)).strip().splitlines()[0] if str(error) else "nested too deep"
         shown = where if len(where) < 200 else where[:200] + "..."
         raise InputError(f"filter: {shown!r} cannot be read ({reason[:200]}). {EXAMPLE}") from None
+    if (depth := _depth(condition)) > DEEPEST:
+        raise InputError(f"filter: conditions stand {depth} deep within each other, at most {DEEPEST} are read.")
+    return condition
+
+
+def _depth(condition: Condition) -> int:
+    return 1 + max(map(_depth, condition.parts)) if isinstance(condition, Group) else 0
 
 
 def _names_quoted(where: str) -> str:

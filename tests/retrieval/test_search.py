@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +15,11 @@ from fashionclip.retrieval.index import update_index
 from fashionclip.retrieval.search import NEGATIVE_WEIGHT, Hit, Query, Searcher
 from fashionclip.retrieval.source import read_source
 
+SERVER = os.environ.get("FASHIONCLIP_MILVUS")  # see test_stores.py
+STORES = {"faiss": None, "milvus-lite": "photos.db"} | ({"milvus-server": SERVER} if SERVER else {})
 
-@pytest.fixture(params=[None, "photos.db"], ids=["faiss", "milvus"], scope="module")
+
+@pytest.fixture(params=list(STORES.values()), ids=list(STORES), scope="module")
 def searcher(request, shared_shop, tmp_path_factory, encoder, export):
     for name in ("a.png", "b.png"):  # as 05.png
         shutil.copy(shared_shop / "05.png", shared_shop / name)

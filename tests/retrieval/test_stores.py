@@ -1,7 +1,10 @@
-"""Both stores against a slow oracle."""
+"""All stores against a slow oracle: faiss and milvus-lite, and the Milvus server that FASHIONCLIP_MILVUS names, where
+it names one (`test_milvus_server.py` starts one and runs these tests on it)."""
 
 import operator
+import os
 import re
+import uuid
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from fashionclip.errors import InputError
 from fashionclip.retrieval.faiss_store import FaissStore
 from fashionclip.retrieval.photo import Photo
-from fashionclip.retrieval.where import Clause, parse_where
+from fashionclip.retrieval.where import DEEPEST, Clause, Group, parse_where
 
 SIZE = 8
 KINDS = {
@@ -23,12 +26,21 @@ KINDS = {
 NASTY = "it's \"so\" 100% {x} \n\t' or 1 == 1 --"
 
 
+SERVER = os.environ.get("FASHIONCLIP_MILVUS")
+STORES = ["faiss", "milvus-lite", *(["milvus-server"] if SERVER else [])]
+
+
 def open_store(kind, folder):
     if kind == "faiss":
         return FaissStore(folder, size=SIZE)
     from fashionclip.retrieval.milvus_store import MilvusStore
 
-    return MilvusStore(str(folder / "photos.db"), collection="photos", size=SIZE)
+    if kind == "milvus-lite":
+        return MilvusStore(str(folder / "photos.db"), collection="photos", size=SIZE)
+    name = folder / "collection"
+    if not name.exists():
+        name.write_text(f"test_{uuid.uuid4().hex}")
+    return MilvusStore(SERVER, collection=name.read_text(), size=SIZE)
 
 
 def test_a_collection_whose_maker_was_killed_before_it_had_an_index_is_mended(tmp_path, monkeypatch):
@@ -43,14 +55,14 @@ def test_a_collection_whose_maker_was_killed_before_it_had_an_index_is_mended(tm
     with monkeypatch.context() as patch:
         patch.setattr(MilvusClient, "create_index", die)
         with pytest.raises(Killed):
-            open_store("milvus", tmp_path)
-    store = open_store("milvus", tmp_path)
+            open_store("milvus-lite", tmp_path)
+    store = open_store("milvus-lite", tmp_path)
     store.put([Photo("a", "a", "a.png", "", "", {})], ["1"], np.eye(1, SIZE, dtype=np.float32))
     assert store.search(np.eye(1, SIZE), 1, None)[0][0][0] == "a"
     store.close()
 
 
-@pytest.fixture(params=["faiss", "milvus"])
+@pytest.fixture(params=STORES)
 def opened(request, tmp_path):
     """Opens the store anew; what was open is closed first."""
     stores = []
@@ -66,7 +78,7 @@ def opened(request, tmp_path):
         store.close()
 
 
-@pytest.fixture(params=["faiss", "milvus"], scope="module")
+@pytest.fixture(params=STORES, scope="module")
 def filled(request, tmp_path_factory):
     """A store with `catalog(41)`."""
     store = open_store(request.param, tmp_path_factory.mktemp("filled"))
@@ -175,9 +187,73 @@ def test_search_is_exact_and_stable(opened):
 def test_filters_mean_the_same_in_every_store(filled, where):
     photos, vectors = catalog(41)
     condition = parse_where(where, KINDS)
+    if getattr(filled, "version", "").startswith("v2.3") and re.search("like '(%|W_|Ab_)", where):
+        with pytest.raises(
+            InputError, match=r"filter: \w+ like '.*': Milvus v2\.3\.5-lite knows no wildcard but `%` at"
+        ):
+            filled.search(vectors[:1], 3, condition)
+        return
     for top_k in (3, 50):
         for query, found in zip(vectors[:2], filled.search(vectors[:2], top_k, condition), strict=True):
             assert_same(found, slow_search(photos, vectors, query, top_k, condition))
+
+
+def test_conditions_within_each_other_are_read_to_a_bound(filled):
+    photos, vectors = catalog(41)
+    for depth in (DEEPEST, DEEPEST + 1, 250):
+        where = "price > 3"
+        for level in range(depth):
+            where = f"price<>{level} {('and', 'or')[level % 2]}({where})"
+        if depth > DEEPEST:
+            with pytest.raises(InputError, match=r"filter: .* (within each other, at most|cannot be read)"):
+                parse_where(where, KINDS)
+            continue
+        condition = parse_where(where, KINDS)
+        found = filled.search(vectors[:1], 50, condition)[0]
+        assert_same(found, slow_search(photos, vectors, vectors[0], 50, condition))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SERVER, reason="FASHIONCLIP_MILVUS names no server; test_milvus_server.py starts one")
+def test_what_a_server_cannot_evaluate_is_refused_by_name(tmp_path):
+    store = open_store("milvus-server", tmp_path)
+    condition = parse_where("price > 3", KINDS)
+    for level in range(150):
+        condition = Group(("and", "or")[level % 2], (Clause("price", "<>", (level,)), condition))
+    fill(store, *catalog(5))
+    with pytest.raises(InputError, match=rf"filter: Milvus {store.version} cannot evaluate it"):
+        store.search(np.eye(1, SIZE), 3, condition)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "pattern", "refused"),
+    [
+        ("v2.3.5-lite", "Dress%", False),
+        ("v2.3.5-lite", "Dress", False),
+        ("v2.3.5-lite", "%%", False),
+        ("v2.3.5-lite", "%Dress", True),
+        ("v2.3.5-lite", "Dr%ss", True),
+        ("v2.3.5-lite", "Dr_ss", True),
+        ("v2.3.5-lite", "Dress_", True),
+        ("2.2.16", "%Dress%", True),
+        ("v2.4.0", "%Dr_ss%", False),
+        ("v2.6.1", "Dress_", True),
+        ("v3.0.0", "Dress_%", True),
+        ("v10.0", "%Dr_ss", False),
+        ("milvus_lite-3.2.2", "%Dr_ss_", False),
+    ],
+)
+def test_patterns_that_a_server_would_misread_are_refused(version, pattern, refused):
+    from fashionclip.retrieval.milvus_store import check_patterns
+
+    for where in (f"text like '{pattern}'", f"price > 3 and (price < 2 or text not like '{pattern}')"):
+        condition = parse_where(where, KINDS)
+        if refused:
+            with pytest.raises(InputError, match=rf"like '{pattern}': Milvus {version} knows no .* Write one such as"):
+                check_patterns(condition, version)
+        else:
+            check_patterns(condition, version)
 
 
 def test_field_names_are_quoted(opened):

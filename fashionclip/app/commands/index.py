@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--milvus",
         metavar="URI",
-        help="keep a new index in Milvus: a server's address, or a name such as photos.db for milvus-lite within INDEX",
+        help="keep a new index in Milvus: a server's address, or a name such as photos.db for milvus-lite within "
+        "INDEX; given again for the same index, what MILVUS_TOKEN holds is sent there",
     )
     parser.add_argument("--npz", type=Path, metavar="FILE.npz", help="also write embeddings and table as numpy arrays")
     parser.add_argument("--device", default="auto", help="where to embed: auto (default), cpu, cuda, ...")
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         f"{changes.unchanged:,} unchanged; {changes.deleted:,} deleted)"
     )
     if options.npz:
-        write_npz(options.to, options.npz)
+        write_npz(options.to, options.npz, milvus=options.milvus)
         print(f"arrays: {options.npz}")
 
 

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, to standard output")
     parser.add_argument("--grid", type=Path, metavar="FILE.png", help="also draw the photos found")
     parser.add_argument("--export", type=Path, metavar="DIR", help="where the export of the index lies now")
+    parser.add_argument("--milvus", metavar="URI", help="address of its server, to send it what MILVUS_TOKEN holds")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
     from fashionclip.retrieval.search import Query, Searcher
 
     with redirect_stdout(sys.stderr):
-        searcher = Searcher.open(options.index, export=options.export)
+        searcher = Searcher.open(options.index, export=options.export, milvus=options.milvus)
     query = Query(
         text=options.text,
         image=load_image(options.image) if options.image else None,

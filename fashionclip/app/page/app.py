@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from fashionclip.app.page.html import html
 from fashionclip.app.page.refusal import refusal
 from fashionclip.app.page.service import Service
 from fashionclip.retrieval.search import Searcher
+from fashionclip.retrieval.store import StoreUnavailable
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(searcher: Searcher, *, limits: Limits | None = None, hosts: Collection[str] | None = None) -> FastAPI:
@@ -53,6 +57,11 @@ def create_app(searcher: Searcher, *, limits: Limits | None = None, hosts: Colle
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         return refusal(request, error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(StoreUnavailable)
+    async def unavailable(request: Request, error: StoreUnavailable) -> Response:
+        _log.error("%s", error)  # its paths and addresses are nobody else's business
+        return refusal(request, 503, "The index cannot be read just now. Try again later.", {"retry-after": "10"})
 
     @app.exception_handler(RequestValidationError)
     async def unreadable(request: Request, error: RequestValidationError) -> Response:

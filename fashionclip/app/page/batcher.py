@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from fashionclip.errors import InputError
 from fashionclip.retrieval.search import Hit, Query, Searcher
+from fashionclip.retrieval.store import StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Batcher:
 
         Raises:
             BadQuery: The searcher refuses it.
+            StoreUnavailable: The index cannot be read.
         """
         ask = _Ask(query, top_k, asyncio.get_running_loop().create_future())
         self._waiting.append(ask)
@@ -118,21 +120,21 @@ class Batcher:
         for place, ask in enumerate(batch):
             try:
                 self.searcher.check(ask.query)
-            except InputError as error:
-                answers[place] = BadQuery(str(error))
             except Exception as error:
-                answers[place] = error
+                answers[place] = _refusal(error)
         good = [place for place in range(len(batch)) if place not in answers]
         try:
             answers |= zip(good, self._together([batch[place] for place in good]), strict=True)
-        except Exception:
-            if len(good) > 1:
+        except StoreUnavailable as error:
+            answers |= dict.fromkeys(good, error)
+        except Exception as error:
+            if len(good) > 1 and not isinstance(error, InputError):
                 _log.exception("%d queries failed together; one by one", len(good))
             for place in good:
                 try:
                     answers[place] = self._together([batch[place]])[0]
                 except Exception as error:
-                    answers[place] = error
+                    answers[place] = _refusal(error)
         return [answers[place] for place in range(len(batch))]
 
     def _together(self, batch: Sequence[_Ask]) -> list[list[Hit]]:
@@ -140,3 +142,10 @@ class Batcher:
             return []
         found = self.searcher.search_many([ask.query for ask in batch], max(ask.top_k for ask in batch))
         return [hits[: ask.top_k] for hits, ask in zip(found, batch, strict=True)]
+
+
+def _refusal(error: Exception) -> Exception:
+    """What is wrong with a query is for who asked; what is wrong with the index or in here is not."""
+    if isinstance(error, InputError) and not isinstance(error, StoreUnavailable):
+        return BadQuery(str(error))
+    return error

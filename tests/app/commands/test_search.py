@@ -187,3 +187,20 @@ def test_mistakes_are_one_message(index, tmp_path, monkeypatch):
     }.items():
         with pytest.raises(SystemExit, match=message):
             main(["search", *arguments])
+
+
+def test_what_milvus_says_of_a_filter_is_one_message(tmp_path, shop, monkeypatch):
+    from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
+
+    def search(*arguments, **named):
+        error = MilvusException(65535, "cannot parse expression: it, error: unsupported pattern: %it")
+        raise error from error  # as its client does
+
+    index = str(tmp_path / "index")
+    main(["index", str(tmp_path), str(shop), "--to", index, "--milvus", "photos.db"])
+    monkeypatch.setattr(MilvusClient, "search", search)
+    with pytest.raises(SystemExit, match=r"error: filter: Milvus .* cannot evaluate it \(unsupported pattern: %it\)"):
+        main(["search", index, "red", "--where", "image_id like '%it'"])
+    with pytest.raises(SystemExit, match=r"error: .*photos\.db: Milvus gives no answer \(unsupported pattern"):
+        main(["search", index, "red"])

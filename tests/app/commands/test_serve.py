@@ -35,7 +35,7 @@ def served(monkeypatch):
         raise KeyboardInterrupt  # as uvicorn ends at Ctrl-C
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
-    monkeypatch.setattr(Searcher, "open", lambda index, *, export=None: Nothing())
+    monkeypatch.setattr(Searcher, "open", lambda index, *, export=None, milvus=None: Nothing())
     return found
 
 

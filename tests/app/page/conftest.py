@@ -8,6 +8,7 @@ from PIL import Image
 from fashionclip.app.page.app import create_app
 from fashionclip.errors import InputError
 from fashionclip.retrieval.search import Hit
+from fashionclip.retrieval.store import StoreUnavailable
 from fashionclip.retrieval.where import Group, parse_where
 
 ODD = "new/50% off?.jpg"
@@ -61,6 +62,10 @@ class FakeSearcher:
         self.calls.append([query.text for query in queries])
         if any(query.text == "boom" for query in queries):
             raise RuntimeError(f"cannot read {self.folder}/model.bin")
+        if any(query.text == "like %boom%" for query in queries):
+            raise InputError("filter: Milvus v2.3.5 knows no such pattern.")
+        if any(query.text == "gone" for query in queries):
+            raise StoreUnavailable(f"{self.folder}/index.json: no index there.")
         return [self.search(query)[:top_k] for query in queries]
 
     def search(self, query):

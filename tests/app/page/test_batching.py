@@ -67,6 +67,19 @@ def test_a_query_that_fails_fails_alone(searcher):
     assert not any("green" in call for call in searcher.calls)  # refused before the model saw it
 
 
+def test_what_the_store_refuses_is_said_and_what_it_lacks_is_not(searcher):
+    async def run():
+        async with serving(searcher) as client:
+            asking = [ask(client, word) for word in ("blue", "like %boom%", "red shirt")]
+            return [*await asyncio.gather(*asking), await ask(client, "like %boom%"), await ask(client, "gone")]
+
+    blue, refused, red, alone, gone = asyncio.run(run())
+    assert [blue.status_code, red.status_code] == [200, 200]
+    for answer in (refused, alone):
+        assert (answer.status_code, answer.json()["detail"]) == (422, "filter: Milvus v2.3.5 knows no such pattern.")
+    assert gone.status_code == 503 and "retry-after" in gone.headers and str(searcher.folder) not in gone.text
+
+
 def test_too_many_are_told_to_come_again(searcher):
     async def run():
         async with serving(searcher, waiting=5) as client:
