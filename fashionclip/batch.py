@@ -18,7 +18,7 @@ class Pairs:
         image_index: (N,) position among the batch's images.
         text_index: (N,) position among the batch's texts.
         item_id: (N,) code of the product shown, the same in every batch and process.
-        text_id: (N,) code of the text, the same in every batch and process.
+        text_id: (N,) code of the text but for case, spaces and punctuation, the same in every batch and process.
     """
 
     image_index: Tensor

@@ -1,7 +1,7 @@
 """The prepared dataset on disk: reading, checking, splitting and writing it.
 
     <root>/images/...          the photos (DeepFashion2: <split>/catalog|query/...)
-    <root>/manifest.parquet    one row an image: `COLUMNS`, then the source's own attributes
+    <root>/manifest.parquet    one row an image: `COLUMNS`, the source's own attributes, `photo_hash`
     <root>/triplets.parquet    optional: triplets fixed for evaluation
     <root>/judgements.parquet  optional: texts that match a photo, and texts that do not
     <root>/dropped.csv         what was left out, and why
@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -184,6 +185,20 @@ def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:
         )
 
 
+def text_key(text: str) -> str:
+    """What texts that differ only in case, spaces, punctuation or other marks between their words have in common.
+
+    Source: Unicode Standard Annex 15, normalisation form KC, and section 3.13, case folding.
+
+    >>> text_key("Men\u2019s  T-Shirt, blue") == text_key("MEN'S t shirt Blue")
+    True
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    # Letters, marks and numbers: \w would lack the marks that tell words of many scripts apart.
+    worded = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in folded)
+    return " ".join(worded.split()) or " ".join(folded.split())  # of a text of signs alone, the signs
+
+
 def joined_groups(
     ids: Sequence[str], *, keys: Iterable[Sequence[str]] = (), pairs: Iterable[tuple[int, int]] = ()
 ) -> list[str]:
@@ -217,14 +232,20 @@ def joined_groups(
     return [name[root(row)] for row in range(len(ids))]
 
 
-def check_ratios(ratios: Mapping[str, float]) -> None:
-    """Refuses shares of the splits that have other names, are below 0, or do not sum to 1.
+def check_ratios(ratios: object) -> None:
+    """Refuses shares of the splits that are no mapping, have other names, are below 0, or do not sum to 1.
 
     Raises:
         InputError: With what was given.
     """
-    if set(ratios) != set(SPLITS) or min(ratios.values()) < 0 or abs(sum(ratios.values()) - 1) > 1e-6:
-        raise InputError(f"dataset.ratios: got {dict(ratios)}, expected train, val and test >= 0 that sum to 1.")
+    given = dict(ratios) if isinstance(ratios, Mapping) else ratios
+    shares = list(given.values()) if isinstance(given, dict) and set(given) == set(SPLITS) else []
+    numbers = [share for share in shares if isinstance(share, (int, float)) and share >= 0]
+    if len(numbers) != len(SPLITS) or abs(sum(numbers) - 1) > 1e-6:
+        raise InputError(
+            f"dataset.ratios: got {given!r}, expected train, val and test >= 0 that sum to 1. Give all three, such as "
+            "dataset.ratios.train=0.8 dataset.ratios.val=0.1 dataset.ratios.test=0.1."
+        )
 
 
 def assign_splits(groups: Sequence[str], *, ratios: Mapping[str, float], seed: int) -> list[str]:
@@ -379,6 +400,7 @@ def finish_dataset(
             f"{dropped['detail'].iloc[0] if len(dropped) else 'the table is empty'}. Mend dataset.source, then re-run."
         )
     check_manifest(manifest)
+    manifest = manifest.assign(photo_hash=[_hash_of(building / path) for path in manifest["path"]])
     keep = set(manifest["path"])
     for folder in ("images", *photo_folders):
         _remove_unlisted(building, folder, keep)
@@ -386,6 +408,12 @@ def finish_dataset(
         table.to_parquet(building / f"{name}.parquet", index=False)
     dropped.to_csv(building / "dropped.csv", index=False)
     splits = manifest["split"].value_counts()
+    empty = [name for name in SPLITS if name not in splits]
+    if empty:
+        print(
+            f"{root}: no row fell to {' or '.join(empty)}. train.py needs rows in all three splits, evaluate.py in "
+            "test. Prepare more rows, or with other dataset.ratios (of df2: dataset.dev_split or splits)."
+        )
     info = {
         "schema_version": SCHEMA_VERSION,
         "counts": {
@@ -402,6 +430,10 @@ def finish_dataset(
     (building / "fingerprint").unlink()
     finish_folder(root)
     return PreparedDataset(root=root, manifest=manifest, info=info)
+
+
+def _hash_of(photo: Path) -> str:
+    return hashlib.blake2b(photo.read_bytes(), digest_size=16).hexdigest()
 
 
 def _remove_unlisted(building: Path, folder: str, keep: set[str]) -> None:

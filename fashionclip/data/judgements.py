@@ -12,7 +12,7 @@ from fashionclip.batch import Judgements
 from fashionclip.data.relations import Related, Relates
 from fashionclip.data.rows import JudgementRows, Rows
 from fashionclip.data.samplers import SomeSampler
-from fashionclip.manifest import PreparedDataset, read_judgements
+from fashionclip.manifest import PreparedDataset, read_judgements, text_key
 
 TRIES = 20  # to find each row a text of another group; more are needed only where one group is most of the split
 
@@ -36,7 +36,7 @@ class JudgementRelation:
         self.drawn = drawn
 
     def alike(self, rows: Rows) -> list[Tensor]:
-        return [rows.item_id, rows.text_id]
+        return [rows.item_id, rows.text_key[rows.text_id]]
 
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
         return SomeSampler(torch.arange(len(chosen)), seed=seed)
@@ -61,8 +61,9 @@ class JudgementRelation:
 
     def _draw(self, rows: Rows, image: Tensor, text: Tensor, *, draws: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Positions (D,) among the (M,) matches of what shall be judged, and of the match whose text it gets."""
-        differ = text[:, None] != text[None]  # (M, M)
-        for code in (rows.item_id[image], rows.code["group_id"][image], rows.text_id[image]):
+        own = rows.text_key[rows.text_id[image]]
+        differ = torch.ones(len(text), len(text), dtype=torch.bool)  # (M, M)
+        for code in (rows.text_key[text], own, rows.item_id[image], rows.code["group_id"][image], rows.photo_id[image]):
             differ &= code[:, None] != code[None]
         able = differ.any(1).nonzero()[:, 0].repeat_interleave(self.drawn)
         none = torch.empty(0, dtype=torch.long)
@@ -94,7 +95,10 @@ def judgements_of(dataset: PreparedDataset, *, seed: int) -> pd.DataFrame:
         return fixed
     manifest = dataset.manifest
     rng = np.random.default_rng(seed)
-    codes = np.stack([pd.factorize(manifest[column])[0] for column in ("group_id", "item_id", "text")])  # (3, R)
+    texts = manifest["text"].map(text_key)
+    photos = manifest["photo_hash"] if "photo_hash" in manifest else manifest["path"]
+    columns = (manifest["group_id"], manifest["item_id"], texts, photos)
+    codes = np.stack([pd.factorize(column)[0] for column in columns])  # (4, R)
     worded = (manifest["text"] != "").to_numpy()
     other = np.full(len(manifest), -1)
     for split in manifest["split"].unique():
@@ -106,12 +110,12 @@ def judgements_of(dataset: PreparedDataset, *, seed: int) -> pd.DataFrame:
             other[open_rows[differ]] = drawn[differ]
             open_rows = open_rows[~differ]
     judged = np.flatnonzero(other >= 0)  # as many of either label
-    texts = manifest["text"].to_numpy()
-    parts = (("match", "match", texts[judged]), ("mismatch", "shuffled", texts[other[judged]]))
+    text = manifest["text"].to_numpy()
+    parts = (("match", "match", text[judged]), ("mismatch", "shuffled", text[other[judged]]))
     return pd.concat(
         [
-            pd.DataFrame({"image_row": judged, "text": text, "label": label, "kind": kind})
-            for label, kind, text in parts
+            pd.DataFrame({"image_row": judged, "text": said, "label": label, "kind": kind})
+            for label, kind, said in parts
         ],
         ignore_index=True,
     )

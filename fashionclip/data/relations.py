@@ -63,7 +63,10 @@ class Relation(Relates, Protocol):
 
 
 class PairRelation:
-    """Each row's photo with its own text; photos without one are not trained on."""
+    """Each row's photo with its own text; photos without one are not trained on.
+
+    Of rows whose photos are the same byte for byte, a batch pairs one: they would be each other's wrong answers.
+    """
 
     name: str = "pairs"
     columns: tuple[str, ...] = ("item_id", "text")
@@ -71,7 +74,7 @@ class PairRelation:
     uses_judgements: bool = False
 
     def alike(self, rows: Rows) -> list[Tensor]:
-        return [rows.item_id, rows.text_id]
+        return [rows.item_id, rows.text_key[rows.text_id]]
 
     def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
         worded = rows.worded[chosen]
@@ -90,14 +93,14 @@ class PairRelation:
 
     def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
         image_row = torch.unique(chosen)
-        chosen = chosen[rows.worded[chosen]]
+        chosen = _without_twins(rows, chosen[rows.worded[chosen]])
         image_index = torch.searchsorted(image_row, chosen)
         text_id, text_index = torch.unique(rows.text_id[chosen], return_inverse=True)
         pairs = Pairs(
             image_index=image_index,
             text_index=text_index,
             item_id=rows.item_id[chosen],
-            text_id=rows.text_id[chosen],
+            text_id=rows.text_key[rows.text_id[chosen]],
         )
         return Related(image_row=image_row, text_id=text_id, relation=pairs)
 
@@ -111,6 +114,8 @@ class ImagesAlone:
 
 class TripletRelation:
     """Triplets with semi-positives among the chosen rows, drawn anew each time.
+
+    Of rows whose photos are the same byte for byte, the first chosen one takes part.
 
     Every chosen row is an anchor `per_anchor` times: with a row of the same content as positive, one of the same group
     but other content as semi-positive, and one of another group as negative. A row that lacks one of them among the
@@ -167,7 +172,7 @@ class TripletRelation:
         return ImagesAlone()
 
     def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
-        image_row = torch.unique(chosen)
+        image_row = torch.unique(_without_twins(rows, chosen))
         if self.second_view:
             lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
             image_row = torch.cat([image_row, image_row[lonely]])
@@ -196,6 +201,13 @@ class TripletRelation:
             content_distance=content_distance,
         )
         return Related(image_row=image_row, text_id=torch.empty(0, dtype=torch.long), relation=triplets)
+
+
+def _without_twins(rows: Rows, chosen: Tensor) -> Tensor:
+    """The chosen rows (N,), but for those whose photo an other of them, that comes earlier, shows byte for byte."""
+    codes, photo = torch.unique(rows.photo_id[chosen], return_inverse=True)  # (P,), (N,)
+    first = torch.full_like(codes, len(chosen)).scatter_reduce(0, photo, torch.arange(len(chosen)), "amin")
+    return chosen[chosen[first[photo]] == chosen]
 
 
 def _equal(code: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import SPLITS, PreparedDataset
+from fashionclip.manifest import SPLITS, PreparedDataset, text_key
 
 
 class PackedStrings(Sequence[str]):
@@ -66,10 +66,13 @@ class Rows:
         path: Of each of N rows.
         text: The T distinct texts, those of judgements among them; and an empty one for each row without a text.
         text_id: (N,) which of them each row has; rows without a text do not share one.
+        text_key: (T,) code that texts share which differ only in case, spaces and punctuation.
+        photo_id: (N,) code that rows share whose photos are the same, byte for byte; of a dataset that was prepared
+            before there was a column `photo_hash`, each row has its own.
         worded: (N,) bool, whether a row has a text. A photo of which only wrong texts are known has none.
         item_id: (N,) code of the product of each row.
         columns: Columns of the manifest that hold something.
-        code: (N,) codes of the values of some further columns.
+        code: (N,) codes of the values of some further columns; that of `text` is `text_key`.
         judgements: Of the dataset, where they were given.
 
     Args:
@@ -92,6 +95,10 @@ class Rows:
         wordless = int((~self.worded).sum())
         self.text = PackedStrings([*texts, *[""] * wordless])
         self.text_id[~self.worded] = len(texts) + torch.arange(wordless)
+        keys = torch.from_numpy(pd.factorize(pd.Series(list(map(text_key, texts)), dtype=object))[0].astype("int64"))
+        self.text_key: Tensor = torch.cat([keys, len(texts) + torch.arange(wordless)])
+        photos = manifest["photo_hash"] if "photo_hash" in manifest else manifest["path"]
+        self.photo_id: Tensor = torch.from_numpy(pd.factorize(photos)[0].astype("int64"))
         self.judgements: JudgementRows | None = None
         if judgements is not None:
             table = judgements.sort_values("image_row", kind="stable")
@@ -114,6 +121,8 @@ class Rows:
         for column in set(coded) & set(manifest.columns):
             codes, values = pd.factorize(manifest[column])
             self.code[column], self._values[column] = torch.from_numpy(codes.astype("int64")), list(values)
+        if "text" in self.code:
+            self.code["text"] = self.text_key[self.text_id]
         self.columns = [column for column in manifest.columns if (manifest[column] != "").any()]
 
     def of_split(self, split: str) -> Tensor:

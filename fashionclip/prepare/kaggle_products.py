@@ -29,6 +29,7 @@ from fashionclip.manifest import (
     joined_groups,
     preparation,
     read_dataset,
+    text_key,
 )
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
@@ -90,7 +91,8 @@ def prepare_kaggle_products(
     The text is the name, then ". ", then the description, whichever exist. Dropped and counted: rows without
     photo, with an unreadable one or without any text; in the table with a description column also rows whose
     description is missing, blank, `-` or `style note`; and repeats of (description, name) where there is a description.
-    Products that share a name, or show the same picture, get one `group_id` and so one split.
+    Products that show the same picture, or share a name but for case, punctuation and the order of its words, get one
+    `group_id` and so one split.
 
     Args:
         name: Name of the dataset, for the record.
@@ -112,7 +114,10 @@ def prepare_kaggle_products(
     config = {"name": name, "max_side": max_side, "ratios": dict(ratios), "seed": seed}
     data, photo_files = table.read_bytes(), _photo_files(photos)
     descriptions = table.parent / "styles"
-    fingerprint = fingerprint_of(config, sorted([*photo_files.values(), *descriptions.glob("*.json")]), data=data)
+    grouping = {"grouped_by": "words of names"}  # a dataset that was grouped otherwise is not this one
+    fingerprint = fingerprint_of(
+        {**config, **grouping}, sorted([*photo_files.values(), *descriptions.glob("*.json")]), data=data
+    )
     partial = begin_dataset(root, fingerprint=fingerprint)
     if partial is None:
         print(f"{root}: already prepared from this source with these settings.")
@@ -143,7 +148,9 @@ def prepare_kaggle_products(
     if kept:
         names = manifest["name"].where(manifest["name"] != "", manifest["text"])
         manifest["group_id"] = joined_groups(
-            manifest["image_id"], keys=[names, manifest["text"]], pairs=near_pairs(hashes)
+            manifest["image_id"],
+            keys=[[_words(text) for text in column] for column in (names, manifest["text"])],
+            pairs=near_pairs(hashes),
         )
         manifest["split"] = assign_splits(manifest["group_id"], ratios=ratios, seed=seed)
         manifest["domain"] = "catalog"
@@ -297,6 +304,11 @@ def _with_photo(source: _Source, photo_files: Mapping[str, Path]) -> list[dict[s
             seen.add(photo)
             kept.append(row)
     return kept
+
+
+def _words(text: str) -> str:
+    """A text's words in an order of their own: "Men Check Blue Shirt" and "Men Blue Check Shirt" have the same."""
+    return " ".join(sorted(text_key(text).split()))
 
 
 def _check_header(header: list[str], needed: tuple[str, ...], table: Path) -> None:

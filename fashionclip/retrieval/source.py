@@ -68,7 +68,10 @@ def read_source(folder: Path, *, table: Path | None = None) -> Source:
         if table is not None:
             raise InputError(f"--table {table}: {folder} is a prepared dataset and has its own. Leave it out.")
         manifest = read_dataset(folder).manifest
-        return Source(folder, _typed(manifest.drop(columns=["split", "domain", "group_id"]), keep=COLUMNS))
+        return Source(
+            folder,
+            _typed(manifest.drop(columns=["split", "domain", "group_id", "photo_hash"], errors="ignore"), keep=COLUMNS),
+        )
     paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
     inside = sorted(path.relative_to(folder).as_posix() for path in paths if path.suffix.lower() in SUFFIXES)
     inside = [path for path in inside if not any(part.startswith(".") for part in path.split("/"))]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -101,6 +103,21 @@ def test_drawn_mismatches_are_texts_of_other_groups_in_the_batch(tmp_path):
             assert any("aabbccdd"[owner] != "aabbccdd"[image] for owner in owners) and texts[image] != text
         seen |= {row[:2] for row in drawn}
     assert {(0, "three"), (0, "one")} <= seen, "of row 7, which is of another group"
+
+
+def test_a_text_in_other_case_or_of_the_same_photo_is_no_drawn_mismatch(tmp_path):
+    """Of four products of four groups, 0 and 1 have one name, and 0 and 2 one photo."""
+    dataset = prepared(tmp_path, groups="abcd", texts=["Red Shoe", "red  shoe", "crimson shoe", "hat"])
+    dataset = replace(dataset, manifest=dataset.manifest.assign(photo_hash=["1f", "2a", "1f", "3c"]))
+    wrong = {0: {"hat"}, 1: {"crimson shoe", "hat"}, 2: {"red  shoe", "hat"}}
+    judgements = judgements_of(dataset, seed=0)
+    for row, text in judgements[judgements["label"] == "mismatch"][["image_row", "text"]].itertuples(index=False):
+        assert row == 3 or text in wrong[row]
+    rows = Rows(dataset, coded=["group_id"], judgements=judgements[judgements["label"] == "match"])
+    torch.manual_seed(0)
+    related = JudgementRelation(per_label=None, drawn=40).relate(rows, torch.arange(4))
+    drawn = {(image, text) for image, text, _, judged in spoken(rows, related) if judged == -1}
+    assert {(image, text) for image, text in drawn if image != 3} == {(i, t) for i in wrong for t in wrong[i]}
 
 
 def test_of_one_group_nothing_is_drawn(tmp_path):

@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from fashionclip.data.content import AttributeDistance
 from fashionclip.data.relations import PairRelation, TripletRelation, check_columns
 from fashionclip.errors import InputError
+from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.manifest import ROLES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -42,7 +43,7 @@ def test_pairs_name_each_photo_and_text_once(make_rows):
     texts = [rows.text[i] for i in related.text_id[pairs.text_index].tolist()]
     assert texts == ["hat", "shoe", "shoe", "shoe", "shoe", "hat"]
     assert pairs.item_id.tolist() == rows.item_id[chosen].tolist()
-    assert pairs.text_id.tolist() == rows.text_id[chosen].tolist()
+    assert pairs.text_id.tolist() == rows.text_key[rows.text_id[chosen]].tolist()
 
 
 def test_photos_without_a_text_are_neither_trained_on_nor_paired(make_rows, capsys):
@@ -63,6 +64,48 @@ def test_photos_without_a_text_are_neither_trained_on_nor_paired(make_rows, caps
     assert len(PairRelation().relate(rows, torch.tensor([2, 0])).relation) == 0
     with pytest.raises(InputError, match=r"'text' is empty in all 2 rows of train, needed by relation=pairs"):
         PairRelation().sampler(rows, torch.tensor([0, 2]), seed=0)
+
+
+@pytest.mark.parametrize("multi_positive", [True, False])
+@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
+def test_a_photo_under_two_names_is_never_its_own_negative(make_rows, form, multi_positive):
+    rows = make_rows("abcd", ["red shoe", "hat", "crimson shoe", "cap"], photo_hash=["1f", "2a", "1f", "3c"])
+    chosen = torch.tensor([2, 1, 0, 3])
+    related = PairRelation().relate(rows, chosen)
+    assert related.image_row.tolist() == [0, 1, 2, 3], "evaluation still looks for them"
+    pairs = related.relation
+    assert set(related.image_row[pairs.image_index].tolist()) == {1, 2, 3}, "the one that comes first"
+    photo = torch.eye(8)[rows.photo_id[related.image_row]].requires_grad_()
+    text = torch.eye(8)[4 + torch.arange(len(related.text_id))].requires_grad_()
+    loss = ContrastiveLoss(form=form, multi_positive=multi_positive)
+    loss(**pairs.select(photo, text), logit_scale=torch.tensor(0.0)).backward()
+    absent = [i for i, text_id in enumerate(related.text_id.tolist()) if rows.text[text_id] == "red shoe"]
+    assert photo.grad[0].abs().sum() == 0 and all(text.grad[i].abs().sum() == 0 for i in absent)
+    assert photo.grad[1:].abs().sum(1).min() > 0
+
+
+@pytest.mark.parametrize("mining", ["given", "all", "batch-hard", "semi-hard"])
+def test_no_triplet_has_two_photos_that_are_the_same(make_rows, mining):
+    """Rows 0 and 5 show one photo under two names of two groups; rows 2 and 3 one of one group."""
+    hashes = ["1f", "2a", "3c", "3c", "4d", "1f", "6e", "7b"]
+    rows = make_rows(
+        "abcdefgh", [""] * 8, look=list("aabcddee"), base=list("11112222"), colour=list("xyxyxyxy"), photo_hash=hashes
+    )
+    relation = TripletRelation(
+        item="look", group="base", distance=AttributeDistance(["colour"]), second_view=False, per_anchor=5
+    )
+    related = relation.relate(rows, torch.arange(8))
+    shown = [hashes[row] for row in related.image_row.tolist()]
+    assert len(set(shown)) == len(shown) == 6
+    assert related.image_row.tolist() == [0, 1, 2, 4, 6, 7] and len(related.relation) > 0
+
+
+def test_names_that_differ_in_case_alone_are_one_item_of_triplets(make_rows):
+    texts = ["Red Shoe", "red shoe", "hat", "cap", "HAT"]
+    rows = make_rows("abcde", texts, text=texts, base=list("11122"), colour=list("xyxyx"))
+    relation = TripletRelation(item="text", group="base", distance=AttributeDistance(["colour"]), second_view=False)
+    relation = relation.relate(rows, torch.arange(5)).relation
+    assert relation.item_id[0] == relation.item_id[1] and relation.item_id[2] == relation.item_id[4]
 
 
 @pytest.fixture

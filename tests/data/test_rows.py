@@ -47,3 +47,16 @@ def test_rows_without_a_text_do_not_share_one(make_rows):
     assert rows.worded.tolist() == [False, True, False, True]
     assert rows.text_id[1] == rows.text_id[3] and len(set(rows.text_id.tolist())) == 3
     assert [rows.text[i] for i in rows.text_id.tolist()] == ["", "hat", "", "hat"]
+
+
+def test_texts_that_differ_in_case_spaces_or_punctuation_stay_as_written_and_share_a_key(make_rows):
+    texts = ["Men T-Shirt", "hat", "MEN t shirt", "", "Hat!", "", "Shirt Men T"]
+    rows = make_rows("abcdefg", texts, text=texts)
+    assert [rows.text[i] for i in rows.text_id.tolist()] == texts
+    for code in (rows.text_key[rows.text_id].tolist(), rows.code["text"].tolist()):
+        assert code[0] == code[2] and code[1] == code[4] and len(set(code)) == 5, "the order of words tells texts apart"
+
+
+def test_photos_that_are_the_same_byte_for_byte_share_a_code(make_rows):
+    assert make_rows("abc", [""] * 3, photo_hash=["1f", "2a", "1f"]).photo_id.tolist() == [0, 1, 0]
+    assert make_rows("abc", [""] * 3).photo_id.tolist() == [0, 1, 2], "of a dataset prepared before there was a column"

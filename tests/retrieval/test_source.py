@@ -24,6 +24,7 @@ def test_a_prepared_dataset(demo_dataset):
         "group_id",
         "text",
         "category",
+        "photo_hash",
     }
     assert {name for photo in photos for name in photo.attributes} == extra
     assert (source.root / photos[0].path).is_file()
