@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-import struct
+import io
+import os
+import re
+import stat
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from fashionclip.errors import InputError
 
+# Not all that Pillow reads: some of it is given to other programs (EPS to Ghostscript), whatever a file is called.
+Image.init()  # a format that is not registered, as AVIF in some builds, may not be asked for
+FORMATS = tuple(one for one in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if one in Image.OPEN)
+# Files that are taken for photos wherever a folder is looked through.
+SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"))
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs (a 13,000 x 13,000 photo)
+MAX_SCANS = 100  # of a JPEG, as libtiff has it; a progressive one has about 10, and each costs as much as a whole photo
+MAX_RATIO = 20  # of a photo's sides, for what a model sees
+LARGE = 1 << 25  # pixels; above, photos are decoded one at a time in a process, since each takes hundreds of MB
+BAND = 1 << 22  # pixels converted at a time, so that copies on the way are small beside the photo
 HASH_SIDE = 16
 HASH_MARGIN = 4  # of 255: flat white studio backgrounds must not turn JPEG noise into hash bits
+EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SAME_COLOUR = 3  # of 255: profiles that call themselves sRGB differ by that much
+_SRGB = ImageCms.createProfile("sRGB")
+_one_large = threading.Lock()
+# What follows coded data or a segment of a JPEG: not a stuffed byte, fill, or a marker without a length.
+_SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 
 
 class UnreadableImageError(InputError):
@@ -42,46 +74,94 @@ class Preprocess:
     fill_color: int = 0
 
 
-def load_image(
-    path: Path | str | BinaryIO, *, at_least: int | None = None, formats: tuple[str, ...] | None = None
-) -> Image.Image:
-    """Decodes a photo to an upright RGB picture.
-
-    Greyscale, palette, CMYK and 16-bit files are converted; transparency is laid on white, as shops show it;
-    the EXIF orientation is applied.
+@contextmanager
+def open_photo(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
+    """Opens a photo of one of `FORMATS` and reads its header; whatever is raised within is this photo's fault.
 
     Args:
-        path: Any file Pillow reads, or one that is open.
-        at_least: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side stays at or
-            above this many pixels (Pillow's `draft`; 1080x1440 to 224: 3.8 ms against 16.0).
-        formats: Names of those that may be tried, as Pillow has them; all that it reads if None.
+        path: A file, or one that is open.
+
+    Yields:
+        The picture, without its pixels yet.
 
     Raises:
-        UnreadableImageError: The file is missing, truncated, no image, or has over `MAX_PIXELS` pixels.
+        UnreadableImageError: The file is missing, no file but a pipe or device, truncated or no image, has over
+            `MAX_PIXELS` pixels or over `MAX_SCANS` scans. Its `__cause__` is what the decoder raised.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # below MAX_PIXELS it is a photo
-            image = Image.open(path, formats=formats)
-        with image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(_too_large(path, image.width * image.height))
-            if at_least is not None:
-                shrink = max(1.0, min(image.size) / at_least)
-                image.draft("RGB", (int(image.width / shrink), int(image.height / shrink)))
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # and no copies: they take as long as decoding
-            return _on_white(image)
+        with (
+            open_file(path) if isinstance(path, (str, Path)) else nullcontext(path) as file,
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # odd metadata, and a bomb that below MAX_PIXELS is a photo
+            with Image.open(file, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise UnreadableImageError(_too_large(path, image.width * image.height))
+                if isinstance(image, JpegImageFile):
+                    _check_scans(path, image)
+                yield image
+    except (UnreadableImageError, MemoryError):
+        raise
     except Image.DecompressionBombError:
         raise UnreadableImageError(_too_large(path)) from None
     except FileNotFoundError:
         raise UnreadableImageError(f"{path}: no such photo. Put it there or re-run prepare.py.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, struct.error) as error:  # the last two: odd EXIF
-        if isinstance(error, UnreadableImageError):
-            raise
+    except Exception as error:  # decoders raise anything: OSError, SyntaxError, RuntimeError, NotImplementedError, ...
+        reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # whose own words are of a stream, not of a name
+            error = UnidentifiedImageError("cannot identify image file")
+            reason = f"{error} as {', '.join(FORMATS)}"
         raise UnreadableImageError(
-            f"{path}: cannot be decoded ({error}). Replace the file, or re-run prepare.py, which drops it."
+            f"{path}: cannot be decoded ({reason}). Replace the file, or re-run prepare.py, which drops it."
         ) from error
+
+
+def open_file(path: Path | str) -> BinaryIO:
+    """Opens a photo's file to read its bytes; to open a pipe that is called `.jpg` would wait for ever.
+
+    Raises:
+        UnreadableImageError: It is no regular file.
+        OSError: It cannot be opened.
+    """
+    return open(path, "rb", opener=_open_regular)
+
+
+def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> Image.Image:
+    """Decodes a photo to an upright RGB picture, without any metadata.
+
+    Greyscale, palette, CMYK, 16-bit and floating-point files are converted; transparency is laid on white, as shops
+    show it; colours of another profile, such as Adobe RGB, become those of sRGB; the EXIF orientation is applied.
+
+    Args:
+        path: Any file of `FORMATS`, or one that is open.
+        at_least: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side stays at or
+            above this many pixels (Pillow's `draft`; 1080x1440 to 224: 3.8 ms against 16.0).
+
+    Raises:
+        UnreadableImageError: See `open_photo`.
+    """
+    with open_photo(path) as image:
+        if at_least is not None:
+            shrink = max(1.0, min(image.size) / at_least)
+            image.draft("RGB", (int(image.width / shrink), int(image.height / shrink)))
+        with _one_large if image.width * image.height > LARGE else nullcontext():
+            image.load()
+            turn = UPRIGHT.get(_orientation(image))
+            picture = _to_srgb(image)
+            return picture if turn is None else picture.transpose(turn)
+
+
+def without_ends(image: Image.Image) -> Image.Image:
+    """Cuts a strip to its middle, of at most `MAX_RATIO` times its shorter side; leaves any other photo alone.
+
+    Resizing for a model makes 224 pixels of a shorter side of one, and of 16,000 beside it what takes 4 GB.
+    """
+    most = MAX_RATIO * min(image.size)
+    if max(image.size) <= most:
+        return image
+    width, height = (min(side, most) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def fit_within(image: Image.Image, *, max_side: int) -> Image.Image:
@@ -107,14 +187,112 @@ def difference_hash(image: Image.Image) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit greyscale: convert("RGB") would clip it to white
-        image = Image.fromarray((np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+def _open_regular(path: str, flags: int) -> int:
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has neither this nor such pipes
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise UnreadableImageError(f"{path}: cannot be decoded (no file, but a folder, pipe or device). Leave it out.")
+    return number
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF states it, from 1 to 8; 1 where it states none or anything else: the pixels are whole all the same."""
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION)
+    except Exception:
+        return 1
+    number = value[0] if isinstance(value, bytes) and len(value) == 1 else value  # some write it as a byte
+    return number if isinstance(number, int) and 1 <= number <= 8 else 1
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """The decoded picture in RGB, on white and without metadata; the same object where it was RGB."""
+    profile = image.info.get("icc_profile")
+    if image.mode == "RGB" and "transparency" not in image.info:
+        picture = _by_profile(image, profile)
+    else:
+        picture, white = Image.new("RGB", image.size), _white(image)
+        rows = max(1, BAND // image.width)
+        for top in range(0, image.height, rows):
+            band = image.crop((0, top, image.width, min(top + rows, image.height)))
+            picture.paste(_by_profile(_on_white(band, white=white), profile), (0, top))
+    picture.info = {}  # Pillow would write comments, EXIF and profiles again
+    return picture
+
+
+def _white(image: Image.Image) -> float:
+    """The number that is white, of pixels that are numbers: what 8 or 16 bits hold, or 1, by the largest there is."""
+    if image.mode not in ("I", "F"):
+        return 65535  # 16 bits say so, however dark the photo is
+    high = image.getextrema()[1]
+    assert isinstance(high, int | float)  # one band
+    return next((white for white in (1, 255, 65535)[image.mode == "I" :] if high <= white), high)
+
+
+def _on_white(image: Image.Image, *, white: float) -> Image.Image:
+    if image.mode.startswith(("I", "F")):  # convert("RGB") would clip 16 bits to white, and 0 to 1 to black
+        values = np.asarray(image)
+        grey = np.nan_to_num(values / (white / 255)).round().clip(0, 255)
+        grey[values == image.info.get("transparency", np.nan)] = 255
+        return Image.fromarray(grey.astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         opaque = image.convert("RGBA")
-        white = Image.new("RGBA", opaque.size, "white")
-        return Image.alpha_composite(white, opaque).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
+    return image
+
+
+def _by_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """In sRGB; an RGB picture is changed itself."""
+    mode = image.mode if image.mode in ("L", "CMYK") else "RGB"
+    transform = _transform(profile, mode) if profile else None
+    if transform is None:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    image = image if image.mode == mode else image.convert(mode)
+    return transform.apply(image, image if mode == "RGB" else None)
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From the colours of a profile to sRGB; None where they are the same, or it is broken or of another mode."""
+    try:
+        made = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.ImageCmsTransform(made, ImageCms.ImageCmsProfile(_SRGB), mode, "RGB")
+    except Exception:
+        return None
+    if mode == "RGB":
+        cube = np.stack(np.meshgrid(*[np.linspace(0, 255, 9).round()] * 3), axis=-1).astype(np.uint8).reshape(27, 27, 3)
+        moved = np.asarray(transform.apply(Image.fromarray(cube))).astype(int) - cube
+        if np.abs(moved).max() <= SAME_COLOUR:
+            return None
+    return transform
+
+
+def _check_scans(path: Path | str | BinaryIO, image: JpegImageFile) -> None:
+    """Refuses a JPEG of so many scans that it would keep the decoder busy for minutes."""
+    file = image.fp
+    assert file is not None
+    if "progressive" not in image.info:
+        # Pillow has just read the header of the first scan. Where it has all colours, libjpeg takes no other one.
+        header = bytes((0xFF, 0xDA, 0, 6 + 2 * image.layers, image.layers))
+        file.seek(-(8 + 2 * image.layers), os.SEEK_CUR)
+        if file.read(len(header)) == header:
+            return
+    file.seek(0)
+    data = file.read()
+    if data.count(b"\xff\xda") > MAX_SCANS and (scans := _scans(data)) > MAX_SCANS:
+        raise UnreadableImageError(
+            f"{path}: {scans:,} scans in a JPEG, at most {MAX_SCANS} are decoded (a progressive one has about 10). "
+            "Save it anew."
+        )
+
+
+def _scans(data: bytes) -> int:
+    """Scans of the first picture in a JPEG's bytes; metadata, and what follows the picture, may look like more."""
+    scans, place = 0, 2
+    while (marker := _SEGMENT.search(data, place)) and marker[1] != b"\xd9":
+        scans += marker[1] == b"\xda"
+        place = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return scans
 
 
 def _too_large(path: Path | str | BinaryIO, pixels: int | None = None) -> str:

@@ -1,5 +1,9 @@
+import io
+import os
 import random
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from itertools import pairwise
@@ -7,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngImageFile
 
 from fashionclip import images
-from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
+from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image, open_photo, without_ends
 from fashionclip.prepare.near_duplicates import MAX_DISTANCE
 
+CASES = Path(__file__).parent / "assets" / "cases"
 ORIENTATION = 0x0112
 Turn = Image.Transpose
 
@@ -36,22 +42,16 @@ def write_truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-300])
 
 
-def write_with_odd_exif(path: Path) -> None:
-    """Turned, and with a resolution that is a text: a good picture on which Pillow's own turning raises TypeError."""
-    turned = struct.pack(">HHIHH", ORIENTATION, 3, 1, 6, 0)
-    resolution = struct.pack(">HHI4s", 0x011A, 2, 4, b"big\0")
-    tags = b"Exif\0\0MM\0\x2a" + struct.pack(">IH", 8, 2) + turned + resolution + struct.pack(">I", 0)
-    draw(0).save(path, "JPEG", exif=tags)
-
-
 @pytest.mark.parametrize(
     ("write", "message"),
     [
         (write_truncated, "cannot be decoded .*truncated"),
-        (lambda path: path.write_text("no picture"), "cannot be decoded .*cannot identify"),
+        (lambda path: path.write_text("no picture"), "cannot be decoded .*cannot identify image file as JPEG, PNG"),
         (lambda path: path.write_bytes(b""), "cannot be decoded"),
         (lambda path: path.mkdir(), "cannot be decoded"),
-        (write_with_odd_exif, "cannot be decoded"),
+        (os.mkfifo, r"cannot be decoded \(no file, but a folder, pipe"),
+        (lambda path: path.symlink_to("/dev/zero"), r"cannot be decoded \(no file, but a folder, pipe"),
+        (lambda path: path.symlink_to(path), "cannot be decoded"),
         (lambda path: None, "no such photo"),
     ],
 )
@@ -59,6 +59,76 @@ def test_bad_file_is_one_error_that_names_it(tmp_path, write, message) -> None:
     write(tmp_path / "bad.jpg")
     with pytest.raises(UnreadableImageError, match=rf"bad\.jpg: {message}"):
         load_image(tmp_path / "bad.jpg")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), NotImplementedError(), IndexError("x"), AssertionError("y")])
+def test_whatever_a_decoder_raises_is_this_photos_fault(tmp_path, monkeypatch, error) -> None:
+    draw(0).save(tmp_path / "photo.png")
+
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    reason = str(error) or "NotImplementedError"
+    with pytest.raises(UnreadableImageError, match=rf"photo\.png: cannot be decoded \({reason}\)"):
+        load_image(tmp_path / "photo.png")
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_what_is_no_fault_of_the_photo_is_not_hidden(tmp_path, monkeypatch, error) -> None:
+    draw(0).save(tmp_path / "photo.png")
+
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    with pytest.raises(error):
+        load_image(tmp_path / "photo.png")
+
+
+def test_no_program_is_given_a_file_that_only_looks_like_a_photo(tmp_path) -> None:
+    draw(0).save(tmp_path / "photo.jpg", "EPS")  # Pillow would start Ghostscript
+    with pytest.raises(UnreadableImageError, match=r"photo\.jpg: cannot be decoded .*cannot identify"):
+        load_image(tmp_path / "photo.jpg")
+
+
+def jpeg_of_scans(more: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again: a few bytes each, and a pass over the whole photo."""
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 30, 10)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * more + data[-2:]
+
+
+def test_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(jpeg_of_scans(90))  # the first ten are Pillow's
+    assert load_image(tmp_path / "photo.jpg").size == (64, 64)
+    (tmp_path / "photo.jpg").write_bytes(jpeg_of_scans(91))
+    with pytest.raises(UnreadableImageError, match=r"photo\.jpg: 101 scans in a JPEG, at most 100 are decoded"):
+        load_image(tmp_path / "photo.jpg")
+    with pytest.raises(UnreadableImageError, match="5,761 scans"), open_photo(io.BytesIO(jpeg_of_scans(5751))):
+        pass
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_only_looks_like_scans_is_not_counted(tmp_path, progressive) -> None:
+    """A phone's photo with a film behind it, and a comment."""
+    file = io.BytesIO()
+    draw(0).save(file, "JPEG", progressive=progressive, comment=b"\xff\xda" * 1000)
+    (tmp_path / "photo.jpg").write_bytes(file.getvalue() + b"\xff\xda\x00\x08" * 1000)
+    assert load_image(tmp_path / "photo.jpg").size == (160, 120)
+
+
+def test_scans_of_a_jpeg_that_is_not_progressive_are_counted_too(tmp_path) -> None:
+    file = io.BytesIO()
+    draw(0).convert("L").save(file, "JPEG")
+    data = bytearray(file.getvalue())
+    scan, frame = data.rindex(b"\xff\xda"), data.index(b"\xff\xc0")
+    colours = b"\x03" + b"".join(bytes((number, 0x11, 0)) for number in (1, 2, 3))  # of which each scan has the first
+    data[frame : frame + 13] = b"\xff\xc0\x00\x11\x08" + data[frame + 5 : frame + 9] + colours
+    (tmp_path / "photo.jpg").write_bytes(bytes(data[:-2] + data[scan:-2] * 200 + data[-2:]))
+    with pytest.raises(UnreadableImageError, match="201 scans in a JPEG"):
+        load_image(tmp_path / "photo.jpg")
 
 
 def palette_with_a_hole() -> Image.Image:
@@ -119,6 +189,148 @@ def test_photo_of_a_turned_camera_comes_out_upright(tmp_path, orientation, store
     for (column, row), colour in corners.items():
         place = (loaded.width * (1 + 2 * column) // 4, loaded.height * (1 + 2 * row) // 4)
         assert loaded.getpixel(place) == pytest.approx(colour, abs=6)
+
+
+def test_odd_metadata_is_neither_trouble_nor_kept(tmp_path, recwarn) -> None:
+    exif = b"Exif\0\0MM\0\x2a" + struct.pack(">IH", 8, 1) + struct.pack(">HHI4s", 0x011A, 5, 9, b"odd!")  # cut short
+    draw(0).save(tmp_path / "photo.jpg", exif=exif, comment=b"private", icc_profile=b"no profile")
+    loaded = load_image(tmp_path / "photo.jpg")
+    assert loaded.size == (160, 120) and not loaded.info and not recwarn
+    loaded.save(tmp_path / "again.jpg")
+    assert b"private" not in (tmp_path / "again.jpg").read_bytes()
+    assert b"Exif" not in (tmp_path / "again.jpg").read_bytes()
+
+
+ADOBE = (CASES / "icc" / "green.jpg", (110, 191, 99), (24, 192, 92))
+
+
+def profile_of_adobe() -> bytes:
+    with Image.open(ADOBE[0]) as image:
+        return image.info["icc_profile"]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_colours_of_another_profile_become_srgb(tmp_path, suffix) -> None:
+    _, stored, shown = ADOBE
+    Image.new("RGB", (8, 8), stored).save(tmp_path / f"photo.{suffix}", icc_profile=profile_of_adobe(), quality=100)
+    assert load_image(tmp_path / f"photo.{suffix}").getpixel((3, 3)) == pytest.approx(shown, abs=4)
+
+
+def test_transparent_photo_of_another_profile(tmp_path) -> None:
+    _, stored, shown = ADOBE
+    photo = Image.new("RGBA", (8, 8), (*stored, 255))
+    photo.paste((0, 0, 0, 0), (4, 0, 8, 8))
+    photo.save(tmp_path / "photo.png", icc_profile=profile_of_adobe())
+    loaded = load_image(tmp_path / "photo.png")
+    assert loaded.getpixel((1, 1)) == pytest.approx(shown, abs=1)
+    assert loaded.getpixel((6, 1)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "profile"),
+    [
+        ("RGB", (110, 191, 99), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()),
+        ("RGB", (110, 191, 99), b"no profile at all"),
+        ("L", 110, profile_of_adobe()),
+        ("CMYK", (10, 20, 30, 40), profile_of_adobe()),
+    ],
+    ids=["srgb", "broken", "rgb-of-grey", "rgb-of-cmyk"],
+)
+def test_profile_that_says_nothing_new_or_does_not_fit_changes_no_pixel(tmp_path, mode, colour, profile) -> None:
+    Image.new(mode, (8, 8), colour).save(tmp_path / "with.jpg", icc_profile=profile)
+    Image.new(mode, (8, 8), colour).save(tmp_path / "without.jpg")
+    assert load_image(tmp_path / "with.jpg").tobytes() == load_image(tmp_path / "without.jpg").tobytes()
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_conversion_by_bands_is_that_of_the_whole(tmp_path, monkeypatch, mode) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 4), dtype=np.uint8)
+    photo = Image.fromarray(pixels)
+    photo = Image.fromarray(pixels.astype(np.uint16)[..., 0] * 257) if mode == "I;16" else photo.convert(mode)
+    photo.save(tmp_path / "photo.png")
+    whole = load_image(tmp_path / "photo.png")
+    monkeypatch.setattr(images, "BAND", 7 * 40)
+    assert load_image(tmp_path / "photo.png").tobytes() == whole.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "grey"),
+    [
+        (np.array([[0.0, 0.4, 1.0]], np.float32), [0, 102, 255]),
+        (np.array([[0.0, 128.0, 255.0]], np.float32), [0, 128, 255]),
+        (np.array([[0.0, 0.4, np.nan]], np.float32), [0, 102, 0]),
+        (np.array([[0, 128, 255]], np.int32), [0, 128, 255]),
+        (np.array([[0, 128 * 257, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[-5, 0, 2_000_000]], np.int32), [0, 0, 255]),
+        (np.array([[0, 0, 0]], np.float32), [0, 0, 0]),
+    ],
+)
+def test_pixels_that_are_numbers_are_scaled_by_the_range_they_fill(tmp_path, values, grey) -> None:
+    Image.fromarray(values).save(tmp_path / "photo.tif")
+    assert np.asarray(load_image(tmp_path / "photo.tif"))[0, :, 1].tolist() == grey
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((16_000, 1), (20, 1)), ((3, 100), (3, 60)), ((41, 2), (40, 2)), ((2, 40), (2, 40)), ((300, 400), (300, 400))],
+)
+def test_strip_is_cut_to_its_middle_and_no_other_photo(size, expected) -> None:
+    strip = draw(0, size=size)
+    cut = without_ends(strip)
+    assert cut.size == expected
+    if size != expected:
+        left, top = (size[0] - expected[0]) // 2, (size[1] - expected[1]) // 2
+        assert cut.tobytes() == strip.crop((left, top, left + expected[0], top + expected[1])).tobytes()
+    else:
+        assert cut is strip
+
+
+@pytest.mark.parametrize(
+    ("case", "size", "colour"),
+    [
+        ("icc/green.jpg", (64, 64), (24, 192, 92)),
+        ("modes/bmp_alpha.bmp", (16, 16), (255, 0, 0)),
+        ("modes/float_tiff_unit.tif", (8, 8), (128, 128, 128)),
+        ("modes/grey16_trns.png", (4, 4), (255, 255, 255)),
+        ("modes/grey4_trns.png", (4, 4), (85, 85, 85)),
+        ("modes/int32_tiff_8bitrange.tif", (8, 8), (200, 200, 200)),
+        ("modes/rgb16_trns.png", (4, 4), (234, 117, 0)),
+        ("odd_exif/orient_9.jpg", (60, 40), (255, 255, 255)),
+        ("odd_exif/orient_ascii.jpg", (60, 40), (255, 255, 255)),
+        ("odd_exif/orient_byte.jpg", (40, 60), (255, 255, 255)),
+        ("odd_exif/orient_zero_count.jpg", (60, 40), (255, 255, 255)),
+        ("odd_exif/resunit_ascii.jpg", (40, 60), (255, 255, 255)),
+        ("odd_exif/xres_ascii.jpg", (40, 60), (255, 255, 255)),
+        ("strip/line.png", (8000, 1), (255, 255, 255)),
+        (
+            "avif_damaged/zero_tail.avif",
+            None,
+            "cannot be decoded .*(color planes|cannot identify)",
+        ),
+        ("avif_damaged/phone.heic", None, "cannot be decoded .*cannot identify image file as JPEG"),
+    ],
+)
+def test_photo_of_a_fault_report(case, size, colour) -> None:
+    if size is None:
+        with pytest.raises(UnreadableImageError, match=colour):
+            load_image(CASES / case)
+    else:
+        loaded = load_image(CASES / case)
+        assert (loaded.mode, loaded.size) == ("RGB", size)
+        assert loaded.getpixel((0, 0)) == pytest.approx(colour, abs=1)
+
+
+@pytest.mark.slow
+def test_photo_of_177_megapixels_takes_no_three_copies(tmp_path) -> None:
+    Image.new("RGBA", (13_370, 13_370), (120, 130, 140, 200)).save(tmp_path / "giant.png", compress_level=1)
+    program = (
+        "import resource, sys; from fashionclip.images import load_image\n"
+        "print(load_image(sys.argv[1]).getpixel((5, 5)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path / "giant.png"], capture_output=True, check=True)
+    colour, _, peak = done.stdout.decode().rpartition(" ")
+    assert colour == "(149, 157, 165)"
+    assert int(peak) * (1 if sys.platform == "darwin" else 1024) < 1.8e9  # twice 4 bytes a pixel; 3.5e9 were needed
 
 
 def write_png_header(path: Path, *, side: int) -> None:

@@ -11,7 +11,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torchvision.transforms import v2
 
-from fashionclip.images import Preprocess
+from fashionclip.images import Preprocess, without_ends
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -23,6 +23,9 @@ class _EvalTransform(v2.Compose):
         steps = image_transform_v2(PreprocessCfg(**asdict(preprocess)), is_train=False).transforms
         super().__init__([*steps[:-2], v2.PILToTensor()])  # the last two are ToTensor and Normalize
         self.preprocess = preprocess
+
+    def forward(self, image: Image.Image) -> torch.Tensor:
+        return super().forward(without_ends(image))
 
     def extra_repr(self) -> str:
         return repr(self.preprocess)

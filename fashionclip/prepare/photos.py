@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from fashionclip.atomic import whole_file
-from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
+from fashionclip.images import (
+    EXIF_ORIENTATION,
+    UnreadableImageError,
+    difference_hash,
+    fit_within,
+    load_image,
+    open_photo,
+)
 from fashionclip.prepare.cores import on_all_cores
 
 JPEG_QUALITY = 92
-EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def _write_photo(job: tuple[Path, Path], *, max_side: int) -> WrittenPhoto:
 
 def _fits_as_it_is(source: Path, max_side: int) -> bool:
     try:
-        with Image.open(source) as image:
+        with open_photo(source) as image:
             upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
             return image.format == "JPEG" and image.mode == "RGB" and upright and max(image.size) <= max_side
     except Exception:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from fashionclip.atomic import locked
 from fashionclip.errors import InputError
-from fashionclip.images import UnreadableImageError, load_image
+from fashionclip.images import UnreadableImageError, load_image, open_file
 from fashionclip.retrieval.faiss_store import FILE as PHOTOS
 from fashionclip.retrieval.fields import Fields
 from fashionclip.retrieval.folder import FILE, IndexFacts, check_given, is_milvus, open_store, read_facts, write_facts
@@ -174,7 +174,8 @@ def _read(photo: Photo, root: Path, encoder: Encoder, before: Known | None) -> _
     """Runs in a thread. The hash comes first: a file replaced in between differs from it in the next run."""
     path = root / photo.path
     try:
-        content = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+        with open_file(path) as file:
+            content = hashlib.blake2b(file.read(), digest_size=16).hexdigest()
         if before is not None and before.content == content:
             return _Read(photo, content)
         return _Read(photo, content, encoder.pixels(load_image(path, at_least=encoder.decode_size)))
@@ -184,7 +185,7 @@ def _read(photo: Photo, root: Path, encoder: Encoder, before: Known | None) -> _
 
 def _reason(error: Exception, path: Path) -> str:
     cause = error.__cause__ or error
-    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause) or type(cause).__name__
     return text.removeprefix(f"{path}: ").replace(f" {str(path)!r}", "")
 
 

@@ -56,6 +56,19 @@ def test_nothing_configured_changes_nothing(off):
     assert torch.equal(train_transform(PREPROCESS, **off)(picture), eval_transform(PREPROCESS)(picture))
 
 
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("size", [(16_000, 1), (1, 16_000)])
+def test_strip_takes_no_more_memory_than_a_photo(size, resize_mode, monkeypatch):
+    drawn = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize", lambda self, to, *rest, **more: drawn.append(to) or resize(self, to, *rest, **more)
+    )
+    pixels = eval_transform(Preprocess(size=224, mean=MEAN, std=STD, resize_mode=resize_mode))(photo(*size))
+    assert pixels.shape == (3, 224, 224)
+    assert drawn and max(width * height for width, height in drawn) <= 20 * 224 * 224
+
+
 @pytest.mark.parametrize(
     "configured",
     [{"crop_scale": [0.3, 0.6]}, {"flip": 0.5}, {"color_jitter": [0.5, 0.5, 0.5, 0.2]}, {"rotation": 30.0}],

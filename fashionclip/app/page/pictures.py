@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from fashionclip.images import UnreadableImageError, fit_within, load_image
+from fashionclip.images import UnreadableImageError, fit_within, load_image, open_photo
 from fashionclip.retrieval.search import Searcher
 
 LARGEST = 480  # pixels of the longer side of a photo as shown
@@ -22,9 +21,6 @@ KEPT = 2048  # photos as shown, some 30 KB each
 THREADS = 2  # a JPEG of 60 megapixels, decoded small, takes 180 MB meanwhile, a transparent PNG of 15 about 300
 WHOLE = 4  # what is not JPEG is decoded in full, and may have this many times fewer pixels
 SEARCHED = 768  # pixels of the longer side of an uploaded photo while it waits; models take 224 to 512
-# Not all that Pillow reads: some of it is given to other programs (EPS to Ghostscript).
-Image.init()  # a format that is not registered, as AVIF in some builds, may not be asked for
-FORMATS = tuple(one for one in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if one in Image.OPEN)
 
 
 class NotAPhoto(Exception):
@@ -77,10 +73,7 @@ class Pictures:
 
     def _decode(self, file: BinaryIO) -> Image.Image:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                header = Image.open(file, formats=FORMATS)  # reads no pixels yet
-            with header:
+            with open_photo(file) as header:  # reads no pixels yet
                 pixels, most = header.width * header.height, self.pixels
                 most = most if isinstance(header, JpegImageFile) else most // WHOLE  # MPO of phones is JPEG too
             if pixels > most:
@@ -88,14 +81,10 @@ class Pictures:
                     f"The photo has {pixels:,} pixels, at most {most:,} are read of {header.format}. Scale it down."
                 )
             file.seek(0)
-            return fit_within(load_image(file, at_least=SEARCHED, formats=FORMATS), max_side=SEARCHED)
-        except Image.DecompressionBombError:
-            raise NotAPhoto(
-                f"The photo has too many pixels, at most {self.pixels:,} are read. Scale it down."
-            ) from None
-        except UnidentifiedImageError:
-            raise NotAPhoto("That is not a photo. JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are read.") from None
-        except (UnreadableImageError, OSError, SyntaxError, ValueError):
+            return fit_within(load_image(file, at_least=SEARCHED), max_side=SEARCHED)
+        except UnreadableImageError as error:
+            if isinstance(error.__cause__, UnidentifiedImageError):
+                raise NotAPhoto("That is not a photo. JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are read.") from None
             raise NotAPhoto("The photo cannot be decoded; it may be torn. Send another one.") from None
 
 
