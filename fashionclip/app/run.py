@@ -54,14 +54,14 @@ def train(cfg: DictConfig) -> float:
     seen = rows_of_seen_skus(dataset.manifest)
     backbone = instantiate(cfg.model.backbone)
     loss = instantiate(cfg.loss.function)
-    if cfg.loss.get("temperature") is not None:
-        backbone.set_temperature(cfg.loss.temperature)
     if getattr(loss, "biased", False):
         backbone.add_logit_bias()
     elif not relation.uses_text:
         backbone.freeze_text()
     elif backbone.logit_bias is not None:
         backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
+    if cfg.loss.get("temperature") is not None:
+        backbone.set_temperature(cfg.loss.temperature)
     if not getattr(loss, "scaled", False):
         backbone.logit_scale.requires_grad_(False)  # likewise
     augmentation = plain(cfg.augmentation)

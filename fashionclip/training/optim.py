@@ -9,15 +9,19 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-NO_DECAY = ("logit_scale", "logit_bias", "positional_embedding", "class_embedding")
+PROJECTIONS = ("proj", "text_projection")  # matrices that open_clip keeps outside of linear layers
 
 
 def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, object]]:
-    """Trained parameters in two groups: matrices and kernels decay, norms, biases, scales and positions do not."""
+    """Trained parameters in two groups: matrices and kernels decay, and what stands for itself does not.
+
+    The latter are norms, biases, scales (also of (C, 1, 1)), positions, class tokens, and the latents of pooling.
+    """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
     def decays(name: str, parameter: nn.Parameter) -> bool:
-        return parameter.ndim > 1 and not name.endswith(NO_DECAY)
+        last = name.rpartition(".")[2]
+        return parameter.ndim > 1 and (last.endswith("weight") or last in PROJECTIONS) and "position" not in name
 
     return [
         {"params": [p for name, p in trained if decays(name, p)], "weight_decay": weight_decay},

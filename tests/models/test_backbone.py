@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from fashionclip.errors import InputError
+from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.models import backbone as module
 from fashionclip.models.backbone import ARCHITECTURES, load_backbone
 
@@ -164,8 +165,29 @@ def test_logit_scale_and_bias(build):
     assert backbone.logit_scale.exp().item() == pytest.approx(100)
     assert backbone.logit_bias is None
     backbone.add_logit_bias()
-    assert backbone.logit_bias.item() == -10
+    assert backbone.logit_bias.item() == -10 and backbone.logit_scale.exp().item() == pytest.approx(10)
     assert "clip.logit_bias" in backbone.state_dict()
+    backbone.set_temperature(0.05)
+    backbone.add_logit_bias()
+    assert backbone.logit_scale.exp().item() == pytest.approx(20), "one that is there is left alone"
+
+
+def test_the_sigmoid_form_begins_with_a_loss_of_its_size(build):
+    backbone = build(ARCHITECTURE)
+    backbone.set_temperature(0.01)
+    backbone.add_logit_bias()
+    image, item = F.normalize(torch.randn(64, 16), dim=1), torch.arange(64)
+    scale = {"logit_scale": backbone.logit_scale, "logit_bias": backbone.logit_bias}
+    loss = ContrastiveLoss(form="sigmoid")(image=image, text=image.roll(1, 0), item_id=item, text_id=item, **scale)
+    assert 5 < loss.item() < 15
+
+
+def test_a_logit_scale_that_is_not_trained_is_left_alone(build):
+    backbone = build(ARCHITECTURE)
+    backbone.set_temperature(1 / 118)  # as SigLIP's weights come
+    backbone.logit_scale.requires_grad_(False)
+    backbone.clamp_logit_scale()
+    assert backbone.logit_scale.exp().item() == pytest.approx(118)
 
 
 def test_without_texts_only_the_image_tower_is_trained(build):

@@ -1,3 +1,4 @@
+import open_clip
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,39 @@ def test_norms_biases_scales_and_positions_do_not_decay():
     trained = {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
     assert decays | stays == trained and not decays & stays
     assert "clip.visual.conv1.weight" not in trained
+
+
+FAMILIES = (
+    "ViT-B-32",
+    "RN50",
+    "ViT-B-16-SigLIP",
+    "MobileCLIP-S1",
+    "MobileCLIP-B",
+    "EVA02-B-16",
+    "PE-Core-T-16-384",
+    "ViTamin-S",
+    "convnext_base",
+    "swin_base_patch4_window7_224",
+    "vit_relpos_medium_patch16_cls_224",
+    "coca_ViT-B-32",
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_decays_in_every_family(family):
+    """By the kind of module that holds it, where `parameter_groups` goes by its name."""
+    with torch.device("meta"):
+        model = open_clip.create_model(family, device="meta")
+    decaying, _ = parameter_groups(model, weight_decay=0.1)
+    decays = {id(parameter) for parameter in decaying["params"]}
+    matrices = (nn.Linear, nn.Conv2d, nn.Embedding, nn.MultiheadAttention)
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            matrix = (isinstance(module, matrices) and "weight" in name) or name in ("proj", "text_projection")
+            assert (id(parameter) in decays) == matrix, f"{prefix}.{name} of shape {tuple(parameter.shape)}"
+        for name in module.no_weight_decay() if hasattr(module, "no_weight_decay") else ():
+            own = dict(module.named_parameters())
+            assert name not in own or id(own[name]) not in decays, f"{prefix}.{name}"
 
 
 @pytest.mark.parametrize(
