@@ -7,10 +7,10 @@ from pathlib import Path
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
-from fashionclip.app.checkpoint import backbone_of, judge_of, load_checkpoint
+from fashionclip.app.checkpoint import backbone_of, dataset_of, is_of, judge_of, load_checkpoint, relation_of
 from fashionclip.app.config import plain
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.examples import draw_offenders
@@ -31,30 +31,37 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Prints the table, writes `results.json` into Hydra's run folder, and returns the metrics.
 
     Raises:
-        InputError: No checkpoint and no model, or no dataset, is given; or one of them cannot be read.
+        InputError: No checkpoint and no model, or both, or no dataset is given; one of them cannot be read; or the
+            run's dataset is another one by now.
     """
+    L.seed_everything(cfg.seed, workers=True, verbose=False)  # where a model has parts without weights
     quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    dataset: DictConfig | None = cfg.dataset
     relation: Relation = PairRelation()
+    if cfg.ckpt is not None and cfg.model is not None:
+        raise InputError(
+            f"ckpt={cfg.ckpt} model={cfg.model.label}: a checkpoint brings its own model. Give one of them."
+        )
     if cfg.ckpt is not None:
         checkpoint = load_checkpoint(Path(cfg.ckpt))
         backbone = backbone_of(checkpoint)
-        dataset = dataset or OmegaConf.create(checkpoint["config"]["dataset"])
-        relation = instantiate(checkpoint["config"]["loss"]["relation"])
+        relation = relation_of(checkpoint)
     elif cfg.model is not None:
         backbone = instantiate(cfg.model.backbone)
     else:
         raise InputError("neither ckpt nor model is given. Use ckpt=RUN_OR_FILE, or model=NAME for a baseline.")
-    if dataset is None:
+    if cfg.dataset is not None:
+        prepared = open_dataset(cfg.dataset)
+    elif cfg.ckpt is not None:
+        prepared = dataset_of(checkpoint)
+    else:
         raise InputError("dataset: not given. Use dataset=NAME [dataset.root=DIR].")
 
-    prepared = open_dataset(dataset)
     judgements = judgements_of(prepared, seed=checkpoint["config"]["seed"]) if relation.uses_judgements else None
     rows = Rows(prepared, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
-    trained_on = None if cfg.ckpt is None else Path(checkpoint["config"]["dataset"]["root"]).resolve()
-    seen = rows_of_seen_skus(prepared.manifest) if trained_on == Path(dataset.root).resolve() else None
+    own = cfg.ckpt is not None and is_of(checkpoint, prepared)
+    seen = rows_of_seen_skus(prepared.manifest) if own else None
     transform = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
         rows=rows,
@@ -79,6 +86,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trainer: L.Trainer = instantiate(
         cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
     )
+    if trainer.is_global_zero and cfg.ckpt is not None and not own:
+        print(f"{prepared.root}: another dataset than {cfg.ckpt} was trained on; photos may be the same.")
     measured = trainer.test(module, data, verbose=False)[0]
     if trainer.is_global_zero:
         write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fashionclip.app.checkpoint import backbone_of, judge_of, load_checkpoint
+from fashionclip.app.checkpoint import backbone_of, is_of, judge_of, load_checkpoint
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
 from fashionclip.metrics.interval import wilson_interval
@@ -51,12 +51,15 @@ def export_run(
             raise
         print(f"dataset: {str(error).splitlines()[0]}\nThe export is checked on drawn garments instead. Or use --data.")
         samples = drawn_samples()
+    own = dataset is not None and ("dataset_fingerprint" not in config or is_of(checkpoint, dataset))
+    if dataset is not None and not own:
+        print(f"{dataset.root}: another dataset than the run was trained on. Its photos serve to check with, no more.")
     record = _record(run, backbone)
     facts = {
         "label": config["model"]["label"],
         "judge": {name: value.item() for name, value in judge_of(checkpoint).items()} or None,
         "base": _base(config["model"]["backbone"]),
-        "data": {"name": config["dataset"]["name"], "counts": dataset.info["counts"] if dataset else None},
+        "data": {"name": config["dataset"]["name"], "counts": dataset.info["counts"] if dataset and own else None},
         "tuning": _tuning(checkpoint),
         "metrics": _metrics(run),
     }

@@ -1,22 +1,25 @@
 import json
+import pickle
+import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import open_clip
 import pytest
 import torch
-from torch import nn
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from fashionclip.app.checkpoint import backbone_of, load_checkpoint
+from fashionclip.app.checkpoint import IMAGE_WEIGHTS, backbone_of, dataset_of, load_checkpoint, relation_of
 from fashionclip.app.export import export_run
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.models.backbone import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.plain_open_clip import load_plain
-from fashionclip.retrieval.record import RECORD, write_record
 from fashionclip.retrieval.samples import chosen_of, lowest_cosine
-from fashionclip.training.module import RetrievalModule
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 # Small models of three families, with the preprocessing that open_clip's tags of the real ones state.
 FAMILIES = {
@@ -49,42 +52,6 @@ FAMILIES = {
 }
 
 
-def config_of(name, tag, dataset):
-    """As much of a run's config as is read of a checkpoint."""
-    return {
-        "model": {
-            "label": name,
-            "backbone": {
-                "_target_": "fashionclip.models.backbone.load_backbone",
-                "name": name,
-                "pretrained": tag,
-                "image_size": None,
-                "freeze": [],
-            },
-        },
-        "dataset": {"name": "demo", "root": str(dataset.root)},
-        "loss": {
-            "function": {"_target_": "fashionclip.losses.contrastive.ContrastiveLoss"},
-            "relation": {"_target_": "fashionclip.data.relations.PairRelation"},
-        },
-        "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-5, "weight_decay": 0.1},
-        "trainer": {"max_epochs": 1, "devices": 1, "precision": "32-true"},
-        "augmentation": {},
-        "data": {"batch_size": 16},
-        "seed": 0,
-    }
-
-
-def leave_run(folder, backbone, config, dataset):
-    """What a training leaves, as far as rebuilding it looks."""
-    module = RetrievalModule(backbone=backbone, loss=nn.Identity(), metrics=nn.Identity(), config=config)
-    checkpoint = {"state_dict": module.state_dict(), "epoch": 0, "global_step": 1}
-    module.on_save_checkpoint(checkpoint)
-    (folder / "checkpoints").mkdir(parents=True)
-    torch.save(checkpoint, folder / "checkpoints" / "best.ckpt")
-    write_record(folder / RECORD, backbone, dataset)
-
-
 @pytest.fixture
 def words(tmp_path):
     """A folder with a tokenizer of transformers."""
@@ -113,7 +80,9 @@ def register(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_training_evaluation_export_and_index_embed_alike(family, words, register, demo_dataset, tmp_path, capsys):
+def test_training_evaluation_export_and_index_embed_alike(
+    family, words, register, leave_run, demo_dataset, tmp_path, capsys
+):
     tagged, architecture = FAMILIES[family]
     if family == "siglip":
         architecture = {**architecture, "text_cfg": {**architecture["text_cfg"], "hf_tokenizer_name": str(words)}}
@@ -123,13 +92,12 @@ def test_training_evaluation_export_and_index_embed_alike(family, words, registe
     trained = load_backbone(name=name, pretrained="tag", load_weights=False).eval()
     for key in ("mean", "std", "interpolation", "resize_mode"):
         assert asdict(trained.preprocess)[key] == stated[key]
-    leave_run(tmp_path / "run", trained, config_of(name, "tag", demo_dataset), demo_dataset)
+    leave_run(tmp_path / "run", trained, demo_dataset, name=name, tag="tag")
     words.rename(tmp_path / "gone")
     (tmp_path / f"{name}.json").unlink()
 
     evaluated = backbone_of(load_checkpoint(tmp_path / "run")).eval()
     assert evaluated.preprocess == trained.preprocess
-    assert "the training run has embedded" not in capsys.readouterr().out
     facts = export_run(tmp_path / "run", tmp_path / "export")
     assert facts["checked"]["training_run"]["photos"] == 8
     plain, indexed = load_plain(tmp_path / "export"), load_encoder(tmp_path / "export")
@@ -149,11 +117,11 @@ def test_training_evaluation_export_and_index_embed_alike(family, words, registe
         assert lowest_cosine(image, wanted["image"]) >= 0.9999 and lowest_cosine(text, wanted["text"]) >= 0.9999
 
 
-def test_an_older_checkpoint_has_the_preprocessing_of_its_tag(register, demo_dataset, tmp_path):
+def test_an_older_checkpoint_has_the_preprocessing_of_its_tag(register, leave_run, demo_dataset, tmp_path):
     tagged, architecture = FAMILIES["mobileclip"]
     register("checkpoint-older", architecture, tagged)
     trained = load_backbone(name="checkpoint-older", pretrained="tag", load_weights=False)
-    leave_run(tmp_path / "run", trained, config_of("checkpoint-older", "tag", demo_dataset), demo_dataset)
+    leave_run(tmp_path / "run", trained, demo_dataset, name="checkpoint-older", tag="tag")
     checkpoint = load_checkpoint(tmp_path / "run")
     del checkpoint["backbone"]
     assert backbone_of(checkpoint).preprocess == trained.preprocess
@@ -164,12 +132,11 @@ def test_every_tag_of_open_clip_states_what_is_taken_from_it():
         assert {"mean", "std", "interpolation", "resize_mode"} <= set(open_clip.get_pretrained_cfg(name, tag))
 
 
-def test_an_export_that_embeds_otherwise_than_the_run_is_refused(register, demo_dataset, tmp_path):
+def test_an_export_that_embeds_otherwise_than_the_run_is_refused(register, leave_run, demo_dataset, tmp_path):
     tagged, architecture = FAMILIES["mobileclip"]
     register("checkpoint-lost", architecture, tagged)
     trained = load_backbone(name="checkpoint-lost", pretrained="tag", load_weights=False)
-    config = config_of("checkpoint-lost", None, demo_dataset)  # as if its tag were not known any more
-    leave_run(tmp_path / "run", trained, config, demo_dataset)
+    leave_run(tmp_path / "run", trained, demo_dataset, name="checkpoint-lost")  # as if its tag were not known any more
     file = tmp_path / "run" / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(file, weights_only=True)
     del checkpoint["backbone"]
@@ -177,3 +144,155 @@ def test_an_export_that_embeds_otherwise_than_the_run_is_refused(register, demo_
     with pytest.raises(InputError, match="the rebuilt checkpoint embeds otherwise than the training run did"):
         export_run(tmp_path / "run", tmp_path / "export")
     assert not (tmp_path / "export").exists()
+
+
+class Anything:
+    """What a pickle may call."""
+
+    def __reduce__(self):
+        return (print, ("called",))
+
+
+def pickled(file):
+    file.write_bytes(pickle.dumps({"config": {}}))
+
+
+def pickled_in_a_zip(file):
+    torch.save({"config": {}, "state_dict": Anything()}, file)
+
+
+def torn(file):
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+@pytest.fixture
+def run(register, leave_run, demo_dataset, tmp_path):
+    """A run folder of a small model."""
+    tagged, architecture = FAMILIES["mobileclip"]
+    register("checkpoint-run", architecture, tagged)
+    trained = load_backbone(name="checkpoint-run", pretrained="tag", load_weights=False)
+    leave_run(tmp_path / "run", trained, demo_dataset, name="checkpoint-run", tag="tag")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda file: file.write_bytes(b""), r"is empty \(0 bytes\)"),
+        (torn, "is torn, or no checkpoint at all"),
+        (pickled, "is torn, or no checkpoint at all"),
+        (pickled_in_a_zip, "cannot be read .* nothing else is loaded"),
+        (lambda file: file.unlink(), "no .*best.ckpt"),
+        (lambda file: torch.save({"model": torch.ones(1)}, file), "no checkpoint of fashionclip"),
+        (lambda file: torch.save({"config": {}, "state_dict": {}}, file), r"its config lacks \['model.backbone'"),
+    ],
+)
+def test_a_checkpoint_that_is_none(run, spoil, message, capsys):
+    best = run / "checkpoints" / "best.ckpt"
+    shutil.copy(best, best.with_name("last.ckpt"))
+    spoil(best)
+    with pytest.raises(InputError, match=message) as refusal:
+        load_checkpoint(run)
+    assert "weights_only" not in str(refusal.value), "no advice to switch the protection off"
+    if not message.startswith(("no checkpoint", "its config")):
+        assert "last.ckpt" in str(refusal.value)
+    assert "called" not in capsys.readouterr().out
+
+
+def test_an_export_is_no_run(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is an export.*model\.backbone\.name=local-dir:"):
+        load_checkpoint(tmp_path)
+
+
+def test_names_that_torch_compile_gives_are_undone(run):
+    file = run / "checkpoints" / "best.ckpt"
+    checkpoint = load_checkpoint(run)
+    wanted = backbone_of(checkpoint).state_dict()
+    state = checkpoint["state_dict"]
+    compiled = {name.replace("clip.", "clip._orig_mod.", 1): tensor for name, tensor in state.items()}
+    torch.save(checkpoint | {"state_dict": compiled}, file)
+    found = backbone_of(load_checkpoint(file)).state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+def harmful(marker):
+    """Nodes of a config that would write the marker, were they followed."""
+    touch = {"_target_": "os.system", "_args_": [f"touch {marker}"]}
+    path = {"_target_": "pathlib.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": [str(marker)]}]}
+    code = {"_target_": "builtins.eval", "_args_": [f"open({str(marker)!r}, 'w')"]}
+    loaded = pickle.dumps(Touch(marker)).decode("latin1")
+    data = {"_target_": "builtins.bytes", "_args_": [loaded, "latin1"]}
+    table = {"_target_": "pandas.read_pickle", "filepath_or_buffer": {"_target_": "io.BytesIO", "_args_": [data]}}
+    return {"system": touch, "touch": path, "eval": code, "pickle": table}
+
+
+class Touch:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+def whole(node, bad):
+    return bad
+
+
+def beside(node, bad):
+    return {**node, "image_size": bad}
+
+
+def in_a_list(node, bad):
+    return {**node, "freeze": ["visual", bad]}
+
+
+def deep(node, bad):
+    return {**node, "image_weights": {"_target_": IMAGE_WEIGHTS, "_partial_": True, "path": {"more": [bad]}}}
+
+
+def as_arguments(node, bad):
+    return {**node, "_args_": [bad]}
+
+
+@pytest.mark.parametrize("put", [whole, beside, in_a_list, deep, as_arguments])
+@pytest.mark.parametrize(("part", "rebuild"), [("model.backbone", backbone_of), ("loss.relation", relation_of)])
+def test_what_a_checkpoint_names_is_not_called(run, tmp_path, put, part, rebuild):
+    marker = tmp_path / "marker"
+    checkpoint = load_checkpoint(run)
+    del checkpoint["backbone"]  # as older ones have it
+    one, other = part.split(".")
+    node = checkpoint["config"][one][other]
+    for bad in harmful(marker).values():
+        checkpoint["config"][one][other] = put(node, bad)
+        with pytest.raises(InputError, match=f"checkpoint: its config (names|has) .*{part}"):
+            rebuild(checkpoint)
+        assert not marker.exists()
+
+
+def test_what_a_checkpoint_describes_is_written_nowhere_else(run, tmp_path):
+    checkpoint = load_checkpoint(run)
+    for name in ("../outside.json", str(tmp_path / "outside.json")):
+        with pytest.raises(InputError, match="would lie elsewhere"):
+            backbone_of({**checkpoint, "backbone": {name: b"{}"}})
+    assert not (tmp_path / "outside.json").exists()
+
+
+def test_every_relation_of_ours_can_be_rebuilt():
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for file in (CONFIGS / "loss").glob("*.yaml"):
+            for dataset in ("kaggle-products", "df2", "synthetic-triplet"):
+                cfg = compose(
+                    "train", [f"loss={file.stem}", f"dataset={dataset}", "dataset.source=x", "hydra.job.num=0"]
+                )
+                relation = OmegaConf.to_container(cfg.loss.relation, resolve=True)
+                assert relation_of({"config": {"loss": {"relation": relation}}}).name
+
+
+def test_a_dataset_that_has_been_replaced(run, demo_dataset):
+    checkpoint = load_checkpoint(run)
+    assert dataset_of(checkpoint).root == demo_dataset.root
+    checkpoint["config"]["dataset_fingerprint"] = "of another seed"
+    with pytest.raises(InputError, match=r"another dataset than this run was trained on.*dataset=demo dataset\.root="):
+        dataset_of(checkpoint)

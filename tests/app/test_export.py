@@ -123,7 +123,7 @@ def test_what_is_no_run_is_refused(run, tmp_path):
     assert "Expected a run folder or a .ckpt file" in refused(tmp_path / "none", "--to", target)
     assert "best.ckpt. Expected a run folder" in refused(tmp_path, "--to", target)
     (run / "checkpoints" / "best.ckpt").write_bytes(b"broken")
-    assert "cannot be read" in refused(run, "--to", target)
+    assert "is torn, or no checkpoint" in refused(run, "--to", target)
     assert not target.exists()
 
 

@@ -1,0 +1,61 @@
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fashionclip.models.backbone import load_backbone
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch, capsys):
+    """Runs evaluate.py in this process; returns its metrics and what it said."""
+    monkeypatch.chdir(REPO)
+
+    def evaluate(*arguments):
+        folder = tmp_path / "evaluated"
+        given = ["data.num_workers=0", "trainer.enable_progress_bar=false", f"hydra.run.dir={folder}"]
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments), *given])
+        runpy.run_path("evaluate.py", run_name="__main__")
+        return json.loads((folder / "results.json").read_text())["metrics"], capsys.readouterr().out
+
+    return evaluate
+
+
+@pytest.fixture
+def run(leave_run, demo_dataset, tmp_path):
+    torch.manual_seed(0)
+    leave_run(tmp_path / "run", load_backbone(name="fashionclip-tiny"), demo_dataset, name="fashionclip-tiny")
+    return tmp_path / "run"
+
+
+def change_fingerprint(run):
+    file = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["config"]["dataset_fingerprint"] = "of another seed"
+    torch.save(checkpoint, file)
+
+
+def test_a_checkpoint_and_a_model_are_refused(evaluate, run):
+    with pytest.raises(SystemExit, match="a checkpoint brings its own model"):
+        evaluate(f"ckpt={run}", "model=tiny")
+
+
+def test_a_dataset_that_was_replaced_is_refused_unless_named(evaluate, run, demo_dataset):
+    wanted, said = evaluate(f"ckpt={run}")
+    assert "another dataset" not in said
+    change_fingerprint(run)
+    with pytest.raises(SystemExit, match="another dataset than this run was trained on"):
+        evaluate(f"ckpt={run}")
+    found, said = evaluate(f"ckpt={run}", "dataset=kaggle-products", f"dataset.root={demo_dataset.root}")
+    assert found == pytest.approx(wanted) and f"another dataset than {run} was trained on" in said
+
+
+def test_a_model_without_weights_is_drawn_by_the_seed(evaluate, demo_dataset):
+    model = ["model=tiny", "dataset=kaggle-products", f"dataset.root={demo_dataset.root}"]
+    one, again, other = (evaluate(*model, f"seed={seed}")[0] for seed in (0, 0, 1))
+    assert one == again != other
