@@ -96,7 +96,8 @@ class serving:
     """`fashionclip serve` as a process, until the block ends; gives its address."""
 
     def __init__(self, index: Path) -> None:
-        self.command = [sys.executable, "-m", "fashionclip", "serve", str(index), "--port", "0"]
+        photos = json.loads((index / "index.json").read_text())["source"]
+        self.command = [sys.executable, "-m", "fashionclip", "serve", str(index), "--port", "0", "--photos", photos]
 
     def __enter__(self) -> str:
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)

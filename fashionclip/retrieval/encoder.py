@@ -59,21 +59,42 @@ class Encoder:
         return self.backbone.encode_image(batch).float().cpu().numpy()
 
 
-def load_encoder(folder: Path | str, *, device: str = "cpu") -> Encoder:
-    """Loads an export.
+def export_digest(folder: Path) -> str:
+    """Of config and weights of an export, as an encoder has it; nothing of it is loaded.
 
     Raises:
-        InputError: There is none, or it cannot be read.
+        InputError: There is none.
     """
-    folder = Path(folder)
     for file in (CONFIG, WEIGHTS, FACTS):
         if not (folder / file).is_file():
-            raise InputError(f"{folder}: no export there (no {file}). Run: fashionclip export RUN --to {folder}")
+            raise InputError(_no_export(folder, file))
     digest = hashlib.sha256()
     for file in (CONFIG, WEIGHTS):
         with (folder / file).open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    return digest.hexdigest()
+
+
+def load_encoder(folder: Path | str, *, device: str = "cpu", digest: str | None = None) -> Encoder:
+    """Loads an export.
+
+    Args:
+        folder: Of the export.
+        device: Where to encode.
+        digest: What `export_digest` gives, where it has been asked already.
+
+    Raises:
+        InputError: There is none, or it cannot be read.
+    """
+    folder = Path(folder)
+    digest = digest or export_digest(folder)
     backbone = load_backbone(name=f"local-dir:{folder}").eval().to(device)
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    return Encoder(backbone=backbone, digest=digest.hexdigest(), facts=facts)
+    return Encoder(backbone=backbone, digest=digest, facts=facts)
+
+
+def _no_export(folder: Path, file: str) -> str:
+    if folder.suffix == ".ckpt" or (folder / "checkpoints").is_dir():
+        return f"{folder}: is what training wrote, not an export yet. Run: fashionclip export {folder} --to DIR"
+    return f"{folder}: no export there (no {file}). Run: fashionclip export RUN --to {folder}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 import time
@@ -17,7 +18,7 @@ import faiss
 import numpy as np
 
 from fashionclip.retrieval.photo import Photo, Value
-from fashionclip.retrieval.store import Found, Known, cut_ties
+from fashionclip.retrieval.store import Found, Known, StoreUnavailable, cut_ties
 from fashionclip.retrieval.where import Condition, Group
 
 FILE = "photos.sqlite"
@@ -39,6 +40,7 @@ create table if not exists photos (
     embedding blob not null
 )
 """
+_SCHEMA = "select type, name, tbl_name, sql from sqlite_master order by name"
 _PUT = """
 insert into photos (image_id, item_id, path, text, category, attributes, content, digest, embedding)
 values (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -67,19 +69,28 @@ class FaissStore:
     Args:
         folder: Of the index.
         size: D of the embeddings.
+
+    Raises:
+        StoreUnavailable: The file is damaged, or holds something else than the one table.
     """
 
     def __init__(self, folder: Path, *, size: int) -> None:
         self.size = size
+        self._file = folder / FILE
         # In SQLite's default journal a commit that was cut off is undone by whoever opens the file next.
-        self._database = sqlite3.connect(folder / FILE, timeout=WAIT, check_same_thread=False)
-        self._database.execute("pragma case_sensitive_like = on")  # as in Milvus
+        self._database = sqlite3.connect(self._file, timeout=WAIT, check_same_thread=False)
         self._lock = threading.RLock()
         self._searchable: _Searchable | None = None
         self._version, self._looked = -1, 0.0  # SQLite's count of what others have written, and when it was read
         self._passing = lru_cache(maxsize=64)(self._find_passing)
+        with self._asked():
+            for setting in ("case_sensitive_like = on", "trusted_schema = off", "cell_size_check = on"):
+                self._database.execute(f"pragma {setting}")  # the first as in Milvus; the file may be a stranger's
         with self._transaction():
             self._database.execute(_TABLE)
+        if self._read(_SCHEMA) != _expected_schema():  # a view called `photos` may count for ever
+            self._database.close()
+            raise self._damaged("holds something else than the table of photos")
 
     def __len__(self) -> int:
         return int(self._read("select count(*) from photos")[0][0])
@@ -111,11 +122,13 @@ class FaissStore:
 
     def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
         found = self._of("image_id, item_id, path, text, category, attributes", image_ids)
-        return {row[0]: _photo(*row) for row in found}
+        with self._asked():
+            return {row[0]: _photo(*row) for row in found}
 
     def embeddings(self, image_ids: Sequence[str]) -> np.ndarray:
-        found = {row[0]: np.frombuffer(row[1], dtype="<f4") for row in self._of("image_id, embedding", image_ids)}
-        return np.array([found[one] for one in image_ids], dtype=np.float32).reshape(len(image_ids), self.size)
+        with self._asked():
+            found = {row[0]: np.frombuffer(row[1], dtype="<f4") for row in self._of("image_id, embedding", image_ids)}
+            return np.array([found[one] for one in image_ids], dtype=np.float32).reshape(len(image_ids), self.size)
 
     def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
         with self._lock:  # both of the same state
@@ -138,17 +151,20 @@ class FaissStore:
             return self._searchable
 
     def _read_all(self) -> _Searchable:
-        self._database.execute("begin")  # one state for both statements
-        try:
-            count = len(self)
-            vectors = np.empty((count, self.size), dtype=np.float32)
-            rows, image_ids = np.empty(count, dtype=np.int64), []
-            cursor = self._database.execute("select row, image_id, embedding from photos order by image_id")
-            for position, (row, image_id, embedding) in enumerate(cursor):
-                rows[position], vectors[position] = row, np.frombuffer(embedding, dtype="<f4")
-                image_ids.append(image_id)
-        finally:
-            self._database.rollback()
+        with self._asked():
+            self._database.execute("begin")  # one state for both statements
+            try:
+                count = len(self)
+                vectors = np.empty((count, self.size), dtype=np.float32)
+                rows, image_ids = np.empty(count, dtype=np.int64), []
+                cursor = self._database.execute("select row, image_id, embedding from photos order by image_id")
+                for position, (row, image_id, embedding) in enumerate(cursor):
+                    rows[position], vectors[position] = row, np.frombuffer(embedding, dtype="<f4")
+                    image_ids.append(image_id)
+            finally:
+                self._database.rollback()
+        if not np.isfinite(vectors).all():
+            raise self._damaged("an embedding is not of numbers")
         index = faiss.IndexFlatIP(self.size)
         index.add(vectors)
         # Not `vectors`, which faiss has copied: this looks into its memory.
@@ -168,14 +184,29 @@ class FaissStore:
             yield from self._read(f"select {columns} from photos where image_id in ({marks})", some)
 
     def _read(self, statement: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
+        with self._lock, self._asked():
             return self._database.execute(statement, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._lock, self._database:
+        with self._lock, self._asked(), self._database:
             yield
             self._forget()
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Says in one sentence what SQLite has said, or what of the file does not fit."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from None
+        except (ValueError, TypeError) as error:  # of numpy and json, on what others have written
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, reason: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"{self._file}: cannot be used ({reason}). If it is damaged, remove the folder and index again."
+        )
 
     def _forget(self) -> None:
         self._searchable = None
@@ -206,7 +237,23 @@ def _nearest(searchable: _Searchable, passing: np.ndarray | None, queries: np.nd
 
 
 def _photo(image_id: str, item_id: str, path: str, text: str, category: str, attributes: str) -> Photo:
-    return Photo(image_id, item_id, path, text, category, json.loads(attributes))
+    known = json.loads(attributes)
+    for value in (image_id, item_id, path, text, category, *known):
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} where a text belongs")
+    if not all(isinstance(value, str) or math.isfinite(value) for value in known.values()):
+        raise ValueError(f"{image_id}: an attribute is not finite")
+    return Photo(image_id, item_id, path, text, category, known)
+
+
+@lru_cache(maxsize=1)
+def _expected_schema() -> list[tuple[Any, ...]]:
+    """What `_SCHEMA` gives of a file that this code has made."""
+    database = sqlite3.connect(":memory:")
+    database.execute(_TABLE)
+    found = database.execute(_SCHEMA).fetchall()
+    database.close()
+    return found
 
 
 def to_sql(where: Condition) -> tuple[str, list[Value]]:

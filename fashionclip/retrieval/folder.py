@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from dataclasses import asdict, dataclass, field
@@ -77,7 +78,7 @@ def read_facts(folder: Path) -> IndexFacts:
             and re.fullmatch(r"\w*", read.collection, re.ASCII) is not None
             and all(map(_is_field, read.fields.values()))
         )
-    except (TypeError, AttributeError):  # other names or types than these
+    except (TypeError, AttributeError, KeyError):  # other names or types than these
         sound = False
     if not sound:
         raise InputError(f"{file}: is not as `fashionclip index` writes it. Remove the folder and index again.")
@@ -87,6 +88,30 @@ def read_facts(folder: Path) -> IndexFacts:
 def is_milvus(place: object) -> bool:
     """Whether an index can be there: the address of a server, without a password, or the name of a file to make."""
     return isinstance(place, str) and bool(re.fullmatch(r"(https?|tcp)://[^@\s]+|[^/\\:\0]+\.db", place))
+
+
+def photos_to_serve(folder: Path, facts: IndexFacts, photos: Path | None) -> Path:
+    """The folder whose photos may be handed out to whoever asks.
+
+    `index.json` names one, and may be a stranger's: only what lies within the index is taken from it unasked.
+
+    Args:
+        folder: Of the index.
+        facts: Of the index.
+        photos: What the user says, where the photos lie now.
+
+    Raises:
+        InputError: The user says nothing, and the photos lie elsewhere; or there is no such folder.
+    """
+    root = (Path(facts.source) if photos is None else photos).resolve()
+    if photos is None and not root.is_relative_to(folder.resolve()):
+        raise InputError(
+            f"{folder}: its photos lie elsewhere, in {root} as it says. What lies there is shown to whoever can reach "
+            f"this page: confirm it with --photos {root}, or name the folder where they lie now."
+        )
+    if not root.is_dir():
+        raise InputError(f"{root}: no folder there. Name the one where the photos of {folder} lie now: --photos DIR")
+    return root
 
 
 def check_given(folder: Path, facts: IndexFacts, milvus: str | None) -> None:
@@ -101,7 +126,7 @@ def check_given(folder: Path, facts: IndexFacts, milvus: str | None) -> None:
 def _is_field(field: Any) -> bool:
     """Whether it is one of those that `Fields.to_json` writes."""
     if field["kind"] == "number":
-        return len(field["range"]) == 2 and all(isinstance(end, int | float) for end in field["range"])
+        return len(field["range"]) == 2 and all(map(math.isfinite, field["range"]))
     values = field["values"]
     return field["kind"] == "text" and (values is None or all(isinstance(value, str) for value in values))
 

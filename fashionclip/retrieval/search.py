@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from fashionclip.errors import InputError
-from fashionclip.images import load_image
-from fashionclip.retrieval.encoder import Encoder, load_encoder
+from fashionclip.images import UnreadableImageError, load_image
+from fashionclip.retrieval.encoder import Encoder, export_digest, load_encoder
 from fashionclip.retrieval.fields import Choices, choices_of, kinds_of
 from fashionclip.retrieval.folder import FILE, IndexFacts, open_store, read_facts
 from fashionclip.retrieval.photo import Photo, Value
@@ -61,8 +61,17 @@ class Searcher:
     What `fashionclip index` changes meanwhile is found soon after (see `FaissStore`).
     """
 
-    def __init__(self, facts: IndexFacts, store: Store, encoder: Encoder, *, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        facts: IndexFacts,
+        store: Store,
+        encoder: Encoder,
+        *,
+        folder: Path | None = None,
+        photos: Path | None = None,
+    ) -> None:
         self._facts = facts
+        self._photos = photos
         self._file = None if folder is None else folder / FILE
         self._written = self._when_written()
         self.store = store
@@ -76,6 +85,7 @@ class Searcher:
         *,
         export: Path | str | None = None,
         milvus: str | None = None,
+        photos: Path | None = None,
         device: str = "cpu",
     ) -> Searcher:
         """Opens an index.
@@ -84,19 +94,23 @@ class Searcher:
             index: Its folder.
             export: Where the export that made it lies now, if it has been moved.
             milvus: Address of its Milvus, as the user gives it (see `open_store`).
+            photos: Folder that their paths begin at; the one that the index says if None.
             device: Where to encode queries.
 
         Raises:
             InputError: There is no index or no export, or the export is another one.
         """
         facts = read_facts(Path(index))
-        encoder = load_encoder(export or facts.export, device=device)
-        if encoder.digest != facts.digest:
+        place = Path(export or facts.export)
+        digest = export_digest(place)
+        if digest != facts.digest:  # before anything of it is loaded: the index may be a stranger's
             raise InputError(
-                f"{index}: was not made by {export or facts.export} as it is now; embeddings of two models cannot be "
-                "compared. Give the export that made it (--export DIR), or index again to another folder."
+                f"{index}: was not made by {place} as it is now; embeddings of two models cannot be compared. Give the "
+                "export that made it (--export DIR), or index again to another folder."
             )
-        return cls(facts, open_store(Path(index), facts, milvus=milvus), encoder, folder=Path(index))
+        encoder = load_encoder(place, device=device, digest=digest)
+        store = open_store(Path(index), facts, milvus=milvus)
+        return cls(facts, store, encoder, folder=Path(index), photos=photos)
 
     def __len__(self) -> int:
         return len(self.store)
@@ -185,12 +199,21 @@ class Searcher:
         return _hit(self.store.photos([image_id])[image_id], 1.0)
 
     def photo(self, image_id: str) -> Path:
-        """Its file.
+        """Its file, which lies below the folder of the photos, also where links lead.
 
         Raises:
             KeyError: It is not indexed.
+            UnreadableImageError: The index says that it lies elsewhere.
         """
-        return Path(self.facts.source) / self.store.photos([image_id])[image_id].path
+        root = Path(self._photos or self.facts.source).resolve()
+        path = self.store.photos([image_id])[image_id].path
+        try:
+            file = (root / path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # such as a name with a zero in it, or links in a circle
+            raise UnreadableImageError(f"{path!r}: no name of a file ({error}). Index again.") from None
+        if not file.is_relative_to(root):
+            raise UnreadableImageError(f"{path!r}: lies outside of {root}, where the photos are. Index again.")
+        return file
 
     def _embed(self, queries: Sequence[Query]) -> np.ndarray:
         """(Q, D) unit-norm."""

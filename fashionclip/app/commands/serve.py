@@ -19,6 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on, 0 for any free one (default 8000)")
     parser.add_argument("--export", type=Path, metavar="DIR", help="where the export of the index lies now")
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        metavar="DIR",
+        help="folder of the photos, to be shown to whoever reaches the page; needed unless they lie within INDEX",
+    )
     parser.add_argument("--milvus", metavar="URI", help="address of its server, to send it what MILVUS_TOKEN holds")
 
 
@@ -29,11 +35,13 @@ def run(options: argparse.Namespace) -> None:
     import uvicorn
 
     from fashionclip.app.page.app import create_app
+    from fashionclip.retrieval.folder import photos_to_serve, read_facts
     from fashionclip.retrieval.search import Query, Searcher
 
     listening = listen(options.host, options.port)
     local = is_loopback(options.host)
-    searcher = Searcher.open(options.index, export=options.export, milvus=options.milvus)
+    photos = photos_to_serve(options.index, read_facts(options.index), options.photos)
+    searcher = Searcher.open(options.index, export=options.export, milvus=options.milvus, photos=photos)
     searcher.search(Query(text="warm"), 1)  # the first search is slower
     app = create_app(searcher, hosts={"localhost", "127.0.0.1", "::1", options.host.lower()} if local else None)
     if not local:

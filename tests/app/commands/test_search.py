@@ -40,7 +40,8 @@ class Colours:
 @pytest.fixture(autouse=True)
 def colours(monkeypatch):
     for module in ("encoder", "search"):
-        monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, *, device="cpu": Colours())
+        monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, **options: Colours())
+    monkeypatch.setattr("fashionclip.retrieval.search.export_digest", lambda folder: Colours.digest)
 
 
 @pytest.fixture

@@ -45,7 +45,8 @@ def client(tmp_path, monkeypatch):
     (tmp_path / "table.csv").write_text(
         "image,title,Brand name,price\na/red.png,Rose,Levi's,30\na/lime.png,Leaf,O,60\nb/blue.png,Sky,O,10\n"
     )
-    monkeypatch.setattr("fashionclip.retrieval.search.load_encoder", lambda folder, *, device="cpu": Colours())
+    monkeypatch.setattr("fashionclip.retrieval.search.load_encoder", lambda folder, **options: Colours())
+    monkeypatch.setattr("fashionclip.retrieval.search.export_digest", lambda folder: Colours.digest)
     source = read_source(shop, table=tmp_path / "table.csv")
     update_index(tmp_path / "index", Colours(), source, export=tmp_path / "export", milvus=None)
     with TestClient(create_app(Searcher.open(tmp_path / "index"))) as client:
