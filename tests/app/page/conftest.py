@@ -64,7 +64,7 @@ class FakeSearcher:
             raise RuntimeError(f"cannot read {self.folder}/model.bin")
         if any(query.text == "like %boom%" for query in queries):
             raise InputError("filter: Milvus v2.3.5 knows no such pattern.")
-        if any(query.text == "gone" for query in queries):
+        if any(query.text == "index away" for query in queries):
             raise StoreUnavailable(f"{self.folder}/index.json: no index there.")
         return [self.search(query)[:top_k] for query in queries]
 
