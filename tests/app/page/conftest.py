@@ -25,6 +25,7 @@ class FakeSearcher:
         self.calls = []  # the texts of each call of search_many
         self.free = threading.Event()  # while it is not set, searches wait
         self.free.set()
+        self.searching = threading.Event()  # set once a search has begun
         self.hits = {}
         for number in range(30):
             colour = ("Red", "Blue", "Green")[number % 3]
@@ -58,6 +59,7 @@ class FakeSearcher:
         return parse_where(query.where, KINDS) if query.where else None
 
     def search_many(self, queries, top_k=10):
+        self.searching.set()
         assert self.free.wait(20)
         self.calls.append([query.text for query in queries])
         if any(query.text == "boom" for query in queries):

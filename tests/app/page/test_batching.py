@@ -167,7 +167,8 @@ def test_a_client_that_has_gone_is_not_searched_for(searcher):
             async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
                 searcher.free.clear()
                 held = asyncio.create_task(ask(client, "held"))
-                await asyncio.sleep(0.05)
+                while not searcher.searching.is_set():
+                    await asyncio.sleep(0.005)
                 gone = asyncio.Event()
                 leaving = asyncio.create_task(asking(gone))
                 while await waiting(client) < 2:
