@@ -116,7 +116,7 @@ def read_judgements(dataset: PreparedDataset) -> pd.DataFrame | None:
 
     Returns:
         One row a judgement: `image_row` (row number of the manifest), `text`, `label` (one of `LABELS`) and `kind`
-        (what is wrong, of a mismatch).
+        (what is wrong; of a match, what is wrong of the mismatches that it is compared with, or "match": of all).
 
     Raises:
         InputError: A judgement names an image that the manifest lacks, has no text, or another label.

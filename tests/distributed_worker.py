@@ -70,7 +70,7 @@ def judged(rank, processes):
     shares = {"uneven": [range(3, 19), [0, 1, 2, 19, 4]], "none": [range(20), []], "no batch": [range(20), None]}
     results = {}
     for name, dtype in product(shares, (torch.float32, torch.bfloat16)):
-        collected = JudgementMetrics(kind=kind, kinds=("colour", "match", "shuffled"))
+        collected = JudgementMetrics(kind=kind, kinds=("colour", "match", "shuffled"), photo=torch.arange(len(kind)))
         collected.choosing = True
         mine = shares[name][rank] if processes > 1 else range(20)
         for rows in [] if mine is None else torch.tensor(mine, dtype=torch.long).split(6):

@@ -75,4 +75,11 @@ def metrics_of(
 def judgement_metrics_of(rows: Rows) -> JudgementMetrics | None:
     """Those of a dataset's judgements; None where it was read without."""
     judgements = rows.judgements
-    return None if judgements is None else JudgementMetrics(kind=judgements.kind, kinds=judgements.kinds)
+    if judgements is None:
+        return None
+    return JudgementMetrics(
+        kind=judgements.kind,
+        kinds=judgements.kinds,
+        photo=rows.photo_id[judgements.image_row],
+        text_only=judgements.text_only,
+    )

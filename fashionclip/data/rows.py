@@ -40,8 +40,9 @@ class JudgementRows:
         image_row: (J,) rows of the manifest, ascending.
         text_id: (J,) texts.
         label: (J,) bool, true of a match.
-        kind: (J,) position in `kinds` of what is wrong; those of matches are "match".
-        kinds: Names.
+        kind: (J,) position in `kinds` of what is wrong; of a match, what is wrong of those it is compared with.
+        kinds: Names; that of matches which are compared with all is "match".
+        text_only: (J,) score of a match by a model that sees only the texts; None where there is none.
     """
 
     image_row: Tensor
@@ -49,6 +50,7 @@ class JudgementRows:
     label: Tensor
     kind: Tensor
     kinds: tuple[str, ...]
+    text_only: Tensor | None
 
     def of(self, rows: Tensor) -> Tensor:
         """Positions of all judgements of some distinct rows (I,)."""
@@ -78,7 +80,7 @@ class Rows:
     Args:
         dataset: As read from disk.
         coded: Columns to have codes of; those that the manifest lacks are left out.
-        judgements: `image_row, text, label, kind`, from `judgements_of`.
+        judgements: `image_row, text, label, kind`, perhaps `text_only`, from `judgements_of`.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Rows:
                 label=torch.from_numpy((table["label"] == "match").to_numpy("bool").copy()),
                 kind=torch.from_numpy(kind.astype("int64")),
                 kinds=tuple(map(str, kinds)),
+                text_only=torch.tensor(table["text_only"].to_numpy("float32")) if "text_only" in table else None,
             )
         self.item_id: Tensor = torch.from_numpy(pd.factorize(manifest["item_id"])[0].astype("int64"))
         self.split = {

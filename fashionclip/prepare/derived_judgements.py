@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,9 +20,10 @@ from fashionclip.manifest import (
     read_dataset,
     stable_hash,
 )
-from fashionclip.prepare.mismatches import KINDS, SHUFFLED, Mismatches, Wrong, normalised
+from fashionclip.prepare.mismatches import KINDS, Mismatches, Partner, normalised
 from fashionclip.prepare.photos import write_photos
 from fashionclip.prepare.rewording import with_less, with_misspelling, with_synonym
+from fashionclip.prepare.text_only import print_text_only, text_only_auroc, text_only_scores
 
 VARIATIONS = ("synonym", "misspelling", "less detail")
 COLUMNS = ("image_id", "text", "label", "kind", "variation", "made", "split")
@@ -41,6 +43,8 @@ def derive_judgements(
     workers: int | None,
 ) -> PreparedDataset:
     """Makes matches and mismatches of each photo, and keeps the splits and attributes of the dataset.
+
+    Of the judgements it prints what a model would score that sees only their texts, see `text_only_scores`.
 
     Args:
         name: Name of the dataset, for the record.
@@ -66,7 +70,8 @@ def derive_judgements(
         "max_side": max_side,
         "seed": seed,
     }
-    fingerprint = fingerprint_of(config, [], data=(derive_from / "manifest.parquet").read_bytes())
+    way = {"wrong_texts": "exchanged"}  # judgements that were made otherwise are not these
+    fingerprint = fingerprint_of({**config, **way}, [], data=(derive_from / "manifest.parquet").read_bytes())
     partial = begin_dataset(root, fingerprint=fingerprint)
     if partial is None:
         print(f"{root}: already prepared from this source with these settings.")
@@ -90,8 +95,10 @@ def derive_judgements(
     judged = manifest["image_id"].isin(judgements["image_id"])
     says = "no text was found that is surely wrong of it"
     dropped += [(image_id, "no_mismatch", says) for image_id in manifest["image_id"][~judged]]
+    judgements["text_only"] = text_only_scores(judgements)
     counts = {
-        str(split): dict(Counter(part["kind"].tolist())) for split, part in judgements.groupby("split", sort=False)
+        str(split): dict(Counter(part["kind"].where(part["label"] == "mismatch", "match").tolist()))
+        for split, part in judgements.groupby("split", sort=False)
     }
     dataset = finish_dataset(
         partial,
@@ -100,12 +107,18 @@ def derive_judgements(
         dropped=pd.DataFrame(dropped, columns=["image_id", "reason", "detail"]),
         fingerprint=fingerprint,
         read=len(source),
-        config={**config, "derived_from": str(derive_from), "judgements": counts},
+        config={
+            **config,
+            "derived_from": str(derive_from),
+            "judgements": counts,
+            "text_only_auroc": text_only_auroc(judgements),
+        },
         tables={"judgements": judgements},
     )
     print(f"{root}: {len(judgements)} judgements of {len(dataset.manifest)} photos")
     for split, kind in counts.items():
         print(f"  {split}: {', '.join(f'{count} {name}' for name, count in sorted(kind.items(), key=_by_count))}")
+    print_text_only(dataset.info["config"]["text_only_auroc"])
     print(f"dropped {dataset.info['counts']['dropped'] or 'none'} (listed in dropped.csv)")
     return dataset
 
@@ -121,62 +134,122 @@ def judge_rows(
 ) -> pd.DataFrame:
     """Writes matches and mismatches of each row.
 
+    Two photos exchange their texts: each matches its own and mismatches the other's, in the same wording. So of every
+    kind, and in every split, each text is as often a match as a mismatch, and who sees only texts cannot tell which.
+
     Args:
         manifest: With texts, and an index from 0.
-        matches, mismatches: Of a photo at most; where one more is not found of both, there is none of either.
+        matches, mismatches: Of a photo at most; where they differ, the rarer label is taken of exchanges by chance, and
+            texts are as likely of either label only on average.
         kinds: Share of each kind among mismatches, in [0, 1], summing to 1. Where a photo's text allows none of the
             kind that is due, the kind that lacks most takes its place; so shares hold as far as texts allow.
-        variations: Share of texts, of either label alike, with a "synonym", a "misspelling" or "less detail", in
-            [0, 1]. What a photo has beyond its first text is always varied, else it would be the same text again.
-        seed: Of all that is left to chance. Which kind is due depends on the rows before, in order of their hash.
+        variations: Share of texts with a "synonym", a "misspelling" or "less detail", in [0, 1]. What a photo has
+            beyond its first text is always varied, else it would be the same text again.
+        seed: Of all that is left to chance. What a row gets depends on the rows before, in order of their hash.
 
     Returns:
         `COLUMNS`, all text.
     """
     find = Mismatches(manifest)
     words = {word for text in find.text for word in re.findall(r"\w+", text.lower())}
-    have: dict[str, Counter[str]] = defaultdict(Counter)  # by split
-    judged: list[tuple[str, ...]] = []
     ids, splits = manifest["image_id"].tolist(), manifest["split"].tolist()
-    for row in sorted(range(len(ids)), key=lambda row: stable_hash(f"{seed}/{ids[row]}")):
-        rng = random.Random(f"{seed}/judgements/{ids[row]}")
-        own = find.own_texts(row)
-        said: set[str] = set()
-        slots = range(max(matches, mismatches))
-        with_mismatch = rng.sample(slots, mismatches)  # anywhere: the first slot is varied less than the others
-        for slot in slots:
-            found = _due(find, row, kinds, have[splits[row]], rng)
-            if found is None:
+    order = sorted(range(len(ids)), key=lambda row: stable_hash(f"{seed}/{ids[row]}"))
+    rng = random.Random(f"{seed}/judgements")
+    most = max(matches, mismatches)
+    have: dict[str, Counter[str]] = defaultdict(Counter)  # by split
+    of_row: list[list[_Exchanged]] = [[] for _ in ids]
+    for turn in range(most):
+        for row in order:
+            if len(of_row[row]) > turn:  # another photo has exchanged with it
+                continue
+            met = {exchanged.other for exchanged in of_row[row]}
+            made = have[splits[row]]
+            excess = {kind: made[kind] - share * made.total() for kind, share in kinds.items() if share > 0}
+            for kind in sorted(excess, key=lambda kind: (excess[kind], kind)):
+                partner = find.partner(row, kind, free=lambda other: len(of_row[other]) < most, met=met, rng=rng)
+                if partner is None:
+                    continue
+                worded = _worded(find, row, partner, of_row=of_row, shares=variations, words=words, rng=rng)
+                if worded is None:
+                    continue
+                variation, (own, others) = worded
+                of_row[row].append(_Exchanged(partner.row, kind, variation, own, others))
+                of_row[partner.row].append(_Exchanged(row, kind, variation, others, own))
+                made[kind] += 2
                 break
-            kind, wrong = found
-            # A mismatch without a match beside it is varied as one of the matches would be.
-            first = (slot if slot < matches else rng.randrange(matches)) == 0
-            # Another product's text, cut short, might be true of this one as well.
-            shares = {name: share for name, share in variations.items() if (kind, name) != (SHUFFLED, "less detail")}
-            varied = _alike_varied((find.text[row], wrong.text), shares, first=first, words=words, rng=rng)
-            variation, (match, mismatch) = varied
-            new = [normalised(match)] * (slot < matches) + [normalised(mismatch)] * (slot in with_mismatch)
-            if len(set(new) - said) < len(new) or normalised(mismatch) in own:
-                continue  # said already, or by chance the same
-            said.update(new)
-            if slot < matches:
-                judged.append((ids[row], match, "match", "match", variation, "own", splits[row]))
-            if slot in with_mismatch:
-                have[splits[row]][kind] += 1
-                judged.append((ids[row], mismatch, "mismatch", kind, variation, wrong.made, splits[row]))
+    judged: list[tuple[str, ...]] = []
+    for row in order:
+        for label, count in (("match", matches), ("mismatch", mismatches)):
+            for of in rng.sample(of_row[row], -(-len(of_row[row]) * count // most)):
+                text, from_where = (of.own, "own") if label == "match" else (of.others, "borrowed")
+                judged.append((ids[row], text, label, of.kind, of.variation, from_where, splits[row]))
     return pd.DataFrame(judged, columns=list(COLUMNS))
 
 
-def _due(
-    find: Mismatches, row: int, kinds: Mapping[str, float], have: Counter[str], rng: random.Random
-) -> tuple[str, Wrong] | None:
-    """The kind that lacks most among those that a row's text allows, and a text of it."""
-    total = sum(have.values()) + 1
-    for kind in sorted((k for k in kinds if kinds[k] > 0), key=lambda k: (have[k] - kinds[k] * total, k)):
-        wrong = find.find(row, kind, rng=rng)
-        if wrong is not None:
-            return kind, wrong
+class _Exchanged(NamedTuple):
+    """What a photo got of an exchange: its own text and the other photo's, in the wording that both photos got."""
+
+    other: int
+    kind: str
+    variation: str
+    own: str
+    others: str
+
+
+def _worded(
+    find: Mismatches,
+    row: int,
+    partner: Partner,
+    *,
+    of_row: Sequence[Sequence[_Exchanged]],
+    shares: Mapping[str, float],
+    words: set[str],
+    rng: random.Random,
+) -> tuple[str, tuple[str, str]] | None:
+    """The texts of both, varied in one way; None where they were said of either photo already, or might be true."""
+    rows = (row, partner.row)
+    texts = (find.text[row], find.text[partner.row])
+    said = [{normalised(text) for of in of_row[one] for text in (of.own, of.others)} for one in rows]
+    first = not any(normalised(text) in of_one for text in texts for of_one in said)
+    weights = {variation: shares.get(variation, 0.0) for variation in VARIATIONS}
+    if partner.facts is None:
+        weights["less detail"] = 0.0  # another product's text, cut short, might be true of this one as well
+    if first:
+        weights[""] = 1 - sum(weights.values())
+    if not any(weights.values()):
+        return None
+    due = rng.choices(list(weights), weights=list(weights.values()))[0]
+    others = [""] if first else [variation for variation in ("less detail", "misspelling") if weights[variation]]
+    for variation in dict.fromkeys((due, *others)):
+        varied = _varied(texts, variation, partner, words=words, rng=rng)
+        if varied is not None and _is_news(varied, find, rows, partner, said=said):
+            return variation, varied
     return None
+
+
+def _varied(
+    texts: tuple[str, str], variation: str, partner: Partner, *, words: set[str], rng: random.Random
+) -> tuple[str, str] | None:
+    """Both texts varied in one way; None where one of them cannot be."""
+    if variation == "":
+        return texts
+    if variation == "less detail":
+        return None if partner.facts is None else with_less(texts, aspect=partner.facts.aspect)
+    varied = [
+        with_synonym(text, rng=rng) if variation == "synonym" else with_misspelling(text, words=words, rng=rng)
+        for text in texts
+    ]
+    return None if varied[0] is None or varied[1] is None else (varied[0], varied[1])
+
+
+def _is_news(
+    texts: tuple[str, str], find: Mismatches, rows: tuple[int, int], partner: Partner, *, said: Sequence[set[str]]
+) -> bool:
+    """Whether two texts were said of neither photo yet, and each is still wrong of the other's photo."""
+    plain = [normalised(text) for text in texts]
+    if plain[0] == plain[1] or any(text in of_one for text in plain for of_one in said):
+        return False
+    return all(find.is_wrong(text, row, partner.facts) for text, row in zip(reversed(texts), rows, strict=True))
 
 
 def check_shares(*, matches: int, mismatches: int, kinds: Mapping[str, float], variations: Mapping[str, float]) -> None:
@@ -196,30 +269,6 @@ def check_shares(*, matches: int, mismatches: int, kinds: Mapping[str, float], v
         raise InputError(
             f"dataset.matches={matches}, dataset.mismatches={mismatches}: expected 1 or more of either a photo."
         )
-
-
-def _alike_varied(
-    texts: tuple[str, str], shares: Mapping[str, float], *, first: bool, words: set[str], rng: random.Random
-) -> tuple[str, tuple[str, str]]:
-    """Both texts varied in one way, so that the way tells nothing of the label; "" where one of them cannot be."""
-    weights = {variation: shares.get(variation, 0.0) for variation in VARIATIONS}
-    weights[""] = 1 - sum(weights.values()) if first else 0.0
-    if not sum(weights.values()):
-        weights[""] = 1.0
-    due = rng.choices(list(weights), weights=list(weights.values()))[0]
-    instead = ("misspelling",) if not first and weights["misspelling"] else ()  # it fits almost any text
-    for variation in (due, *instead):
-        if variation == "synonym":
-            varied = [with_synonym(text, rng=rng) for text in texts]
-        elif variation == "misspelling":
-            varied = [with_misspelling(text, words=words, rng=rng) for text in texts]
-        elif variation == "less detail":
-            varied = [with_less(text, rng=rng) for text in texts]
-        else:
-            break
-        if varied[0] is not None and varied[1] is not None:
-            return variation, (varied[0], varied[1])
-    return "", texts
 
 
 def _by_count(item: tuple[str, int]) -> int:

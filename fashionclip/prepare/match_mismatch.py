@@ -1,8 +1,9 @@
 """Judgements whether a text describes a photo, from CSV or from another prepared dataset, to a prepared dataset.
 
-Beside the manifest there is `judgements.parquet`: `image_id, text, label` ("match", "mismatch"), `kind` ("match"; of
-mismatches "given", or what was made wrong: "shuffled", "colour", "category", "material", "feature"), `variation` ("",
-"synonym", "misspelling"), `made` ("given", "own", "borrowed", "edited") and `split`.
+Beside the manifest there is `judgements.parquet`: `image_id, text, label` ("match", "mismatch"), `kind` (what is wrong
+of a mismatch: "given", "shuffled", "colour", "category", "material", "feature"; of a match, what is wrong of the
+mismatches that it is compared with, or "match": of all), `variation` ("", "synonym", "misspelling", "less detail"),
+`made` ("given", "own", "borrowed"), `split` and `text_only` (see `text_only_scores`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from fashionclip.prepare.judgement_report import print_report, report_on, write_
 from fashionclip.prepare.judgement_splits import group_photos, split_groups
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
+from fashionclip.prepare.text_only import print_text_only, text_only_auroc, text_only_scores
 
 
 @preparation
@@ -166,6 +168,7 @@ def prepare_match_mismatch(
     hashes = [outcome.hash for outcome in outcomes]
 
     manifest, judgements = _tables(kept.assign(image_id=kept["key"].map(ids)), hashes, ratios=ratios, seed=seed)
+    judgements["text_only"] = text_only_scores(judgements)
     counts = judgements.groupby(["split", "label"]).size().unstack(fill_value=0).to_dict("index")
     dataset = finish_dataset(
         partial,
@@ -174,11 +177,17 @@ def prepare_match_mismatch(
         dropped=pd.DataFrame(dropped, columns=["image_id", "reason", "detail"]),
         fingerprint=fingerprint,
         read=len(facts),
-        config={**config, "source": str(source), "judgements": counts},
+        config={
+            **config,
+            "source": str(source),
+            "judgements": counts,
+            "text_only_auroc": text_only_auroc(judgements),
+        },
         tables={"judgements": judgements},
     )
     write_report(found, root / "validation.json")
     print(f"{root}: {len(judgements)} judgements of {len(manifest)} photos, split {counts}")
+    print_text_only(dataset.info["config"]["text_only_auroc"])
     print(f"dropped {dataset.info['counts']['dropped'] or 'none'} (listed in dropped.csv)")
     return dataset
 

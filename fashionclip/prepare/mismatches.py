@@ -1,44 +1,49 @@
-"""Texts that are wrong of a photo: of another product, or its own with one word changed; and never true by accident."""
+"""Pairs of products whose texts are wrong of each other's photos: in colour, kind, material or a feature, or all over.
+
+Texts are exchanged, never made up: then each text is as often right as wrong, and nothing in it tells which it is.
+"""
 
 from __future__ import annotations
 
 import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pandas as pd
 
-from fashionclip.prepare.rewording import in_case_of
-from fashionclip.prepare.vocabulary import ASPECTS, HARD_KINDS, Aspect, Term
+from fashionclip.prepare.vocabulary import ASPECTS, HARD_KINDS, Aspect
 
 SHUFFLED = "shuffled"
 KINDS = (SHUFFLED, *HARD_KINDS)
-TRIES = 30  # products looked at for a text to borrow; more find little
+TRIES = 60  # products looked at for one to exchange texts with; more find little
 
 Families = frozenset[str]
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """A text that does not describe a photo, and whether it was "borrowed" of another product or "edited"."""
+class Partner:
+    """A row whose text is wrong of another row's photo, as the other's is of its: in an aspect, or (None) all over."""
 
-    text: str
-    made: str
+    row: int
+    facts: AspectFacts | None
 
 
+@lru_cache(maxsize=1 << 16)
 def normalised(text: str) -> str:
     """What two texts that say the same in other case, blanks or punctuation have in common."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 class Mismatches:
-    """Finds wrong texts for the products of a manifest.
+    """Finds the products of a manifest that can exchange their texts.
 
     What is true of a product in one aspect, such as its colour, is all that its attributes and texts say of it, and
-    those of every product of its group, of its item or with the same text. A word is wrong of it only where it shares
-    no family with any of that; and a text is never taken that a product which is like it in that aspect bears.
+    those of every product of its group, of its item or with the same text. A text is wrong of it only where nothing
+    that the text says in the aspect shares a family with any of that; and a text is never taken that a product which
+    is like it in that aspect bears.
 
     Args:
         manifest: Of a prepared dataset, with an index from 0; columns that an aspect knows are read where it has them.
@@ -48,74 +53,87 @@ class Mismatches:
         self.text: list[str] = manifest["text"].tolist()
         self.split: list[str] = manifest["split"].tolist()
         self.plain = [normalised(text) for text in self.text]
+        self._words = [frozenset(plain.split()) for plain in self.plain]
         self._fellows = _fellows(manifest, self.plain)
+        self._own_texts = [frozenset(self.plain[other] for other in fellows) for fellows in self._fellows]
         self._bearers: dict[str, list[int]] = defaultdict(list)
         for row, plain in enumerate(self.plain):
             self._bearers[plain].append(row)
         self._of_split = {split: [r for r, s in enumerate(self.split) if s == split] for split in set(self.split)}
-        self._aspects = [_AspectOf(aspect, manifest, self._fellows) for aspect in ASPECTS]
+        self._aspects = [AspectFacts(aspect, manifest, self._fellows) for aspect in ASPECTS]
 
-    def own_texts(self, row: int) -> set[str]:
+    def own_texts(self, row: int) -> frozenset[str]:
         """The normalised texts that are true of a row's product: its own, and those of its fellows."""
-        return {self.plain[other] for other in self._fellows[row]}
+        return self._own_texts[row]
 
-    def find(self, row: int, kind: str, *, rng: random.Random) -> Wrong | None:
-        """A text that is wrong of a row's photo in the way that `kind` says; None where none was found."""
+    def partner(
+        self, row: int, kind: str, *, free: Callable[[int], bool], met: Collection[int], rng: random.Random
+    ) -> Partner | None:
+        """A product of the same split to exchange texts with, so that both are wrong in the way that `kind` says.
+
+        Of some drawn at random it is, but for "shuffled", the one with the likest text: best one of the same sort (see
+        `Aspect.given`), and one not met before.
+
+        Args:
+            row: Of the product.
+            kind: One of `KINDS`.
+            free: Whether a row may be taken.
+            met: Rows that are taken only where there is no other.
+            rng: Source of chance.
+
+        Returns:
+            None where none was found.
+        """
         if kind == SHUFFLED:
-            return self._shuffled(row, rng)
-        aspects = [aspect for aspect in self._aspects if aspect.kind == kind]
+            drawn = self._drawn(self._of_split[self.split[row]], free=free, rng=rng)
+            likest = sorted(drawn, key=lambda other: other in met)
+            found = (other for other in likest if self._differ(row, other) and self._differ(other, row))
+            return next((Partner(other, None) for other in found), None)
+        aspects = [facts for facts in self._aspects if facts.aspect.kind == kind and facts.said[row]]
         rng.shuffle(aspects)
-        for make in (self._edited, self._borrowed):
-            for aspect in aspects:
-                wrong = make(row, aspect, rng)
-                if wrong is not None:
-                    return wrong
+        for facts in aspects:
+            for pool in facts.speaking(row, self.split[row]):
+                drawn = self._drawn(pool, free=free, rng=rng)
+                likest = sorted(drawn, key=lambda other: (other in met, -self._likeness(row, other)))
+                for other in likest:
+                    if self._contradicts(row, other, facts=facts) and self._contradicts(other, row, facts=facts):
+                        return Partner(other, facts)
         return None
 
-    def _edited(self, row: int, aspect: _AspectOf, rng: random.Random) -> Wrong | None:
-        text = self.text[row]
-        found = aspect.stating(row)
-        if not found:
-            return None
-        old = found[-1]  # what a name is about stands last: "Red Tape Men Red Shoes"
-        new = aspect.draw_wrong(row, rng)
-        if new is None:
-            return None
-        edited = text[: old.start] + in_case_of(text[old.start : old.end], new) + text[old.end :]
-        return Wrong(edited, "edited") if self._is_wrong(edited, row, aspect) else None
+    def is_wrong(self, text: str, row: int, facts: AspectFacts | None) -> bool:
+        """Whether a text that contradicts a row's product is none of its own, nor of one that is like it in the aspect.
 
-    def _borrowed(self, row: int, aspect: _AspectOf, rng: random.Random) -> Wrong | None:
-        if not aspect.true[row]:
-            return None
-        alike = aspect.alike(row, self.split[row])
-        for other in (rng.choice(alike) for _ in range(TRIES if alike else 0)):
-            says = aspect.said[other]
-            if says and not says & aspect.true[row] and self._is_wrong(self.text[other], row, aspect):
-                return Wrong(self.text[other], "borrowed")
-        return None
+        Args:
+            text: To look for among the texts of all products.
+            row: Of the product.
+            facts: On the aspect in which it contradicts; None: all over.
+        """
+        plain = normalised(text)
+        if plain in self.own_texts(row):
+            return False
+        return facts is None or not any(facts.true[row] & facts.true[other] for other in self._bearers.get(plain, ()))
 
-    def _shuffled(self, row: int, rng: random.Random) -> Wrong | None:
-        others = self._of_split[self.split[row]]
-        for other in (rng.choice(others) for _ in range(TRIES)):
-            if self.plain[other] and self.plain[other] not in self.own_texts(row) and self._differ(row, other):
-                return Wrong(self.text[other], "borrowed")
-        return None
+    def _contradicts(self, row: int, other: int, *, facts: AspectFacts) -> bool:
+        """Whether another product's text is wrong of a row's photo in an aspect."""
+        says = facts.said[other]
+        return bool(says) and not says & facts.true[row] and self.is_wrong(self.text[other], row, facts)
+
+    def _drawn(self, pool: list[int], *, free: Callable[[int], bool], rng: random.Random) -> list[int]:
+        return [other for other in rng.sample(pool, min(TRIES, len(pool))) if free(other)]
+
+    def _likeness(self, one: int, other: int) -> float:
+        """Share of the words of two texts that both have."""
+        return len(self._words[one] & self._words[other]) / len(self._words[one] | self._words[other])
 
     def _differ(self, row: int, other: int) -> bool:
         """Whether another product's text contradicts what is true of a product, or says nothing that is known of it."""
-        if other in self._fellows[row]:
+        if other in self._fellows[row] or not self.plain[other] or self.plain[other] in self.own_texts(row):
             return False
         known = [aspect for aspect in self._aspects if aspect.true[row] and aspect.said[other]]
         return not known or any(not aspect.true[row] & aspect.said[other] for aspect in known)
 
-    def _is_wrong(self, text: str, row: int, aspect: _AspectOf) -> bool:
-        plain = normalised(text)
-        if plain in self.own_texts(row):
-            return False
-        return not any(aspect.true[row] & aspect.true[bearer] for bearer in self._bearers.get(plain, ()))
 
-
-class _AspectOf:
+class AspectFacts:
     """One aspect of all products of a manifest.
 
     Attributes:
@@ -124,49 +142,24 @@ class _AspectOf:
     """
 
     def __init__(self, aspect: Aspect, manifest: pd.DataFrame, fellows: list[frozenset[int]]) -> None:
-        self.kind, self.aspect = aspect.kind, aspect
-        texts = manifest["text"].tolist()
-        self._found = [aspect.find(text) for text in texts]
-        self.said = [aspect.families(term.name for term in found) for found in self._found]
+        self.aspect = aspect
+        self.said = [aspect.families(term.name for term in aspect.find(text)) for text in manifest["text"]]
         columns = [column for column in aspect.columns if column in manifest]
         rows = manifest[columns].itertuples(index=False) if columns else [()] * len(manifest)
-        stated = [" / ".join(map(str, values)) for values in rows]
-        self.stated = [aspect.families(term.name for term in aspect.find(value)) for value in stated]
-        self.true = [_union([s for row in group for s in (self.said[row], self.stated[row])]) for group in fellows]
+        found = [aspect.find(" / ".join(map(str, values))) for values in rows]
+        stated = [aspect.families(term.name for term in terms) for terms in found]
+        self.true = [_union([s for row in group for s in (self.said[row], stated[row])]) for group in fellows]
         given = [column for column in aspect.given if column in manifest]
         self._given = list(manifest[given].itertuples(index=False, name=None)) if given else [()] * len(manifest)
-        self._spellings: dict[object, Counter[tuple[str, str]]] = defaultdict(Counter)  # (as it is spelled, term)
         self._speaking: dict[object, list[int]] = defaultdict(list)
-        splits = manifest["split"].tolist()
-        for row, found in enumerate(self._found):
-            for term in found:
-                spelling = (texts[row][term.start : term.end].lower(), term.name)
-                for key in (self._given[row], None):
-                    self._spellings[key][spelling] += 1
-            if found:
-                self._speaking[splits[row], self._given[row]].append(row)
+        for row, (split, says) in enumerate(zip(manifest["split"], self.said, strict=True)):
+            if says:
+                self._speaking[split, self._given[row]].append(row)
+                self._speaking[split].append(row)
 
-    def stating(self, row: int) -> list[Term]:
-        """Terms in a row's text that state this aspect of it: those that agree with its attributes, if it has any."""
-        stated = self.stated[row]
-        return [term for term in self._found[row] if not stated or stated & self.aspect.families([term.name])]
-
-    def draw_wrong(self, row: int, rng: random.Random) -> str | None:
-        """A spelling that contradicts a row, as often as such products' texts have it; else of any product or word."""
-        all_terms = Counter({(term, term): 1 for term in self.aspect.terms})
-        for pool in (self._spellings[self._given[row]], self._spellings[None], all_terms):
-            wrong = {
-                spelling: count
-                for (spelling, term), count in pool.items()
-                if not self.aspect.families([term]) & self.true[row]
-            }
-            if wrong:
-                return rng.choices(list(wrong), weights=list(wrong.values()))[0]
-        return None
-
-    def alike(self, row: int, split: str) -> list[int]:
-        """Rows of a split whose texts speak of this aspect, of products of the row's sort."""
-        return self._speaking.get((split, self._given[row]), [])
+    def speaking(self, row: int, split: str) -> tuple[list[int], list[int]]:
+        """Rows of a split whose texts speak of this aspect: of products of the row's sort, and of any."""
+        return self._speaking.get((split, self._given[row]), []), self._speaking.get(split, [])
 
 
 def _fellows(manifest: pd.DataFrame, plain: list[str]) -> list[frozenset[int]]:

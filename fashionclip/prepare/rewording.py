@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Collection
+from typing import NamedTuple
 
-from fashionclip.prepare.vocabulary import ASPECTS, SYNONYMS
+from fashionclip.prepare.vocabulary import ASPECTS, CATEGORY, SYNONYMS, Aspect
 
 SHORTEST = 4  # letters of a word that is misspelled
 TRIES = 20
@@ -49,24 +50,46 @@ def with_misspelling(text: str, *, words: Collection[str], rng: random.Random) -
     return None
 
 
-def with_less(text: str, *, rng: random.Random) -> str | None:
-    """The text in less detail: without half or all of the words that state no aspect of a garment, such as its brand.
+def with_less(texts: tuple[str, str], *, aspect: Aspect) -> tuple[str, str] | None:
+    """Two texts in less detail: what both say, and what each says of an aspect, in which alone they then differ.
 
-    What it says of colour, kind, material and features stays, so that a text which is wrong in one of them stays wrong.
-    None where nothing can go, or less than two words would stay.
+    A term such as "navy blue" stays or goes as a whole, since "blue" alone might say something else. None where nothing
+    can go of either, or one would no longer say what the garment is, or have less than two words.
 
-    >>> with_less("Inkfruit Chain Reaction Black T-shirt", rng=random.Random(0))
-    'Black T-shirt'
+    >>> with_less(("Acme Active Blue T-shirt", "Acme Casual Red T-shirts"), aspect=ASPECTS[0])
+    ('Acme Blue T-shirt', 'Acme Red T-shirts')
     """
-    stated = [term for aspect in ASPECTS for term in aspect.find(text)]
-    share = rng.choice((0.5, 1.0))
-    words = list(re.finditer(r"\S+", text))
+    parts = [_parts(text) for text in texts]
+    said = [{part.says for part in of_text} for of_text in parts]
     kept = [
-        word.group()
-        for word in words
-        if any(word.start() < term.end and term.start < word.end() for term in stated) or rng.random() >= share
+        [part for part in of_text if part.aspect is aspect or part.says in other]
+        for of_text, other in zip(parts, reversed(said), strict=True)
     ]
-    return " ".join(kept) if 2 <= len(kept) < len(words) else None
+    shorter = [" ".join(part.text for part in of_text) for of_text in kept]
+    names_it = all(any(part.aspect is CATEGORY for part in of_text) for of_text in kept)
+    if not names_it or shorter == list(texts) or min(len(text.split()) for text in shorter) < 2:
+        return None
+    return shorter[0], shorter[1]
+
+
+class _Part(NamedTuple):
+    """A word of a text, or a term of an aspect: as it is spelled, what it says, and the aspect."""
+
+    text: str
+    says: str
+    aspect: Aspect | None
+
+
+def _parts(text: str) -> list[_Part]:
+    terms = sorted((term.start, term.end, nth, term.name) for nth, a in enumerate(ASPECTS) for term in a.find(text))
+    parts: list[_Part] = []
+    end = 0
+    for start, stop, nth, name in terms:
+        if start >= end:  # else it overlaps the one before
+            parts += [_Part(word, word.casefold(), None) for word in text[end:start].split()]
+            parts.append(_Part(text[start:stop], name, ASPECTS[nth]))
+            end = stop
+    return parts + [_Part(word, word.casefold(), None) for word in text[end:].split()]
 
 
 def in_case_of(old: str, new: str) -> str:
