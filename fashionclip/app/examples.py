@@ -74,7 +74,7 @@ def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> No
             for axes, row in zip(line, image_rows, strict=True):
                 axes.imshow(load_image(rows.root / rows.path[row], at_least=160))
                 axes.set(xticks=[], yticks=[])
-                right = rows.text_id[row] == text
+                right = rows.text_key[rows.text_id[row]] == rows.text_key[text]
                 for edge in axes.spines.values():
                     edge.set(color="tab:green" if right else "lightgrey", linewidth=3 if right else 0.5)
     figure.savefig(picture, dpi=110)

@@ -11,7 +11,7 @@ from typing import Any
 from fashionclip.app.checkpoint import backbone_of, is_of, judge_of, load_checkpoint
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
-from fashionclip.metrics.interval import wilson_interval
+from fashionclip.metrics.interval import effective_queries, wilson_interval
 from fashionclip.models.backbone import Backbone
 from fashionclip.retrieval.export import write_export
 from fashionclip.retrieval.record import RECORD, Record, read_record, weights_digest
@@ -132,8 +132,8 @@ def _short(node: Mapping[str, Any]) -> str:
 def _metrics(run: Path) -> dict[str, dict[str, Any]]:
     """Of the test split, before and after training, of a run's best checkpoint; none are known of another one.
 
-    Recall comes with the 95 % interval of the value after training. Judgements have none: a photo has many of them,
-    which are not independent of each other.
+    Recall comes with the 95 % interval of the value after training, which knows that queries of one product are not
+    independent of each other. Judgements have none, of which a photo has many.
     """
     file = _folder(run) / "results.json"
     if not file.is_file() or not (run.is_dir() or run.name == "best.ckpt"):
@@ -143,13 +143,13 @@ def _metrics(run: Path) -> dict[str, dict[str, Any]]:
     metrics: dict[str, dict[str, Any]] = {}
     for name, value in after.items():
         direction, _, metric = name.rpartition("/")
-        if metric in COUNTS or not math.isfinite(value):
+        if metric in COUNTS or metric.startswith("effective_queries@") or not math.isfinite(value):
             continue
         was = before.get(name, math.nan)
         known: dict[str, Any] = {"before": was if math.isfinite(was) else None, "after": value}
         queries = after.get(f"{direction}/queries") if metric.startswith("recall@") else None
         if queries:
-            low, high = wilson_interval(value, queries)
+            low, high = wilson_interval(value, effective_queries(after, name))
             known |= {"interval": [low, high], "queries": int(queries)}
         metrics[name] = known
     return metrics

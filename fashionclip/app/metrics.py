@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -38,13 +40,17 @@ def metrics_of(
     """
     also: list[CatalogScores | TripletScores] = []
     of_seen: list[CatalogScores] = []
-    text_id = torch.where(rows.worded, rows.text_id, -1)
+    codes: dict[str, Any] = {
+        "item_id": rows.item_id,
+        "text_id": torch.where(rows.worded, rows.text_id, -1),
+        "text_key": torch.where(rows.worded, rows.text_key[rows.text_id], -1),
+        "group_id": torch.from_numpy(pd.factorize(dataset.manifest["group_id"])[0].astype("int64")),
+    }
     domain = dataset.manifest["domain"]
     if {"query", "catalog"} <= set(domain):
         scores = partial(
             CatalogScores,
-            item_id=rows.item_id,
-            text_id=text_id,
+            **codes,
             is_query=torch.from_numpy((domain == "query").to_numpy("bool").copy()),
             functions=functions,
         )
@@ -61,8 +67,8 @@ def metrics_of(
             )
         )
     return RetrievalMetrics(
-        item_id=rows.item_id,
-        text_id=text_id,
+        **codes,
+        photo_id=rows.photo_id,
         functions=functions,
         alike=relation.alike(rows),
         texts=relation.uses_text,

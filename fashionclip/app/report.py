@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fashionclip.metrics.interval import wilson_interval
+from fashionclip.metrics.interval import effective_queries, wilson_interval
 from fashionclip.metrics.judgement import Reliability
 
 MEANINGS = {  # by the metric's name without its @k; each fits a line
@@ -55,7 +55,7 @@ def print_table(results: Results, *, monitor: str | None = None) -> None:
     """
     stages = list(results)
     last = results[stages[-1]]
-    names = [name.removeprefix("test/") for name in last]
+    names = [name.removeprefix("test/") for name in last if "/effective_queries@" not in name]
     chosen_by = (monitor or "").removeprefix("val/")
     parts = {name.removesuffix("/queries") for name in names if name.endswith("/queries") and name.count("/") > 1}
     places = {name.partition("/")[0].removesuffix("_seen"): place for place, name in reversed([*enumerate(names)])}
@@ -87,7 +87,7 @@ def print_table(results: Results, *, monitor: str | None = None) -> None:
             if block:
                 table.add_row(Text(block, style="bold"))
         values = [results[stage].get(f"test/{name}", float("nan")) for stage in stages]
-        queries = [results[stage].get(f"test/{direction}/queries", 0.0) for stage in stages]
+        queries = [effective_queries(results[stage], f"test/{name}") for stage in stages]
         table.add_row(
             f"{'  ' if block else ''}{line}{' *' if name == chosen_by else ''}",
             *(_figure(metric, value, count) for value, count in zip(values, queries, strict=True)),

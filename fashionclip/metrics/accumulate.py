@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
 from fashionclip.metrics.matching import clip_score, matching_accuracy
-from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling
+from fashionclip.metrics.ranking import Ranks, measured, rank_relevant, relevant_pairs, strict_ceiling, with_fellows
 from fashionclip.metrics.triplets import spread
 
 Measure = Callable[[Embedded], Mapping[str, Tensor]]
@@ -32,15 +32,19 @@ class Nearest:
 class RetrievalMetrics(Metric):
     """Ranking metrics in each direction, over all photos and distinct texts seen since the last reset.
 
-    Right answers: to a text, the photos of every product that has this text; to a photo, the texts of its product;
-    to a photo among photos, those that agree with it in one of the `alike` codes, itself left out. A row that comes
-    twice, as a distributed sampler pads, counts once.
+    Right answers: to a text, the photos of every product that has this text, in whatever spelling, and photos that are
+    the same as one of these byte for byte; to a photo, the texts that it is a right answer to; to a photo among photos,
+    those that agree with it in one of the `alike` codes, where itself and those that are the same as it are left out.
+    A row that comes twice, as a distributed sampler pads, counts once.
 
     Args:
         item_id: (R,) product of each row of the manifest.
         text_id: (R,) text of each row of the manifest; -1 of a row without: its photo is found by its product's texts.
         functions: Name, such as "recall@10", to a function of `Ranks`.
-        alike: Codes (R,) of each row; default item and text.
+        text_key: (R,) code that spellings of one text share, -1 of a row without a text; None: each text has its own.
+        photo_id: (R,) code that photos share which are the same byte for byte; None: each row has its own.
+        group_id: (R,) code that rows share which are not independent of each other; None: those of one product.
+        alike: Codes (R,) of each row; None: item and text.
         texts: Whether texts are embedded too; if not, photos are ranked among photos only.
         also: Further measures of the photos and texts.
         apart: Rows of the manifest that none of the above is about, such as those that training has seen.
@@ -65,6 +69,9 @@ class RetrievalMetrics(Metric):
         item_id: Tensor,
         text_id: Tensor,
         functions: Mapping[str, Callable[[Ranks], Tensor]],
+        text_key: Tensor | None = None,
+        photo_id: Tensor | None = None,
+        group_id: Tensor | None = None,
         alike: Sequence[Tensor] | None = None,
         texts: bool = True,
         also: Sequence[Measure] = (),
@@ -74,7 +81,10 @@ class RetrievalMetrics(Metric):
         super().__init__(dist_sync_fn=gather_uneven)
         self.item_id, self.text_id = item_id, text_id
         self.functions = dict(functions)
-        self.alike = (item_id, text_id) if alike is None else tuple(alike)
+        self.text_key = text_id if text_key is None else text_key
+        self.photo_id = torch.arange(len(item_id)) if photo_id is None else photo_id
+        self.group_id = item_id if group_id is None else group_id
+        self.alike = (item_id, self.text_key) if alike is None else tuple(alike)
         self.texts, self.also, self.of_apart = texts, tuple(also), tuple(of_apart)
         self.apart = torch.empty(0, dtype=torch.long) if apart is None else apart
         for state in ("image", "image_row", "text", "text_seen"):
@@ -104,12 +114,13 @@ class RetrievalMetrics(Metric):
         self.embedded = both.of(~apart, text_of_row=self.text_id)
         row, image = self.embedded.image_row, self.embedded.image  # (I,), (I, D)
         seen, text = self.embedded.text_id, self.embedded.text  # (T,), (T, D)
-        keys = [key.to(row.device)[row] for key in self.alike]
+        alike = [key.to(row.device)[row] for key in self.alike]
+        photo_id, group = self.photo_id.to(row.device)[row], self.group_id.to(row.device)[row]  # (I,) each
         self.nearest = Nearest(seen[:0].cpu(), row[:0, None].cpu())
         values = self._with_texts(row, image, seen, text) if self.texts and len(seen) else {}
-        itself = torch.arange(len(image), device=image.device)
-        ranks = rank_relevant(image, image, relevant_pairs(keys, keys), exclude=itself)
-        values |= self._of(ranks, "image_to_image") | {"spread": spread(image)}
+        same = relevant_pairs([photo_id], [photo_id])  # each photo and itself among them
+        ranks = rank_relevant(image, image, relevant_pairs(alike, alike), exclude=same)
+        values |= measured(ranks, self.functions, direction="image_to_image", group=group) | {"spread": spread(image)}
         for measure in self.also:
             values |= measure(self.embedded)
         for measure in self.of_apart:
@@ -117,24 +128,38 @@ class RetrievalMetrics(Metric):
         return values
 
     def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> dict[str, Tensor]:
-        item_id, text_id = self.item_id.to(row.device)[row], self.text_id.to(row.device)[row]  # (I,) each
+        codes = (self.item_id, self.text_id, self.text_key, self.photo_id, self.group_id)
+        item_id, text_id, text_key, photo_id, group = (code.to(row.device)[row] for code in codes)  # (I,) each
         own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
         worded = text_id >= 0  # (I,)
         some = torch.linspace(0, len(seen) - 1, min(EXAMPLES, len(seen)), device=row.device).long()
         closest = (text[some] @ image.T).topk(min(NEAREST, len(row))).indices
         self.nearest = Nearest(text_id=seen[some].cpu(), image_row=row[closest].cpu())
-        same_item = relevant_pairs([item_id], [item_id])  # of photos
-        same_item = same_item[worded[same_item[:, 0]]]
-        text_image = torch.stack([own_text[same_item[:, 0]], same_item[:, 1]], dim=1)
-        product_text = torch.stack([item_id, own_text], dim=1)[worded].unique(dim=0)[:, 1]  # one a product, not a photo
-        values = {f"text_to_image/strict_ceiling@{k}": strict_ceiling(product_text, k=k) for k in CEILING_AT}
-        values |= self._of(rank_relevant(text, image, text_image), "text_to_image")
-        values |= self._of(rank_relevant(image, text, text_image.flip(1)), "image_to_text")
+        own = relevant_pairs([seen], [text_id])  # (P, 2), of texts and photos
+        right = with_fellows(with_fellows(with_fellows(own, text_key), item_id), photo_id)
+        group_of_text = group[own[first_of_each(own[:, 0])[1], 1]]  # (T,) that of its first photo
+        product = torch.stack([item_id, text_key, _joined_by(photo_id, item_id)], dim=1)[worded].unique(dim=0)
+        values = {
+            f"text_to_image/strict_ceiling@{k}": strict_ceiling(product[:, 1], product[:, 2], k=k) for k in CEILING_AT
+        }
+        for direction, ranks, of_query in (
+            ("text_to_image", rank_relevant(text, image, right), group_of_text),
+            ("image_to_text", rank_relevant(image, text, right.flip(1)), group),
+        ):
+            values |= measured(ranks, self.functions, direction=direction, group=of_query)
         pairs = image[worded], text[own_text[worded]]
         values["clip_score"] = clip_score(*pairs)
-        values["matching_accuracy"] = matching_accuracy(*pairs, item_id[worded], text_id[worded])
+        values["matching_accuracy"] = matching_accuracy(*pairs, [key[worded] for key in (item_id, text_key, photo_id)])
         return values
 
-    def _of(self, ranks: Ranks, direction: str) -> dict[str, Tensor]:
-        values = {f"{direction}/{name}": function(ranks) for name, function in self.functions.items()}
-        return values | {f"{direction}/queries": torch.tensor(float(ranks.answered))}
+
+def _joined_by(photo_id: Tensor, item_id: Tensor) -> Tensor:
+    """(I,) code that the products of photos (I,) share which have a photo in common, or are linked by such products."""
+    joined = item_id
+    while True:
+        before = joined
+        for code in (photo_id, item_id):
+            least = joined.new_full((int(code.max()) + 1,), int(joined.max()))
+            joined = least.scatter_reduce(0, code, joined, "amin")[code]
+        if joined.equal(before):
+            return joined

@@ -9,14 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fashionclip.metrics.embedded import Embedded
+from fashionclip.metrics.gathered import first_of_each
 from fashionclip.metrics.ranking import (
     TIE,
     Ranks,
     check_finite,
     full_float32,
+    measured,
     rank_relevant,
     relevant_pairs,
     strict_ceiling,
+    with_fellows,
 )
 
 CEILING_AT = (1, 10)
@@ -70,9 +73,11 @@ class CatalogScores:
 
     Args:
         item_id: (R,) SKU of each row of the manifest.
-        text_id: (R,) text of each row.
+        text_id: (R,) text of each row; -1 of a row without.
         is_query: (R,) bool; the other rows are the catalogue.
         functions: Name, such as "recall@10", to a function of `Ranks`.
+        text_key: (R,) code that spellings of one text share, -1 of a row without; None: each text has its own.
+        group_id: (R,) code that rows share which are not independent of each other; None: those of one SKU.
         slices: Attribute to the values (R,) of each row, for each of which that a query has there are measures.
         suffix: Of the three directions, as "_seen" makes `query_to_sku_seen/...`.
     """
@@ -85,9 +90,13 @@ class CatalogScores:
         is_query: Tensor,
         functions: Mapping[str, Callable[[Ranks], Tensor]],
         slices: Mapping[str, list[str]],
+        text_key: Tensor | None = None,
+        group_id: Tensor | None = None,
         suffix: str = "",
     ) -> None:
         self.item_id, self.text_id, self.is_query = item_id, text_id, is_query
+        self.text_key = text_id if text_key is None else text_key
+        self.group_id = item_id if group_id is None else group_id
         self.functions = dict(functions)
         self.slices = {name: _coded(values) for name, values in slices.items()}
         self.suffix = suffix
@@ -96,7 +105,7 @@ class CatalogScores:
         """Scores by name; none where the pass saw no query or no catalogue."""
         row, image = seen.image_row, seen.image
         device = image.device
-        is_query, item_id = self.is_query.to(device)[row], self.item_id.to(device)[row]
+        is_query, item_id, group = (code.to(device)[row] for code in (self.is_query, self.item_id, self.group_id))
         if is_query.all() or not is_query.any():
             return {}
         query, photo = image[is_query], image[~is_query]
@@ -110,31 +119,33 @@ class CatalogScores:
         by_photo, by_mean, by_text = (
             f"{way}{self.suffix}" for way in ("query_to_sku", "query_to_sku_mean", "text_to_sku")
         )
-        values = self._of(ranks, by_photo) | {f"{by_photo}/skus": torch.tensor(float(len(codes)))}
-        values |= self._of(rank_relevant(query, mean, pairs), by_mean)
-        values |= self._sliced(ranks, row[is_query], by_photo)
+        of_query = group[is_query]
+        values = measured(ranks, self.functions, direction=by_photo, group=of_query)
+        values[f"{by_photo}/skus"] = torch.tensor(float(len(codes)))
+        values |= measured(rank_relevant(query, mean, pairs), self.functions, direction=by_mean, group=of_query)
+        values |= self._sliced(ranks, row[is_query], of_query, by_photo)
         if len(seen.text):
-            text_sku = relevant_pairs([seen.text_id], [self.text_id.to(device)[row]])  # of texts and photos
+            own = relevant_pairs([seen.text_id], [self.text_id.to(device)[row]])  # of texts and photos
+            group_of_text = group[own[first_of_each(own[:, 0])[1], 1]]
+            text_sku = with_fellows(own, self.text_key.to(device)[row])
             owner = torch.searchsorted(codes, item_id[text_sku[:, 1]]).clamp(max=len(codes) - 1)
             shown = codes[owner] == item_id[text_sku[:, 1]]
             of_text = torch.stack([text_sku[shown, 0], owner[shown]], dim=1).unique(dim=0)
-            values |= self._of(rank_relevant(seen.text, mean, of_text), by_text)
+            ranks = rank_relevant(seen.text, mean, of_text)
+            values |= measured(ranks, self.functions, direction=by_text, group=group_of_text)
             values[f"{by_text}/texts"] = torch.tensor(float(len(of_text[:, 0].unique())))
             values |= {f"{by_text}/strict_ceiling@{k}": strict_ceiling(of_text[:, 0], k=k) for k in CEILING_AT}
         return values
 
-    def _of(self, ranks: Ranks, direction: str) -> dict[str, Tensor]:
-        values = {f"{direction}/{name}": function(ranks) for name, function in self.functions.items()}
-        return values | {f"{direction}/queries": torch.tensor(float(ranks.answered))}
-
-    def _sliced(self, ranks: Ranks, row: Tensor, direction: str) -> dict[str, Tensor]:
+    def _sliced(self, ranks: Ranks, row: Tensor, group: Tensor, direction: str) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
         for attribute, (code, names) in self.slices.items():
             of_query = code.to(row.device)[row][ranks.query]
             for value in of_query.unique().tolist():
                 chosen = of_query == value
                 part = Ranks(rank=ranks.rank[chosen], query=ranks.query[chosen], queries=int(chosen.sum()))
-                values |= self._of(part, f"{direction}/{attribute}/{names[value]}")
+                of_value = f"{direction}/{attribute}/{names[value]}"
+                values |= measured(part, self.functions, direction=of_value, group=group)
         return values
 
 

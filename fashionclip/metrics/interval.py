@@ -1,16 +1,66 @@
 """How sure a measured share is."""
 
 import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Z = 1.96  # standard deviations to either side of 95 %
 
 
-def wilson_interval(share: float, count: float, *, z: float = 1.96) -> tuple[float, float]:
+def effective_count(hit: Tensor, group: Tensor) -> Tensor:
+    """As how many independent queries Q queries count of which those of one group tend to succeed together.
+
+    That is Q over the design effect: by how much the variance of the share of hits between groups is larger than that
+    of independent queries, 1 or more. As few groups know little of their own variance, it is widened as a t
+    distribution is. Where all queries succeed, or all fail, nothing is known of it, and a group counts as one query.
+
+    Args:
+        hit: (Q,) bool, Q > 0.
+        group: (Q,) codes.
+
+    Source: Kish 1965, "Survey Sampling", section 8.2; Korn & Graubard 1998, "Confidence Intervals for Proportions with
+    Small Expected Number of Positive Counts Estimated from Survey Data"; the quantile of t is the first two terms of
+    Abramowitz & Stegun 1964, 26.7.5.
+
+    >>> hit = torch.tensor([True, True, False, False, True, True, False, False])
+    >>> effective_count(hit, torch.tensor([0, 1, 2, 3, 4, 5, 6, 7]))
+    tensor(8.)
+    >>> effective_count(hit, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])) < 4
+    tensor(True)
+    """
+    place, sizes = group.unique(return_inverse=True, return_counts=True)[1:]
+    queries, hits = len(hit), hit.double()
+    if len(sizes) == queries:
+        return torch.tensor(float(queries))
+    share, groups = hits.mean(), queries**2 / sizes.double().square().sum()  # groups of equal size that tell as much
+    if len(sizes) == 1 or share in (0, 1):
+        return groups.float().cpu()
+    surplus = torch.zeros_like(sizes, dtype=torch.double).index_add(0, place, hits - share)  # (G,)
+    variance = surplus.square().sum() / queries**2 * groups / (groups - 1)
+    t = 1 + (Z**2 + 1) / (4 * (groups - 1))  # over its value for very many groups
+    effect = variance * queries / (share * (1 - share)) * t**2
+    return (queries / effect.clamp(min=1, max=queries)).float().cpu()
+
+
+def effective_queries(values: Mapping[str, float], name: str) -> float:
+    """As how many independent queries those of `<direction>/recall@k` count, from what an evaluation reports beside it.
+
+    >>> values = {"text_to_image/recall@1": 0.5, "text_to_image/queries": 40.0}
+    >>> effective_queries(values, "text_to_image/recall@1")  # of a run from before these were reported
+    40.0
+    """
+    direction, _, k = name.partition("/recall@")
+    return values.get(f"{direction}/effective_queries@{k}", values.get(f"{direction}/queries", 0.0))
+
+
+def wilson_interval(share: float, count: float, *, z: float = Z) -> tuple[float, float]:
     """The range that a share measured on `count` independent queries leaves open, by default with 95 % confidence.
-
-    Queries of one product are not quite independent, so with few products the true range is wider.
 
     Args:
         share: In [0, 1].
-        count: Queries, 1 or more.
+        count: Queries, 1 or more; the `effective_count` of those that depend on each other.
         z: Standard deviations to either side.
 
     Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from fashionclip.metrics.ranking import TIE, check_finite, full_float32
 
 
 def clip_score(image: Tensor, text: Tensor) -> Tensor:
@@ -20,24 +24,31 @@ def clip_score(image: Tensor, text: Tensor) -> Tensor:
     return 100 * (image.float() * text.float()).sum(1).clamp(min=0).mean()
 
 
-def matching_accuracy(image: Tensor, text: Tensor, item_id: Tensor, text_id: Tensor, *, batch: int = 32) -> Tensor:
+def matching_accuracy(image: Tensor, text: Tensor, keys: Sequence[Tensor], *, batch: int = 32) -> Tensor:
     """Share of photos whose right text scores above every wrong one among a batch's texts, in [0, 1].
 
-    Batches are consecutive runs of `batch` pairs (the last may be shorter); texts of the same item, or equal texts,
-    are right; ties count against the model. It depends on the batch size: compare only figures of the same one.
+    Batches are consecutive runs of `batch` pairs (the last may be shorter); texts of pairs that agree in a key are
+    right; ties within `TIE` count against the model. A photo without a wrong text in its batch, as in one of a single
+    pair, does not count; nan where none counts. It depends on the batch size: compare only figures of the same one.
 
     Args:
         image, text: (N, D) unit norm, row i of one belongs to row i of the other.
-        item_id, text_id: (N,) codes.
+        keys: (N,) codes, such as item and text.
+
+    Raises:
+        ValueError: An embedding is not finite.
 
     >>> image = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    >>> matching_accuracy(image, image.flip(0), torch.arange(2), torch.arange(2), batch=2)
+    >>> matching_accuracy(image, image.flip(0), [torch.arange(2)], batch=2)
     tensor(0.)
     """
+    check_finite(image=image, text=text)
     hits = []
-    for x, y, item, caption in zip(*(part.split(batch) for part in (image, text, item_id, text_id)), strict=True):
-        scores = x.float() @ y.float().T  # (B, B)
-        right = (item[:, None] == item[None]) | (caption[:, None] == caption[None])
+    for x, y, *codes in zip(*(part.split(batch) for part in (image, text, *keys)), strict=True):
+        with full_float32(image.device):
+            scores = x.float() @ y.float().T  # (B, B)
+        right = torch.stack([code[:, None] == code[None] for code in codes]).any(0)
         best_wrong = scores.masked_fill(right, -torch.inf).amax(1)
-        hits.append(scores.masked_fill(~right, -torch.inf).amax(1) > best_wrong)
+        hit = scores.masked_fill(~right, -torch.inf).amax(1) > best_wrong + TIE
+        hits.append(hit[~right.all(1)])
     return torch.cat(hits).float().mean()

@@ -1,11 +1,13 @@
 """Exact retrieval metrics, pure functions: keys -> relevant_pairs -> rank_relevant -> recall, MRR, mAP@R, nDCG."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from fashionclip.metrics.interval import effective_count
 
 # Scores this close are a tie: matmuls of other block sizes round the same cosine differently, up to 4e-7 at D=1024.
 TIE = 1e-6
@@ -51,6 +53,23 @@ def relevant_pairs(query_keys: Sequence[Tensor], gallery_keys: Sequence[Tensor])
     return _unique_pairs(torch.cat(codes), len(gallery_keys[0]))
 
 
+def with_fellows(pairs: Tensor, key: Tensor) -> Tensor:
+    """(P, 2) pairs and, for each query, all of the gallery that agrees with one of its own in a key: sorted, unique.
+
+    Args:
+        pairs: (P, 2) long, (query, gallery) indices.
+        key: (G,) codes of the gallery, as in `relevant_pairs`.
+
+    >>> with_fellows(torch.tensor([[0, 1], [3, 0]]), torch.tensor([7, 8, 8])).tolist()  # photos 1 and 2 are of one item
+    [[0, 1], [0, 2], [3, 0]]
+    """
+    keys, place = key.unique(return_inverse=True)
+    query, held = _unique_pairs(pairs[:, 0] * len(keys) + place[pairs[:, 1]], len(keys)).T.contiguous()
+    holder, fellow = relevant_pairs([keys[held]], [key]).T.contiguous()
+    both = torch.cat([pairs, torch.stack([query[holder], fellow], dim=1)])
+    return _unique_pairs(both[:, 0] * len(key) + both[:, 1], len(key))
+
+
 @torch.no_grad()
 def rank_relevant(
     query: Tensor, gallery: Tensor, relevant: Tensor, *, exclude: Tensor | None = None, block: int = 256
@@ -64,7 +83,7 @@ def rank_relevant(
     Args:
         query, gallery: (Q, D) and (G, D), unit norm (`TIE` is meant for cosines).
         relevant: (P, 2) long, (query, gallery) indices of right answers in any order; repeated rows count once.
-        exclude: (Q,) long, one gallery index to leave out for each query, such as its own photo; -1 for none.
+        exclude: (E, 2) long, (query, gallery) indices of what a query's gallery lacks, such as its own photo.
         block: queries scored at a time.
 
     Raises:
@@ -75,15 +94,17 @@ def rank_relevant(
     >>> rank_relevant(query, gallery, torch.tensor([[0, 0]])).rank  # item 1 is nearer, item 2 as near
     tensor([3])
     """
-    exclude = torch.full((len(query),), -1, device=query.device) if exclude is None else exclude
+    exclude = relevant[:0] if exclude is None else exclude
     query, gallery = query.float(), gallery.float()
     _check(query, gallery, relevant, exclude)
-    pairs = _unique_pairs(relevant[:, 0] * len(gallery) + relevant[:, 1], len(gallery))
-    owner, item = pairs[pairs[:, 1] != exclude[pairs[:, 0]]].T.contiguous()  # (P,) each
+    right, absent = (pairs[:, 0] * len(gallery) + pairs[:, 1] for pairs in (relevant, exclude))
+    owner, item = _unique_pairs(right[~torch.isin(right, absent)], len(gallery)).T.contiguous()  # (P,) each
+    lacks, lacked = _unique_pairs(absent, len(gallery)).T.contiguous()  # (E,) each
     nth = _count_up(owner.bincount(minlength=len(query)))  # 0, 1, ... for the right answers of each query
     rank = torch.empty_like(owner)
     for start in (owner // block * block).unique().tolist():
-        begin, end = torch.searchsorted(owner, torch.tensor([start, start + block], device=query.device)).tolist()
+        edges = torch.tensor([start, start + block], device=query.device)
+        begin, end = torch.searchsorted(owner, edges).tolist()
         row, column, i = owner[begin:end] - start, item[begin:end], nth[begin:end]
         with full_float32(query.device):
             cost = -query[start : start + block] @ gallery.T  # (B, G), the negative score: low is good
@@ -91,8 +112,8 @@ def rank_relevant(
         limit[row, i] = cost[row, column] + TIE
         limit = limit.sort(dim=1).values  # each row: the best right answer first, then inf
         cost[row, column] = torch.inf
-        excluded = exclude[start : start + block]
-        cost[excluded >= 0, excluded[excluded >= 0]] = torch.inf
+        some = slice(*torch.searchsorted(lacks, edges).tolist())
+        cost[lacks[some] - start, lacked[some]] = torch.inf
 
         # Drop each item into the bin of the first right answer it is ahead of; it is ahead of all later ones too.
         # Q=G=5000, D=512, 2 cores, R=1/5/100: 1.0/1.8/2.8 s (sorting rows 3.1/3.0/3.4, comparing pairs 1.3/3.7/64).
@@ -158,16 +179,54 @@ def ndcg(ranks: Ranks, *, k: int) -> Tensor:
     return (1 / (1 + ranks.rank).log2() / ideal * (ranks.rank <= k)).sum() / ranks.answered
 
 
-def strict_ceiling(text_keys: Tensor, *, k: int) -> Tensor:
+def strict_ceiling(text_keys: Tensor, photo_keys: Tensor | None = None, *, k: int) -> Tensor:
     """Highest recall@k possible if each text had to find its own product's photo, in [0, 1]; nan without texts.
 
-    `text_keys` is (N,), one code a product; negative: no text, not counted. The m products of one text get one and the
-    same ranking, so min(k, m) of them can succeed: sum of min(k, m) over texts / N.
+    The products of one text get one and the same ranking, so k of their photos can succeed: those of most products.
+
+    Args:
+        text_keys: (N,) one code a product; negative: no text, not counted.
+        photo_keys: (N,) what its photo is known by, for whoever finds one photo has found all that are the same; None:
+            each product has its own.
+        k: Places.
+
     >>> strict_ceiling(torch.tensor([5, 5, 5, 6]), k=1)  # one of the three, and the fourth
     tensor(0.5000)
+    >>> strict_ceiling(torch.tensor([5, 5, 5, 6]), torch.tensor([0, 0, 1, 2]), k=1)  # two of the three have one photo
+    tensor(0.7500)
     """
-    products = text_keys[text_keys >= 0].unique(return_counts=True)[1]
-    return products.clamp(max=k).sum() / products.sum()
+    photo_keys = torch.arange(len(text_keys), device=text_keys.device) if photo_keys is None else photo_keys
+    both = torch.stack([text_keys, photo_keys], dim=1)[text_keys >= 0]
+    found, products = both.unique(dim=0, return_counts=True)  # (F, 2), (F,): by finding one photo
+    order = products.argsort(descending=True, stable=True)
+    order = order[found[order, 0].argsort(stable=True)]  # by text, and within it the photo of most products first
+    place = _count_up(found[:, 0].unique_consecutive(return_counts=True)[1])
+    return products[order][place < k].sum() / products.sum()
+
+
+def measured(
+    ranks: Ranks, functions: Mapping[str, Callable[[Ranks], Tensor]], *, direction: str, group: Tensor
+) -> dict[str, Tensor]:
+    """What an evaluation reports of one direction.
+
+    Args:
+        ranks: Of Q queries.
+        functions: By name, such as "recall@10".
+        direction: Such as "text_to_image".
+        group: (Q,) codes; queries of one group, such as those for one product, are not independent of each other.
+
+    Returns:
+        `<direction>/<name>`, `<direction>/queries`, and of each `recall@k` `<direction>/effective_queries@k`: as how
+        many independent queries they count for its interval.
+    """
+    values = {f"{direction}/{name}": function(ranks) for name, function in functions.items()}
+    values[f"{direction}/queries"] = torch.tensor(float(ranks.answered))
+    of_query = group[ranks.query.unique_consecutive()]  # (answered,)
+    for name in functions:
+        if name.startswith("recall@") and ranks.answered:
+            k = name.removeprefix("recall@")
+            values[f"{direction}/effective_queries@{k}"] = effective_count(_best(ranks) <= int(k), of_query)
+    return values
 
 
 def _best(ranks: Ranks) -> Tensor:
@@ -206,24 +265,28 @@ def _check(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor) ->
     q, g = tuple(query.shape), tuple(gallery.shape)
     if len(q) != 2 or len(g) != 2 or q[1] != g[1] or not g[0]:
         raise ValueError(f"query, gallery: expected (Q, D) and (G, D) with the same D and G > 0, got {q} and {g}")
-    for name, index, shape in ("relevant", relevant, (*relevant.shape[:1], 2)), ("exclude", exclude, (q[0],)):
-        if index.shape != shape or index.dtype != torch.long:
-            raise ValueError(f"{name}: expected {shape} torch.int64, got {tuple(index.shape)} {index.dtype}")
-    (asks, item), own = relevant.unbind(1), exclude[exclude != -1]
-    for name, index, size in ("relevant[:, 0]", asks, q[0]), ("relevant[:, 1]", item, g[0]), ("exclude", own, g[0]):
-        wrong = index[(index < 0) | (index >= size)].tolist()
-        if wrong:
-            raise ValueError(f"{name}: expected indices from 0 to {size - 1}, got {len(wrong)} others: {wrong[:5]}")
+    for name, pairs in ("relevant", relevant), ("exclude", exclude):
+        shape = (*pairs.shape[:1], 2)
+        if pairs.shape != shape or pairs.dtype != torch.long:
+            raise ValueError(f"{name}: expected {shape} torch.int64, got {tuple(pairs.shape)} {pairs.dtype}")
+        for column, size in enumerate((q[0], g[0])):
+            index = pairs[:, column]
+            wrong = index[(index < 0) | (index >= size)].tolist()
+            if wrong:
+                raise ValueError(
+                    f"{name}[:, {column}]: expected indices from 0 to {size - 1}, got {len(wrong)} others: {wrong[:5]}"
+                )
     check_finite(query=query, gallery=gallery)
 
 
-def check_finite(**embeddings: Tensor) -> None:
-    """Refuses embeddings (N, D) that no score can be told from.
+def check_finite(**numbers: Tensor) -> None:
+    """Refuses embeddings (N, D), or scores (N,), that nothing can be told from: comparisons with nan are just false.
 
     Raises:
         ValueError: Naming the rows.
     """
-    for name, embedding in embeddings.items():
-        wrong = (~embedding.square().sum(1).isfinite()).nonzero().flatten().tolist()  # finite lengths bound the scores
+    for name, given in numbers.items():
+        size = given.float().square()  # where it is finite, so are products
+        wrong = (~(size if size.ndim == 1 else size.sum(1)).isfinite()).nonzero().flatten().tolist()
         if wrong:
             raise ValueError(f"{name}: expected finite numbers, got nan, inf or overflow in rows {wrong[:5]}")

@@ -1,3 +1,4 @@
+import random
 from functools import partial
 
 import pytest
@@ -6,7 +7,7 @@ from torch.nn.functional import normalize
 
 from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.metrics.matching import clip_score, matching_accuracy
-from fashionclip.metrics.ranking import mean_reciprocal_rank, rank_relevant, recall
+from fashionclip.metrics.ranking import mean_reciprocal_rank, measured, rank_relevant, recall, strict_ceiling
 from fashionclip.metrics.triplets import spread
 
 FUNCTIONS = {"recall@1": partial(recall, k=1), "recall@5": partial(recall, k=5), "mrr": mean_reciprocal_rank}
@@ -54,13 +55,15 @@ def test_values_equal_the_pure_functions_called_directly():
     sides = {"text_to_image": (text, image), "image_to_text": (image, text), "image_to_image": (image, image)}
     expected = {}
     for direction, relevant in slow_relevant().items():
-        exclude = torch.arange(len(image)) if direction == "image_to_image" else None
+        itself = torch.arange(len(image))[:, None].repeat(1, 2)
+        exclude = itself if direction == "image_to_image" else None
         ranks = rank_relevant(*sides[direction], torch.tensor(sorted(relevant)), exclude=exclude)
-        expected |= {f"{direction}/{name}": function(ranks) for name, function in FUNCTIONS.items()}
-        expected[f"{direction}/queries"] = torch.tensor(float(len({query for query, _ in relevant})))
+        group = ITEM_ID[[TEXT_ID.tolist().index(t) for t in range(8)]] if direction == "text_to_image" else ITEM_ID
+        expected |= measured(ranks, FUNCTIONS, direction=direction, group=group)
+        assert expected[f"{direction}/queries"] == len({query for query, _ in relevant})
     expected["spread"] = spread(image)
     expected["clip_score"] = clip_score(image, text[TEXT_ID])
-    expected["matching_accuracy"] = matching_accuracy(image, text[TEXT_ID], ITEM_ID, TEXT_ID)
+    expected["matching_accuracy"] = matching_accuracy(image, text[TEXT_ID], [ITEM_ID, TEXT_ID])
     products = {(int(ITEM_ID[row]), int(TEXT_ID[row])) for row in ROWS}
     expected["text_to_image/strict_ceiling@1"] = torch.tensor(8 / len(products))  # 8 texts
     expected["text_to_image/strict_ceiling@10"] = torch.tensor(1.0)
@@ -84,6 +87,75 @@ def test_a_text_of_two_products_has_the_photos_of_both_as_right_answers():
     assert values["text_to_image/recall@1"] == 1
     assert values["text_to_image/strict_ceiling@1"] == pytest.approx(2 / 3)  # of three products
     assert values["image_to_image/queries"] == 6  # the seventh photo has no fellow
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_spellings_and_photos_that_are_the_same_equal_loops_over_everything(seed):
+    """Products of several photos, texts in several spellings, photos of several products, photos without a text."""
+    rng, rows = random.Random(seed), 30
+    torch.manual_seed(seed)
+    item, photo = [rng.randrange(14) for _ in range(rows)], [rng.randrange(22) for _ in range(rows)]
+    text = [rng.choice([-1, *range(16)]) for _ in range(rows)]
+    key = [t if t < 0 else t // 2 for t in text]
+    embedded, worded = normalize(torch.randn(22, 4), dim=1), normalize(torch.randn(16, 4), dim=1)
+    metrics = RetrievalMetrics(
+        item_id=torch.tensor(item), text_id=torch.tensor(text), text_key=torch.tensor(key),
+        photo_id=torch.tensor(photo), group_id=torch.tensor(item) // 2, functions=FUNCTIONS,
+    )  # fmt: skip
+    seen = sorted(set(text) - {-1})
+    for part in torch.randperm(rows).split(7):
+        some = torch.tensor(sorted({text[row] for row in part.tolist()} - {-1}), dtype=torch.long)
+        metrics.update(embedded[torch.tensor(photo)[part]], part, worded[some], some)
+    values = metrics.compute()
+
+    right = set()  # of texts and photos
+    for t in seen:
+        items = {item[row] for row in range(rows) if key[row] == t // 2}
+        shown = {photo[row] for row in range(rows) if item[row] in items}
+        right |= {(seen.index(t), row) for row in range(rows) if item[row] in items or photo[row] in shown}
+    alike = {
+        (p, q) for p in range(rows) for q in range(rows) if item[p] == item[q] or (key[p] == key[q] and key[p] >= 0)
+    }
+    same = {(p, q) for p in range(rows) for q in range(rows) if photo[p] == photo[q]}
+    image, texts = embedded[photo], worded[seen]
+    group_of_text = torch.tensor([item[text.index(t)] // 2 for t in seen])
+    for direction, (query, gallery), pairs, absent, group in (
+        ("text_to_image", (texts, image), right, set(), group_of_text),
+        ("image_to_text", (image, texts), {(row, t) for t, row in right}, set(), torch.tensor(item) // 2),
+        ("image_to_image", (image, image), alike, same, torch.tensor(item) // 2),
+    ):
+        exclude = torch.tensor(sorted(absent)) if absent else None
+        ranks = rank_relevant(query, gallery, torch.tensor(sorted(pairs)), exclude=exclude)
+        expected = measured(ranks, FUNCTIONS, direction=direction, group=group)
+        assert_equal({name: values[name] for name in expected}, expected)
+        assert expected[f"{direction}/queries"] == len({q for q, _ in pairs - absent})
+
+    keys = [torch.tensor([code[row] for row in range(rows) if text[row] >= 0]) for code in (item, key, photo)]
+    own = torch.stack([worded[t] for t in text if t >= 0])
+    assert_equal(values["matching_accuracy"], matching_accuracy(image[torch.tensor(text) >= 0], own, keys))
+    joined = list(item)
+    for _ in range(rows):  # until nothing changes
+        joined = [
+            min(joined[q] for q in range(rows) if item[p] == item[q] or photo[p] == photo[q]) for p in range(rows)
+        ]
+    products = sorted({(item[row], key[row], joined[row]) for row in range(rows) if text[row] >= 0})
+    _, product_text, look = torch.tensor(products).T
+    assert_equal(values["text_to_image/strict_ceiling@1"], strict_ceiling(product_text, look, k=1))
+
+
+def test_a_photo_under_two_names_is_right_for_both_and_no_answer_to_itself():
+    """Photos 0 and 1 are one file under two names; photo 2 is of another product with the first's name in capitals."""
+    metrics = RetrievalMetrics(
+        item_id=torch.arange(4), text_id=torch.arange(4), text_key=torch.tensor([0, 1, 0, 3]),
+        photo_id=torch.tensor([0, 0, 1, 2]), functions=FUNCTIONS,
+    )  # fmt: skip
+    photo = torch.eye(4)[[0, 0, 1, 2]]
+    metrics.update(photo, torch.arange(4), torch.eye(4)[[0, 0, 0, 2]], torch.arange(4))
+    values = metrics.compute()
+    assert values["text_to_image/recall@1"] == 1
+    assert values["image_to_text/recall@1"] == 3 / 4, "the third photo is nowhere near its text"
+    assert values["text_to_image/strict_ceiling@1"] == 3 / 4, "of two products of one name, one; the twins both"
+    assert values["image_to_image/queries"] == 2, "photos 0 and 2, which share a name; 1 has its twin only"
 
 
 def test_bfloat16_embeddings_are_ranked_in_float32():

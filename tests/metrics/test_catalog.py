@@ -122,7 +122,7 @@ def slow_rank(scores, wanted, right):
     return 1 + place + sum(scores[sku] >= scores[wanted] - 1e-6 for sku in wrong)
 
 
-def slow_scores(rows, image, text, suffix=""):
+def slow_scores(rows, image, text, key, suffix=""):
     """All of CatalogScores, by loops. Rows: (item, text, is_query, {attribute: value}, position in image)."""
     score = {True: "query_to_sku" + suffix, False: "query_to_sku_mean" + suffix}
     catalog = [row for row in rows if not row[2]]
@@ -156,7 +156,7 @@ def slow_scores(rows, image, text, suffix=""):
             expected |= {f"{name}/{figure}": one for figure, one in slow_figures(part).items()}
     ranks, owners = [], []
     for text_id in sorted({row[1] for row in rows}):
-        right = {row[0] for row in rows if row[1] == text_id and row[0] in by_sku}
+        right = {row[0] for row in rows if key[row[1]] == key[text_id] and row[0] in by_sku}
         scores = {sku: float(text[text_id].double() @ vector) for sku, vector in mean.items()}
         ranks.append([slow_rank(scores, sku, right) for sku in right])
         owners.append(len(right))
@@ -170,7 +170,7 @@ def slow_scores(rows, image, text, suffix=""):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_seen_and_unseen_skus_apart_equal_loops_over_everything(seed):
-    """With ties, SKUs of one domain only, texts of several SKUs, rows that come twice, and rows that never come."""
+    """With ties, SKUs of one domain only, texts of several SKUs or in two spellings, rows that come twice, or never."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
     count, texts = rng.randint(10, 60), rng.randint(1, 9)
@@ -190,10 +190,12 @@ def test_seen_and_unseen_skus_apart_equal_loops_over_everything(seed):
         for place, apart in enumerate(seen)
     ]
     item_id, text_id = (torch.tensor([row[part] for row in rows]) for part in (0, 1))
+    key = [text_id // (1 + seed % 2) for text_id in range(texts)]
     scores = partial(
         CatalogScores,
         item_id=item_id,
         text_id=text_id,
+        text_key=torch.tensor(key)[text_id],
         is_query=torch.tensor([row[2] for row in rows]),
         functions=FUNCTIONS,
     )
@@ -212,9 +214,11 @@ def test_seen_and_unseen_skus_apart_equal_loops_over_everything(seed):
     for batch in torch.tensor(order).split(7):
         own = text_id[batch].unique()
         metrics.update(image[batch], batch, text[own], own)
-    expected = slow_scores([rows[i] for i in came if not seen[i]], image, text)
-    expected |= slow_scores([rows[i] for i in came if seen[i]], image, text, suffix="_seen")
+    expected = slow_scores([rows[i] for i in came if not seen[i]], image, text, key)
+    expected |= slow_scores([rows[i] for i in came if seen[i]], image, text, key, suffix="_seen")
     found = {name: float(value) for name, value in metrics.compute().items() if "_to_sku" in name}
+    for name in [name for name in found if "/effective_queries@" in name]:
+        assert 1 <= found.pop(name) <= found[f"{name.rpartition('/')[0]}/queries"]
     assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
 
 

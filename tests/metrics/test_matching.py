@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -14,34 +16,53 @@ def codes(rows, kinds, seed):
     return torch.randint(kinds, (rows,), generator=torch.Generator().manual_seed(seed))
 
 
-def slow_accuracy(image, text, item_id, text_id, batch):
-    hits = 0
+def slow_accuracy(image, text, keys, batch):
+    hits = []
     for i in range(len(image)):
         start = i // batch * batch
         right, wrong = [], []
         for j in range(start, min(start + batch, len(image))):
-            belongs = item_id[i] == item_id[j] or text_id[i] == text_id[j]
+            belongs = any(key[i] == key[j] for key in keys)
             (right if belongs else wrong).append(float(image[i] @ text[j]))
-        hits += all(max(right) > score for score in wrong)
-    return hits / len(image)
+        if wrong:
+            hits.append(all(max(right) > score + 1e-6 for score in wrong))
+    return sum(hits) / len(hits) if hits else math.nan
 
 
 @pytest.mark.parametrize("kinds", [1, 3, 30, 10_000])
 @pytest.mark.parametrize(("rows", "batch"), [(70, 32), (64, 32), (5, 32), (1, 32), (33, 4)])
 def test_accuracy_equals_the_double_loop(kinds, rows, batch):
-    image, text, item_id, text_id = grid(rows, 0), grid(rows, 1), codes(rows, kinds, 2), codes(rows, kinds, 3)
-    expected = slow_accuracy(image, text, item_id, text_id, batch)
+    image, text, keys = grid(rows, 0), grid(rows, 1), [codes(rows, kinds, seed) for seed in (2, 3, 4)]
+    expected = slow_accuracy(image, text, keys, batch)
     assert rows < 33 or kinds == 1 or 0 < expected < 1
+    assert math.isnan(expected) == (kinds == 1 or rows == 1)
     for dtype in (torch.float32, torch.bfloat16):
-        accuracy = matching_accuracy(image.to(dtype), text.to(dtype), item_id, text_id, batch=batch)
-        assert accuracy.item() == pytest.approx(expected)
+        accuracy = matching_accuracy(image.to(dtype), text.to(dtype), keys, batch=batch)
+        assert accuracy.item() == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_last_batch_of_one_is_left_out():
+    east, north = torch.eye(2)
+    image, text = torch.stack([east, north, east]), torch.stack([east, east, east])
+    assert matching_accuracy(image, text, [torch.arange(3)], batch=2) == 0
+    assert matching_accuracy(image[:2], torch.stack([east, north]), [torch.arange(2)], batch=2) == 1
 
 
 def test_ties_count_against_the_model():
     alike = torch.ones(6, 1)
-    assert matching_accuracy(alike, alike, torch.arange(6), torch.arange(6)) == 0
-    assert matching_accuracy(alike, alike, torch.zeros(6), torch.arange(6)) == 1
-    assert matching_accuracy(alike, alike, torch.arange(6), torch.zeros(6)) == 1
+    assert matching_accuracy(alike, alike, [torch.arange(6)]) == 0
+    rounded = torch.tensor([[1.0], [1 - 2**-23]])  # the first text scores higher, as the last bit may have it
+    assert matching_accuracy(rounded, rounded, [torch.arange(2)]) == 0
+    shared = torch.tensor([0, 0, 0, 0, 0, 1])
+    assert matching_accuracy(alike, alike - shared[:, None] / 2, [torch.arange(6), shared]) == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize("wrong", ["image", "text"])
+def test_embeddings_that_are_not_finite_are_refused(wrong):
+    given = {"image": torch.ones(2, 2), "text": torch.ones(2, 2)}
+    given[wrong][1, 0] = torch.nan
+    with pytest.raises(ValueError, match=rf"{wrong}: expected finite numbers.*\[1\]"):
+        matching_accuracy(**given, keys=[torch.arange(2)])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Iterator
+from itertools import combinations_with_replacement
 
 import pytest
 import pytrec_eval  # type: ignore[import-untyped]
@@ -22,6 +23,7 @@ from fashionclip.metrics.ranking import (
     recall,
     relevant_pairs,
     strict_ceiling,
+    with_fellows,
 )
 
 METRICS: dict[str, Callable[[Ranks], Tensor]] = {
@@ -58,9 +60,10 @@ def slow_pairs(query_keys: list[Tensor], gallery_keys: list[Tensor]) -> list[lis
 def slow_ranks(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor | None = None) -> dict[int, list[int]]:
     """Query -> ranks of its right answers, best first."""
     scores, pairs = (query.double() @ gallery.double().T).tolist(), relevant.tolist()
+    absent = [] if exclude is None else exclude.tolist()
     ranks: dict[int, list[int]] = {}
     for q in range(len(query)):
-        shown = [g for g in range(len(gallery)) if exclude is None or g != int(exclude[q])]
+        shown = [g for g in range(len(gallery)) if [q, g] not in absent]
         right = [g for g in shown if [q, g] in pairs]
         wrong = [g for g in shown if g not in right]
         for i, g in enumerate(sorted(right, key=lambda g: -scores[q][g])):
@@ -130,6 +133,15 @@ def test_relevant_pairs_are_not_closed_transitively() -> None:
     assert [0, 2] not in pairs
 
 
+@pytest.mark.parametrize(("queries", "gallery"), [(23, 31), (1, 1), (0, 5)])
+def test_fellows_equal_the_double_loop(queries: int, gallery: int) -> None:
+    key = codes(gallery, 3).clamp(min=0)
+    pairs = relevant_pairs([codes(queries, 0)], [codes(gallery, 1)])
+    expected = sorted({(q, g) for q, own in pairs.tolist() for g in range(gallery) if key[g] == key[own]})
+    assert queries < 2 or len(expected) > len(pairs)
+    assert with_fellows(pairs.flip(0), key).tolist() == list(map(list, expected))
+
+
 def test_relevant_pairs_never_build_queries_by_gallery() -> None:
     item = torch.randperm(50_000)  # 20 GB as a matrix of indices
     pairs = relevant_pairs([item], [item.flip(0)])
@@ -149,7 +161,7 @@ def test_relevant_pairs_refuse_keys_that_do_not_fit(query_keys: list[int], galle
 @pytest.mark.parametrize("keys", [1, 2])
 def test_ranks_and_metrics_equal_the_double_loop(block: int, dtype: torch.dtype, keys: int) -> None:
     query, gallery = grid(20, seed=0), grid(33, seed=1)
-    exclude = torch.arange(20) * 3 % 34 - 1  # some -1
+    exclude = torch.tensor([[q, g] for q in range(20) for g in range(33) if (3 * q + g) % 7 == q % 4 == 1] * 2)
     relevant = relevant_pairs([codes(20, k) for k in range(keys)], [codes(33, 5 + k) for k in range(keys)])
     answers = relevant[:, 0].bincount(minlength=20)
     assert answers.min() == 0  # a query with no right answer
@@ -236,7 +248,7 @@ def test_exclude_leaves_out_an_item_also_as_right_answer() -> None:
     item = torch.tensor([0, 1, 0, 2])
     relevant = relevant_pairs([item], [item])
     assert rank_relevant(photos, photos, relevant).rank.tolist() == [1, 3, 1, 1, 4, 1]
-    ranks = rank_relevant(photos, photos, relevant, exclude=torch.arange(4))
+    ranks = rank_relevant(photos, photos, relevant, exclude=torch.arange(4)[:, None].repeat(1, 2))
     assert as_dict(ranks) == {0: [2], 2: [3]}  # items 1 and 2 have no other photo
     assert (ranks.queries, ranks.answered) == (4, 2)
 
@@ -307,8 +319,8 @@ ONE_PAIR = torch.tensor([[0, 0]])
         ({"relevant": torch.tensor([[3, 0]])}, r"relevant\[:, 0\]: expected indices from 0 to 2, got 1 others: \[3\]"),
         ({"relevant": torch.tensor([[0, 5]])}, r"relevant\[:, 1\]: expected indices from 0 to 4, got 1 others: \[5\]"),
         ({"relevant": torch.tensor([[0, -1]])}, r"relevant\[:, 1\]: .* got 1 others: \[-1\]"),
-        ({"exclude": torch.tensor([0, 1])}, r"exclude: expected \(3,\) torch.int64, got \(2,\) torch.int64"),
-        ({"exclude": torch.tensor([0, 5, -2])}, r"exclude: expected indices from 0 to 4, got 2 others: \[5, -2\]"),
+        ({"exclude": torch.tensor([0, 1])}, r"exclude: expected \(2, 2\) torch.int64, got \(2,\) torch.int64"),
+        ({"exclude": torch.tensor([[0, 5], [0, -2]])}, r"exclude\[:, 1\]: expected .* got 2 others: \[5, -2\]"),
     ],
 )
 def test_errors_say_what_got_and_expected(change: dict[str, Tensor], message: str) -> None:
@@ -335,6 +347,18 @@ def test_strict_ceiling_is_what_a_perfect_text_model_reaches() -> None:
     for k, expected in ((1, 0.4), (2, 0.7), (3, 0.9), (4, 1.0), (99, 1.0)):
         assert strict_ceiling(text, k=k).item() == pytest.approx(expected)
         assert recall(ranks, k=k).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_strict_ceiling_is_the_best_of_all_rankings(seed: int) -> None:
+    """Each text shows k photos; a product succeeds if its photo, or one that is the same, is among them."""
+    text, photo = (torch.randint(n, (7,), generator=torch.Generator().manual_seed(seed + n)) for n in (3, 5))
+    for k in (1, 2):
+        found = 0
+        for one in set(text.tolist()):
+            own = [int(photo[i]) for i in range(7) if text[i] == one]
+            found += max(sum(p in shown for p in own) for shown in combinations_with_replacement(set(own), k))
+        assert strict_ceiling(text, photo, k=k).item() == pytest.approx(found / 7)
 
 
 def test_strict_ceiling_leaves_out_products_without_text() -> None:
