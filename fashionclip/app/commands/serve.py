@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> None:
     import uvicorn
 
     from fashionclip.app.page.app import create_app
+    from fashionclip.app.page.connections import Impatient
     from fashionclip.retrieval.folder import photos_to_serve, read_facts
     from fashionclip.retrieval.search import Query, Searcher
 
@@ -56,7 +57,8 @@ def run(options: argparse.Namespace) -> None:
         access_log=False,
         log_level="warning",
         server_header=False,
-        timeout_keep_alive=30,
+        http=Impatient,
+        timeout_keep_alive=int(Impatient.seconds),
         limit_concurrency=CONNECTIONS,
     )
     with suppress(KeyboardInterrupt):
