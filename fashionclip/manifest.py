@@ -36,6 +36,7 @@ from fashionclip.atomic import (
     swap_is_torn,
 )
 from fashionclip.errors import InputError
+from fashionclip.foreign_text import safe_cell
 
 SCHEMA_VERSION = 1
 COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text", "category")
@@ -406,7 +407,8 @@ def finish_dataset(
         _remove_unlisted(building, folder, keep)
     for name, table in {"manifest": manifest, **(tables or {})}.items():
         table.to_parquet(building / f"{name}.parquet", index=False)
-    dropped.to_csv(building / "dropped.csv", index=False)
+    safe = dropped.map(lambda cell: safe_cell(cell) if isinstance(cell, str) else cell)
+    safe.to_csv(building / "dropped.csv", index=False)
     splits = manifest["split"].value_counts()
     empty = [name for name in SPLITS if name not in splits]
     if empty:

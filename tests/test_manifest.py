@@ -152,6 +152,16 @@ def test_photos_that_are_the_same_byte_for_byte_have_one_hash(tmp_path) -> None:
     assert first == third and len({first, second, fourth}) == 3
 
 
+def test_what_is_dropped_is_no_formula(tmp_path) -> None:
+    partial = begin_dataset(tmp_path / "set", fingerprint="one")
+    assert partial is not None
+    manifest = make_manifest(1)
+    (partial / manifest["path"][0]).touch()
+    dropped = pd.DataFrame([("=cmd|x", "photo_missing", "+1", -1.5)], columns=["image_id", "reason", "detail", "n"])
+    finish_dataset(partial, tmp_path / "set", manifest=manifest, dropped=dropped, fingerprint="one", read=2, config={})
+    assert (tmp_path / "set" / "dropped.csv").read_text().splitlines()[1] == "'=cmd|x,photo_missing,+1,-1.5"
+
+
 def test_splits_that_come_out_empty_are_said(tmp_path, capsys) -> None:
     write_dataset(tmp_path / "set", rows=4)
     assert "set: no row fell to val or test. train.py needs rows in all three splits" in capsys.readouterr().out

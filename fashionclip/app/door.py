@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fashionclip.errors import InputError
+from fashionclip.foreign_text import shown
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -28,7 +29,7 @@ def one_message() -> Iterator[None]:
         message = next(filter(None, map(_message, _chain(error))), None)
         if message is None:
             raise
-        raise SystemExit(f"error: {message}") from None
+        raise SystemExit(f"error: {shown(message, lines=True)}") from None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from fashionclip.foreign_text import shown
 from fashionclip.manifest import SPLITS
 from fashionclip.prepare.judgement_checks import READING, Limits, Rule, breaches, row_rules, split_rules
 
@@ -112,13 +113,13 @@ def print_report(report: Report) -> None:
     for finding in report.findings:
         places = ", ".join(line.partition(": ")[0] for line in finding.first)
         more = ", …" if finding.count > len(finding.first) else ""
-        table.add_row(finding.level, finding.check, str(finding.count), places + more)
+        table.add_row(finding.level, finding.check, str(finding.count), shown(places) + more)
     if not report.findings:
         table.add_row("", "all checks passed", "0", "")
     Console(width=100, markup=False).print(table)  # a file may be named [red].csv
     for finding in report.findings:
         for line in finding.first:
-            print(f"{finding.level}: {finding.check}: {line}")
+            print(f"{finding.level}: {finding.check}: {shown(line)}")
         print(f"  {finding.remedy}")
     splits = f", of {', '.join(f'{name} {count}' for name, count in report.splits.items())}" if report.splits else ""
     print(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from fashionclip.atomic import locked
 from fashionclip.errors import InputError
+from fashionclip.foreign_text import safe_cell
 from fashionclip.images import UnreadableImageError, load_image, open_file
 from fashionclip.retrieval.faiss_store import FILE as PHOTOS
 from fashionclip.retrieval.fields import Fields
@@ -224,5 +225,5 @@ def _write_unreadable(folder: Path, changes: Changes) -> None:
     with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "reason"])
-        writer.writerows(changes.unreadable.items())
+        writer.writerows([safe_cell(path), safe_cell(reason)] for path, reason in changes.unreadable.items())
     os.replace(temporary, folder / UNREADABLE)

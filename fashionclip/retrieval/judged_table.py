@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fashionclip.errors import InputError
+from fashionclip.foreign_text import safe_cell
 from fashionclip.manifest import LABELS
 from fashionclip.prepare.judged_photos import choose_root, locate
 from fashionclip.prepare.judgement_csv import Layout, columns_of, layout_of, records
@@ -71,7 +72,8 @@ class Judged:
 def judge_table(
     judge: Judge, table: Path, to: Path, *, image_root: Path | None = None, allow_outside_root: bool = False
 ) -> Judged:
-    """Writes a CSV's columns and those of `ADDED`, in UTF-8, with the separator it came with.
+    """Writes a CSV's columns and those of `ADDED`, in UTF-8, with the separator it came with; what a spreadsheet would
+    take for a formula gets an apostrophe before it.
 
     A row that cannot be judged says why in `error`, and nothing else is added to it. Rows are written to `<to>.partial`
     as they are judged, where a stopped run goes on; in the end that is renamed.
@@ -172,7 +174,7 @@ def _added(verdict: Verdict | str) -> list[str]:
 
 def _lines(rows: Sequence[Sequence[str]], layout: Layout) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, delimiter=layout.separator, lineterminator="\n").writerows(rows)
+    csv.writer(text, delimiter=layout.separator, lineterminator="\n").writerows(map(safe_cell, row) for row in rows)
     return text.getvalue().encode("utf-8", "backslashreplace")  # the name of a folder, in an error, may be no UTF-8
 
 

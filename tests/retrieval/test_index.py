@@ -149,6 +149,13 @@ def test_a_source_without_one_readable_photo_deletes_nothing(shop, bring_up_to_d
     assert len(contents(tmp_path / "index")[0]) == 12
 
 
+def test_names_of_unreadable_photos_are_no_formulas(shop, bring_up_to_date, tmp_path):
+    (shop / "=cmd|x.png").write_bytes(b"torn")
+    bring_up_to_date(shop)
+    with (tmp_path / "index" / "unreadable.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["'=cmd|x.png"]
+
+
 def test_another_export_is_refused(shop, bring_up_to_date, other_export, tmp_path):
     from fashionclip.retrieval.encoder import load_encoder
 

@@ -130,6 +130,15 @@ def test_any_usual_csv_comes_back_in_utf8_with_its_separator(photos, separator, 
     assert marked == (encoding != "cp1252"), "a spreadsheet that wrote a mark wants one"
 
 
+def test_cells_that_are_formulas_become_texts(photos):
+    rows = [("photos/red.png", "red", "-5", "=cmd|'/c calc'!A0"), ("=1+1.png", "red", "+2e3", "@x")]
+    table = write(photos, rows, header=("image_path", "text", "price", "+more"))
+    judge_table(Judge(ColourEncoder()), table, photos / "out.csv")
+    first, second = read(photos / "out.csv")
+    assert (first["price"], first["'+more"]) == ("-5", "'=cmd|'/c calc'!A0")
+    assert (second["image_path"], second["price"], second["'+more"]) == ("'=1+1.png", "+2e3", "'@x")
+
+
 def test_each_distinct_photo_and_text_of_a_group_is_encoded_once(photos, monkeypatch):
     monkeypatch.setattr(judged_table, "ROWS", 4)
     rows = [(f"photos/{photo}.png", f"{text} x") for photo in COLOURS for text in COLOURS]

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fashionclip.foreign_text import shown
+
 NAME = "index"
 HELP = "embed a catalogue's photos to search in, or take over what has changed in it"
 NAMED = 10  # unreadable photos named on the terminal
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     encoder = load_encoder(options.export, device=device)
     changes = update_index(options.to, encoder, source, export=options.export, milvus=options.milvus)
     for path, reason in list(changes.unreadable.items())[:NAMED]:
-        print(f"unreadable: {path}: {reason}")
+        print(f"unreadable: {shown(path)}: {shown(reason)}")
     if changes.unreadable:
         print(f"{len(changes.unreadable):,} photos could not be read; all of them: {options.to / UNREADABLE}")
     print(

@@ -7,6 +7,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fashionclip.foreign_text import shown
+
 if TYPE_CHECKING:
     from fashionclip.retrieval.search import Hit, Query, Searcher
 
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
         try:
             _answer(searcher, replace(query, text=text), options)
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {shown(str(error), lines=True)}", file=sys.stderr)
 
 
 def _ask() -> str:
@@ -82,7 +84,7 @@ def _answer(searcher: Searcher, query: Query, options: argparse.Namespace) -> No
             {"rank": rank, **asdict(hit), "photo": str(photo)}
             for rank, (hit, photo) in enumerate(zip(hits, photos, strict=True), start=1)
         ]
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(shown(json.dumps(found, indent=2, ensure_ascii=False), lines=True))
     else:
         _print_table(hits)
     if options.grid:
@@ -101,7 +103,7 @@ def _print_table(hits: list[Hit]) -> None:
     for column in ("rank", "score", "image_id", "category", "text"):
         table.add_column(column, justify="right" if column in ("rank", "score") else "left", overflow="fold")
     for rank, hit in enumerate(hits, start=1):
-        table.add_row(str(rank), f"{hit.score:.3f}", hit.image_id, hit.category, hit.text)
+        table.add_row(str(rank), f"{hit.score:.3f}", *map(shown, (hit.image_id, hit.category, hit.text)))
     console.print(table)
 
 

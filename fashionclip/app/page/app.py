@@ -19,6 +19,7 @@ from fashionclip.app.page.bounds import Bounds, Limits
 from fashionclip.app.page.html import html
 from fashionclip.app.page.refusal import refusal
 from fashionclip.app.page.service import Service
+from fashionclip.foreign_text import shown
 from fashionclip.retrieval.search import Searcher
 from fashionclip.retrieval.store import StoreUnavailable
 
@@ -60,7 +61,7 @@ def create_app(searcher: Searcher, *, limits: Limits | None = None, hosts: Colle
 
     @app.exception_handler(StoreUnavailable)
     async def unavailable(request: Request, error: StoreUnavailable) -> Response:
-        _log.error("%s", error)  # its paths and addresses are nobody else's business
+        _log.error("%s", shown(str(error)))  # its paths and addresses are nobody else's business
         return refusal(request, 503, "The index cannot be read just now. Try again later.", {"retry-after": "10"})
 
     @app.exception_handler(RequestValidationError)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fashionclip.app.page.refusal import refusal
+from fashionclip.foreign_text import shown
 
 _HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
@@ -111,7 +112,7 @@ class Bounds:
             else:
                 answer = refusal(request, 408, "The upload took too long. Try a smaller photo.")
         except Exception:
-            _log.exception("%s %s", request.method, request.url.path)
+            _log.exception("%s %s", shown(request.method), shown(request.url.path))
             answer = refusal(request, 500, "Something went wrong here. The server's log says what.")
         if not started:
             await answer(scope, receive, guarded)

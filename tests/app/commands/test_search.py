@@ -205,3 +205,18 @@ def test_what_milvus_says_of_a_filter_is_one_message(tmp_path, shop, monkeypatch
         main(["search", index, "red", "--where", "image_id like '%it'"])
     with pytest.raises(SystemExit, match=r"error: .*photos\.db: Milvus gives no answer \(unsupported pattern"):
         main(["search", index, "red"])
+
+
+def test_names_and_texts_give_the_terminal_no_commands(tmp_path, shop, capsys):
+    Image.new("RGB", (60, 80), "red").save(shop / "a\x1b[2Jb.png")
+    (shop / "c\x1b]0;x\x07.png").write_bytes(b"torn")
+    (tmp_path / "table.csv").write_text("image,title\n" + "".join(f"{one.name},Rose\x9b2J\n" for one in shop.iterdir()))
+    index = str(tmp_path / "index")
+    main(["index", str(tmp_path), str(shop), "--to", index, "--table", str(tmp_path / "table.csv")])
+    main(["search", index, "red", "-k", "9"])
+    main(["search", index, "red", "-k", "9", "--json"])
+    out = capsys.readouterr().out
+    assert not set(out) & {"\x1b", "\x07", "\x9b"}
+    assert r"unreadable: c\u001b]0;x\u0007.png" in out and r"a\u001b[2Jb.png" in out and r"Rose\u009b2J" in out
+    hits = json.loads(out[out.rindex("\n[") :])
+    assert "a\x1b[2Jb.png" in [hit["image_id"] for hit in hits] and hits[0]["text"] == "Rose\x9b2J"

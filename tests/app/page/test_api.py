@@ -275,3 +275,13 @@ def test_schema_and_health(client):
     assert {"200", "413", "422", "429", "503"} <= set(answers)
     assert answers["422"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Refusal"}
     assert client.get("/api/health").json() == {"status": "ok", "photos": 31, "waiting": 0, "places": 128}
+
+
+def test_an_address_gives_the_servers_terminal_no_commands(searcher, caplog, monkeypatch):
+    def broken(image_id):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(searcher, "photo", broken)
+    with TestClient(create_app(searcher)) as client:
+        assert client.get("/images/%1b%5b2J").status_code == 500
+    assert r"GET /images/\u001b[2J" in caplog.text and "\x1b" not in caplog.text
