@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather as all_gather_with_grad
 
 
 def world_size() -> int:
@@ -53,13 +54,24 @@ def gather(part: Tensor, *, total: int) -> Tensor:
     missing = max(sizes) - len(part)
     if missing > 0:
         part = torch.cat([part, part[:1].expand(missing, *part.shape[1:])])
-    part = part[: max(sizes)].contiguous()
-    if part.requires_grad:
-        parts = list(all_gather_with_grad(part))
-    else:
-        parts = [torch.empty_like(part) for _ in range(processes)]
-        dist.all_gather(parts, part)
+    parts = _Gather.apply(part[: max(sizes)].contiguous())  # (processes, longest share, ...)
     return torch.cat([one[:size] for one, size in zip(parts, sizes, strict=True)])
+
+
+class _Gather(torch.autograd.Function):
+    """As `torch.distributed.nn.functional.all_gather`, which is deprecated for a private successor."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        parts = [torch.empty_like(part) for _ in range(world_size())]
+        dist.all_gather(parts, part)
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[rank()]
 
 
 def summed(value: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from fashionclip.errors import InputError
 from fashionclip.foreign_text import shown
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+LOST_PROCESS = ("DistBackendError", "DistNetworkError", "DistStoreError")  # of torch, which is not imported here
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -19,7 +20,8 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 def one_message() -> Iterator[None]:
     """Ends the program with the message of an `InputError`, also where Hydra has wrapped it, or of Ctrl-C.
 
-    A full disk and a place that must not be written or read are the user's to mend, too.
+    A full disk and a place that must not be written or read are the user's to mend, too; and of several processes that
+    train together, those that outlive another one end with a line.
     """
     try:
         yield
@@ -53,10 +55,21 @@ def _message(error: BaseException) -> str | None:
         if error.errno in NO_ROOM:
             return f"{place}no room left on the disk. Make room, then run the same command again."
         return f"{place}{error.strerror}. Choose another place, or change what protects this one."
+    if type(error).__name__ in LOST_PROCESS or "gloo/transport" in str(
+        error
+    ):  # gloo's errors have no type of their own
+        return (
+            "another process of this run has ended or cannot be reached, so this one ends too. If it failed, its own "
+            "message stands above; if not, it was killed (out of memory?). Checkpoints of earlier epochs are kept."
+        )
     return None
 
 
 def quiet_lightning() -> None:
-    """To be called once it is imported: its tips and device lists come twice each, and it warns of its own code."""
+    """To be called once it is imported: its tips and device lists come twice each, and it warns of its own code.
+
+    On several processes it also warns of each metric that they might not agree on; ours are computed of all of them.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*sync_dist=True")

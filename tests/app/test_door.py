@@ -1,6 +1,7 @@
 import errno
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fashionclip.app.door import one_message
@@ -73,3 +74,19 @@ def test_a_place_that_cannot_be_written_is_one_message(error, message):
 def test_an_os_error_of_another_kind_keeps_its_traceback():
     with pytest.raises(OSError, match="Bad file descriptor"), one_message():
         raise OSError(errno.EBADF, "Bad file descriptor")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.distributed.DistBackendError("NCCL error: remote process exited"),
+        torch.distributed.DistNetworkError("connection closed"),
+        RuntimeError("[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:55980: Connection reset by peer"),
+    ],
+)
+def test_a_process_that_outlives_another_one_ends_with_a_line(error):
+    with (
+        pytest.raises(SystemExit, match=r"^error: another process of this run has ended .* earlier epochs are kept\.$"),
+        one_message(),
+    ):
+        raise error
