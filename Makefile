@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint constraints
+.PHONY: demo test test-all check-gpu lint constraints
 
 demo: .venv/installed
 	$(BIN)/python train.py dataset=demo loss=contrastive model=lite0 data.batch_size=64 trainer.max_epochs=12
@@ -13,6 +13,10 @@ test: .venv/installed
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m ''
+
+# Mixed precision, compiled towers and several GPUs, on the GPUs of this machine; says so where there is none.
+check-gpu: .venv/installed
+	$(BIN)/python benchmarks/check_devices.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -55,9 +55,7 @@ def _message(error: BaseException) -> str | None:
         if error.errno in NO_ROOM:
             return f"{place}no room left on the disk. Make room, then run the same command again."
         return f"{place}{error.strerror}. Choose another place, or change what protects this one."
-    if type(error).__name__ in LOST_PROCESS or "gloo/transport" in str(
-        error
-    ):  # gloo's errors have no type of their own
+    if type(error).__name__ in LOST_PROCESS or "gloo/transport" in str(error):  # gloo's have no own type
         return (
             "another process of this run has ended or cannot be reached, so this one ends too. If it failed, its own "
             "message stands above; if not, it was killed (out of memory?). Checkpoints of earlier epochs are kept."

@@ -60,6 +60,8 @@ def train(cfg: DictConfig) -> float:
         backbone.freeze_text()
     elif backbone.logit_bias is not None:
         backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
+    if cfg.model.compile:
+        backbone.compile_towers()
     if cfg.loss.get("temperature") is not None:
         backbone.set_temperature(cfg.loss.temperature)
     if not getattr(loss, "scaled", False):

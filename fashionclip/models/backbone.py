@@ -217,6 +217,11 @@ class Backbone(nn.Module):
             files = {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
         return {CONFIG: f"{json.dumps(config, indent=2)}\n".encode(), **files}
 
+    def compile_towers(self) -> None:
+        """Lets torch.compile rewrite both towers when they first run; weights keep their names."""
+        self.clip.visual.compile()
+        getattr(self._text, "transformer", self._text).compile()
+
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
         """Keeps a trained logit scale within [0, log 100]; to be called after each optimizer step."""

@@ -85,8 +85,6 @@ def test_an_os_error_of_another_kind_keeps_its_traceback():
     ],
 )
 def test_a_process_that_outlives_another_one_ends_with_a_line(error):
-    with (
-        pytest.raises(SystemExit, match=r"^error: another process of this run has ended .* earlier epochs are kept\.$"),
-        one_message(),
-    ):
+    message = r"^error: another process of this run has ended .* earlier epochs are kept\.$"
+    with pytest.raises(SystemExit, match=message), one_message():
         raise error

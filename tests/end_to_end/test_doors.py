@@ -240,15 +240,6 @@ def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
         )
 
 
-def test_two_processes(search, tmp_path):
-    devices = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    run("train.py", *SMALL, *search, *devices, "trainer.max_epochs=1", "data.batch_size=8", f"hydra.run.dir={tmp_path}")
-    after = json.loads((tmp_path / "results.json").read_text())["after"]
-    one = tmp_path / "one"
-    run("evaluate.py", f"ckpt={tmp_path}", "data.num_workers=0", f"hydra.run.dir={one}")
-    assert json.loads((one / "results.json").read_text())["metrics"] == pytest.approx(after, abs=1e-5)
-
-
 @pytest.mark.parametrize(
     ("command", "message"),
     [

@@ -1,0 +1,212 @@
+"""Every loss takes real steps on this machine's devices, is evaluated, saved, loaded and exported.
+
+    python benchmarks/check_devices.py                      # on GPUs: what `make check-gpu` calls
+    python benchmarks/check_devices.py --accelerator cpu    # the same paths on a CPU, as the slow tests take them
+
+Each line it prints is a run of `train.py` on a drawn catalogue: mixed precision, one process or two, compiled or not. Its first
+loss is compared with that of a CPU in full precision on the same batch (`FIRST_LOSS`), its test metrics with those of
+`evaluate.py` in a process of its own, and `fashionclip export` compares embeddings. It exits with 1 where one of them
+differs, and where there is no GPU to check.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+REPO = Path(__file__).parents[1]
+LOSSES = {
+    "contrastive": ["loss=contrastive"],
+    "sigmoid": ["loss=contrastive", "loss.function.form=sigmoid"],
+    "semipos": ["loss=semipos"],
+    "match-mismatch": ["loss=match-mismatch"],
+    "mixed": ["loss=mixed"],
+}
+LAUNCHES = ("1 process", "2 processes", "torchrun")
+# Largest relative difference of the first loss from that of a CPU in full precision, and of metrics measured again.
+FIRST_LOSS = {"32-true": 1e-3, "bf16-mixed": 3e-2, "16-mixed": 1e-2}
+MEASURED_AGAIN = {"32-true": 1e-5, "bf16-mixed": 3e-2, "16-mixed": 3e-2}
+PEAK = "DeviceStatsMonitor.on_train_batch_end/allocated_bytes.all.peak"
+
+
+@dataclass
+class Checked:
+    """What a run came to: losses of its first and last step, seconds of training, and peak memory in MB, of GPUs."""
+
+    first: float
+    last: float
+    seconds: float
+    peak: float
+
+
+def check(
+    loss: str,
+    launch: str,
+    precision: str,
+    *,
+    accelerator: str,
+    data: Path,
+    folder: Path,
+    more: tuple[str, ...] = (),
+    again: bool = True,
+) -> Checked:
+    """Trains, evaluates and exports.
+
+    Args:
+        loss: One of `LOSSES`.
+        launch: One of `LAUNCHES`.
+        precision: Lightning's name of it.
+        accelerator: "cpu" or "gpu".
+        data: Prepared dataset.
+        folder: Empty or missing folder for what is written.
+        more: Further overrides of the training.
+        again: Whether to evaluate and export as well.
+
+    Raises:
+        RuntimeError: A command failed, or the metrics measured again differ.
+    """
+    devices = [f"trainer.accelerator={accelerator}", f"trainer.precision={precision}"]
+    joint = [*devices, "trainer=gpu"] if launch == "1 process" else [*devices, "trainer=ddp", "trainer.devices=2"]
+    dataset = ["dataset=kaggle-products", f"dataset.root={data}", "data.num_workers=0"]
+    command = [
+        *([] if launch != "torchrun" else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]),
+        "train.py",
+        *LOSSES[loss],
+        *dataset,
+        *joint,
+        "model=tiny",
+        f"data.batch_size={32 if launch == '1 process' else 16}",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=1",
+        "trainer.enable_progress_bar=false",
+        f"hydra.run.dir={folder / 'run'}",
+        *more,
+    ]
+    if accelerator == "gpu":
+        command.append("+callbacks.memory._target_=lightning.pytorch.callbacks.DeviceStatsMonitor")
+    start = time.perf_counter()
+    run(*command)
+    seconds = time.perf_counter() - start
+    history = pd.read_csv(folder / "run" / "csv" / "metrics.csv")
+    losses = history["train/loss"].dropna()
+    if again:
+        one = [*devices, "trainer=gpu", "data.num_workers=0", f"hydra.run.dir={folder / 'again'}"]
+        run("evaluate.py", f"ckpt={folder / 'run'}", *one)
+        trained = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))["after"]
+        measured = json.loads((folder / "again" / "results.json").read_text(encoding="utf-8"))["metrics"]
+        compare(trained, measured, close=MEASURED_AGAIN[precision])
+        run("-m", "fashionclip", "export", folder / "run", "--to", folder / "export")
+    return Checked(
+        first=float(losses.iloc[0]),
+        last=float(losses.iloc[-1]),
+        seconds=seconds,
+        peak=float(history[PEAK].max()) / 2**20 if PEAK in history else math.nan,
+    )
+
+
+def run(*arguments: object) -> None:
+    """Runs Python in the project's folder.
+
+    Raises:
+        RuntimeError: It failed; with the end of what it said.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=REPO, env=environment, text=True, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
+
+
+def compare(trained: dict[str, float], measured: dict[str, float], *, close: float) -> None:
+    """Refuses metrics that differ where they are measured again.
+
+    Ranks jump where embeddings are rounded, so under mixed precision only cosines and areas are compared.
+
+    Raises:
+        RuntimeError: Naming the metrics.
+    """
+    if trained.keys() != measured.keys():
+        raise RuntimeError(f"other metrics when measured again: {sorted(trained.keys() ^ measured.keys())}")
+    smooth = ("clip_score", "spread", "auroc", "average_precision")
+    names = [name for name in trained if close < 1e-3 or name.rpartition("/")[2] in smooth]
+    differ = [
+        f"{name} {trained[name]:.4f} {measured[name]:.4f}"
+        for name in names
+        if not math.isclose(trained[name], measured[name], rel_tol=close, abs_tol=close)
+        and not (math.isnan(trained[name]) and math.isnan(measured[name]))
+    ]
+    if differ:
+        raise RuntimeError(f"other figures when measured again: {', '.join(differ[:5])}")
+
+
+def prepared(folder: Path) -> Path:
+    """A small drawn catalogue, prepared."""
+    from fashionclip.prepare.demo_catalog import write_demo_catalog
+
+    write_demo_catalog(folder / "raw", items=60, shots=3, seed=0)
+    data = folder / "data"
+    run("prepare.py", "dataset=kaggle-products", f"dataset.source={folder / 'raw'}", f"dataset.root={data}",
+        "dataset.max_side=160", "dataset.ratios={train: 0.6, val: 0.2, test: 0.2}")  # fmt: skip
+    return data
+
+
+def main() -> None:
+    """Prints a line a run; exits with 1 where one fails."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--accelerator", choices=("gpu", "cpu"), default="gpu", help="what to check")
+    accelerator = parser.parse_args().accelerator
+    gpus = torch.cuda.device_count()
+    if accelerator == "gpu" and not gpus:
+        sys.exit("check-gpu did NOT run: torch sees no GPU on this machine. Nothing was checked.")
+    if accelerator == "gpu":
+        print(f"{gpus} x {torch.cuda.get_device_name(0)}, torch {torch.__version__}")
+    several = accelerator == "cpu" or gpus > 1
+    mixed = "bf16-mixed" if accelerator == "cpu" or torch.cuda.is_bf16_supported() else "16-mixed"
+    runs: list[tuple[str, str, str, tuple[str, ...]]] = [(loss, "1 process", mixed, ()) for loss in LOSSES]
+    runs += [(loss, "1 process", "32-true", ()) for loss in ("contrastive", "semipos")]
+    runs += [("contrastive", "1 process", mixed, ("model.compile=true",))]
+    if accelerator == "gpu":
+        runs += [("contrastive", "1 process", "16-mixed", ())]
+    if several:
+        runs += [(loss, "2 processes", mixed, ()) for loss in LOSSES] + [("semipos", "torchrun", mixed, ())]
+    else:
+        print("two processes: NOT checked, since this machine has one GPU")
+    print(f"{'loss':16}{'launched as':14}{'precision':12}{'more':22}{'first loss':>11}{'of CPU':>9}{'last':>8}"
+          f"{'seconds':>9}{'peak MB':>9}")  # fmt: skip
+    failed = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = prepared(folder)
+        references: dict[str, float] = {}
+        for place, (loss, launch, precision, more) in enumerate(runs):
+            said = f"{loss:16}{launch:14}{precision:12}{' '.join(more):22}"
+            try:
+                if loss not in references:
+                    of_cpu = check(loss, "1 process", "32-true", accelerator="cpu", data=data, again=False,
+                                   folder=folder / f"cpu-{loss}", more=("trainer.max_epochs=1",))  # fmt: skip
+                    references[loss] = of_cpu.first
+                found = check(loss, launch, precision, accelerator=accelerator, data=data, more=more,
+                              folder=folder / str(place), again=launch != "torchrun")  # fmt: skip
+                differs = abs(found.first - references[loss]) > FIRST_LOSS[precision] * references[loss]
+                print(f"{said}{found.first:11.4f}{references[loss]:9.4f}{found.last:8.4f}{found.seconds:9.1f}"
+                      f"{found.peak:9.0f}{'   DIFFERS' if differs else ''}", flush=True)  # fmt: skip
+                failed += differs
+            except RuntimeError as error:
+                failed += 1
+                print(f"{said}FAILED: {error}", flush=True)
+    sys.exit(f"{failed} of {len(runs)} failed" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Every loss takes real steps as one process, two and under torchrun, in full and in mixed precision: what
+`make check-gpu` does on GPUs, on a CPU."""
+
+import runpy
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+REPO = Path(__file__).parents[2]
+DEVICES = runpy.run_path(str(REPO / "benchmarks" / "check_devices.py"))
+DEFAULT = [("semipos", "2 processes", "bf16-mixed")]  # what broke; all others are slow tests
+
+
+def cases():
+    for case in product(DEVICES["LOSSES"], DEVICES["LAUNCHES"], ("32-true", "bf16-mixed")):
+        yield pytest.param(*case, marks=[] if case in DEFAULT else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("loss", "launch", "precision"), cases())
+def test_trained_evaluated_and_exported(loss, launch, precision, demo_dataset, tmp_path):
+    found = DEVICES["check"](loss, launch, precision, accelerator="cpu", data=demo_dataset.root, folder=tmp_path)
+    assert 0 < found.last < found.first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_compiled_towers_learn_the_same(precision, demo_dataset, tmp_path):
+    of = {"accelerator": "cpu", "data": demo_dataset.root}
+    plain = DEVICES["check"]("contrastive", "1 process", precision, folder=tmp_path / "plain", again=False, **of)
+    compiled = DEVICES["check"](
+        "contrastive", "1 process", precision, folder=tmp_path / "compiled", more=("model.compile=true",), **of
+    )
+    assert compiled.first == pytest.approx(plain.first, rel=1e-5 if precision == "32-true" else 2e-2)
+    assert compiled.last < compiled.first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["seeker", "clothing-search"])
+def test_published_recipes_take_steps_in_mixed_precision(experiment, demo_dataset, tmp_path):
+    """As their YAML headers write it, but for weights from a hub and for time."""
+    small = ["model.backbone.pretrained=null", "model.backbone.image_size=64", "trainer.max_epochs=1"]
+    small += ["trainer.limit_train_batches=2", "data.batch_size=16", "data.num_workers=0"]
+    data = [f"dataset.root={demo_dataset.root}"] if experiment == "clothing-search" else [
+        f"dataset.root={tmp_path / 'data'}", f"dataset.demo_source={tmp_path / 'raw'}", "dataset.demo_items=20",
+        "dataset.max_side=160", "dataset.ratios={train: 0.6, val: 0.2, test: 0.2}",
+    ]  # fmt: skip
+    given = [f"experiment={experiment}", "trainer=gpu", "trainer.accelerator=cpu", *small, *data]
+    DEVICES["run"]("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
+    assert (tmp_path / "run" / "results.json").is_file()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: run make check-gpu")
+def test_without_a_gpu_the_check_says_that_it_did_not_run():
+    done = subprocess.run(
+        [sys.executable, REPO / "benchmarks" / "check_devices.py"], text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 1 and "did NOT run: torch sees no GPU" in done.stderr
