@@ -3,10 +3,10 @@
     python benchmarks/check_devices.py                      # on GPUs: what `make check-gpu` calls
     python benchmarks/check_devices.py --accelerator cpu    # the same paths on a CPU, as the slow tests take them
 
-Each line it prints is a run of `train.py` on a drawn catalogue: mixed precision, one process or two, compiled or not. Its first
-loss is compared with that of a CPU in full precision on the same batch (`FIRST_LOSS`), its test metrics with those of
-`evaluate.py` in a process of its own, and `fashionclip export` compares embeddings. It exits with 1 where one of them
-differs, and where there is no GPU to check.
+Each line it prints is a run of `train.py` on a drawn catalogue: mixed precision, one process or two, compiled or not.
+Its first loss is compared with that of a CPU in full precision on the same batch (`FIRST_LOSS`), its test metrics with
+those of `evaluate.py` in a process of its own, and `fashionclip export` compares embeddings. It exits with 1 where one
+of them differs, and where there is no GPU to check.
 """
 
 from __future__ import annotations
