@@ -10,10 +10,11 @@ from fashionclip.app.door import one_message
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     with one_message():
-        from fashionclip.app.config import check_added_keys
+        from fashionclip.app.config import check_added_keys, check_values
         from fashionclip.app.evaluate import evaluate
 
         check_added_keys(cfg, HydraConfig.get().overrides.task)
+        check_values(cfg)
         evaluate(cfg)
 
 

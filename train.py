@@ -7,7 +7,7 @@ from fashionclip.app.door import one_message
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
-def main(cfg: DictConfig) -> float:
+def main(cfg: DictConfig) -> float | None:
     with one_message():
         from fashionclip.app.run import train  # not above: --help and config errors need no torch
 

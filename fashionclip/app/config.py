@@ -1,16 +1,24 @@
-"""The config at the edge between Hydra and plain Python."""
+"""The config at the edge between Hydra and plain Python: what can be said of it before anything is built."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
+from fashionclip.app.arguments import arguments_of, check_types
 from fashionclip.errors import InputError
+
+OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
+GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
+    "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},
+    "optimizer": {"params"},
+    "scheduler": {"optimizer", "total_steps"},
+}
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -26,21 +34,30 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
         overrides: As on the command line.
 
     Raises:
-        InputError: Naming the key and what its place has.
+        InputError: Naming the key and what its place takes.
     """
     for override in overrides:
         if not override.startswith("+"):
             continue
         key = override.lstrip("+").split("=")[0]
-        parts = key.split(".")
-        nodes = [OmegaConf.select(cfg, ".".join(parts[:end])) for end in range(1, len(parts))]
-        targets = [node["_target_"] for node in nodes if isinstance(node, DictConfig) and "_target_" in node]
-        known = inspect.signature(get_method(targets[-1])).parameters if targets else {}
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-        if parts[-1] not in known and not takes_any:
-            place = nodes[-1] if nodes else cfg
-            has = sorted(known) or sorted(map(str, place)) if isinstance(place, DictConfig) else []
-            raise InputError(f"{key}: unknown key. Its place has {has}. Correct the name or leave it out.")
+        *above, last = key.split(".")
+        places = [".".join(above[:end]) for end in range(1, len(above) + 1)]
+        built = [place for place in places if "_target_" in (OmegaConf.select(cfg, place) or {})]
+        if last.startswith("_") or above in ([group] for group in OPEN):
+            continue
+        if not built:
+            there = OmegaConf.select(cfg, places[-1]) if places else cfg
+            others = [name for name in there if name != last] if isinstance(there, DictConfig) else []
+            takes = f"holds {_listed(others)}, set without '+'" if others else "holds nothing else"
+            raise InputError(f"{key}: nothing reads a key that is added there. Its place {takes}. Correct the name.")
+        if built[-1] != places[-1]:
+            continue  # below an argument, which whoever takes it checks
+        known = arguments_of(OmegaConf.select(cfg, built[-1])["_target_"], key=built[-1])
+        takeable = set(known) - GIVEN.get(built[-1], set())
+        if last not in takeable and "**" not in known:
+            raise InputError(
+                f"{key}: unknown key. Its place takes {_listed(takeable)}. Correct the name or leave it out."
+            )
 
 
 def check_triplets(cfg: DictConfig) -> None:
@@ -76,3 +93,183 @@ def check_monitor(monitor: str, validated: Sequence[Mapping[str, float]]) -> Non
             else f"loss.monitor={monitor}: nothing was validated, so no best checkpoint can be chosen. Leave "
             "trainer.limit_val_batches above 0."
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """What a number must be; a bound that is None does not bind.
+
+    Attributes:
+        whole: Whether it must be a whole one.
+        least, most: Lowest and highest value allowed.
+        above, below: Values that it must not reach.
+        null: Whether there may be none.
+    """
+
+    whole: bool = False
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    null: bool = False
+
+    def fits(self, value: Any) -> bool:
+        if value is None:
+            return self.null
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        low, high = -math.inf if self.least is None else self.least, math.inf if self.most is None else self.most
+        over, under = self.above is None or value > self.above, self.below is None or value < self.below
+        return math.isfinite(value) and low <= value <= high and over and under
+
+    def __str__(self) -> str:
+        bounds = ((">=", self.least), (">", self.above), ("<=", self.most), ("<", self.below))
+        said = " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
+        return f"a {'whole ' if self.whole else ''}number {said}{' or null' if self.null else ''}"
+
+
+COUNT, COUNT_OR_NONE = Number(whole=True, least=1), Number(whole=True, least=1, null=True)
+ANY_COUNT, AMOUNT, SHARE = Number(whole=True, least=0), Number(least=0), Number(least=0, most=1)
+NUMBERS = {  # where they are in the config
+    "seed": Number(whole=True, least=0, most=2**32 - 1),
+    "data.batch_size": COUNT,
+    "data.eval_batch_size": COUNT,
+    "data.num_workers": Number(whole=True, least=0, null=True),
+    "optimizer.lr": Number(above=0),
+    "optimizer.weight_decay": AMOUNT,
+    "optimizer.eps": Number(above=0),
+    "scheduler.warmup": Number(least=0, below=1),
+    "scheduler.final": SHARE,
+    "scheduler.factor": Number(above=0, below=1),
+    "scheduler.patience": ANY_COUNT,
+    "loss.temperature": Number(above=0, null=True),
+    "loss.relation.per_anchor": COUNT,
+    "loss.relation.per_group": COUNT,
+    "loss.relation.per_item": COUNT_OR_NONE,
+    "loss.relation.per_label": COUNT_OR_NONE,
+    "loss.relation.drawn": ANY_COUNT,
+    "model.backbone.image_size": COUNT_OR_NONE,
+    "augmentation.flip": SHARE,
+    "augmentation.rotation": Number(least=0, most=180),
+    "trainer.accumulate_grad_batches": COUNT,
+    "trainer.check_val_every_n_epoch": COUNT,
+    "trainer.log_every_n_steps": ANY_COUNT,
+    "trainer.gradient_clip_val": Number(least=0, null=True),
+    "callbacks.early_stopping.patience": ANY_COUNT,
+    "dataset.seed": ANY_COUNT,
+    "dataset.workers": Number(whole=True, least=0, null=True),
+    "dataset.max_side": COUNT,
+    "dataset.min_side": COUNT,
+    "dataset.margin": AMOUNT,
+    "dataset.dev_split": Number(least=0, below=1),
+    "dataset.limit": COUNT_OR_NONE,
+    "dataset.items": COUNT,
+    "dataset.shots": COUNT,
+    "dataset.demo_items": COUNT,
+    "dataset.demo_shots": COUNT,
+    "dataset.min_length": COUNT,
+    "dataset.max_length": COUNT,
+    "dataset.max_captions": COUNT_OR_NONE,
+    "dataset.captions_per_photo": ANY_COUNT,
+    "dataset.logo_sets_per_photo": ANY_COUNT,
+    "dataset.positives": COUNT,
+    "dataset.semipositives": COUNT,
+    "dataset.max_edited_share": Number(above=0, most=1),
+    "dataset.replaced_share": SHARE,
+    "dataset.triplets_per_anchor": COUNT,
+    "dataset.matches": COUNT,
+    "dataset.mismatches": COUNT,
+}
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuses values of a wrong type or out of range, where Lightning, torch or a preparation would end in a traceback.
+
+    What is built from the config says in its annotations which types it takes, so only ranges are listed here.
+
+    Raises:
+        InputError: Naming the key, what it got and what is expected.
+    """
+    if "loss" in cfg:
+        check_triplets(cfg)
+        if not str(cfg.loss.get("monitor")).startswith("val/"):
+            raise InputError(
+                f"loss.monitor={cfg.loss.get('monitor')}: expected a metric of validation, such as "
+                "val/text_to_image/recall@10, by which the best checkpoint is chosen. Give it in the loss's YAML."
+            )
+    try:
+        values = plain(cfg)
+    except InterpolationKeyError as error:
+        raise InputError(
+            f"{error.full_key}: {str(error).splitlines()[0]}. Do not leave out what others refer to."
+        ) from error
+    for key, expected in NUMBERS.items():
+        value = OmegaConf.select(cfg, key, default=...)
+        if value is not ... and not expected.fits(value):
+            raise InputError(f"{key}={'null' if value is None else value}: expected {expected}.")
+    for group in OPEN:
+        for name, node in (cfg.get(group) or {}).items():
+            if node is not None and not (isinstance(node, DictConfig) and "_target_" in node):
+                raise InputError(
+                    f"{group}.{name}={node}: expected a node with _target_, or ~{group}.{name} to leave it out."
+                )
+    check_types(values)
+    if "augmentation" in cfg:
+        transform = {"_target_": "fashionclip.data.transforms.train_transform", **values["augmentation"]}
+        check_types(transform, key="augmentation")
+    if "callbacks" in cfg:
+        _check_training(cfg)
+
+
+def _check_training(cfg: DictConfig) -> None:
+    """What keys mean together: how long to train, and by what the best checkpoint is chosen."""
+    checkpoint = cfg.callbacks.get("checkpoint")
+    if checkpoint is None:
+        raise InputError("callbacks.checkpoint: left out, so no best checkpoint would be kept to test. Leave it in.")
+    if not cfg.logger and "learning_rate" in cfg.callbacks:
+        raise InputError(
+            "logger: none is left, and callbacks.learning_rate writes to them. Add ~callbacks.learning_rate."
+        )
+    if checkpoint.get("monitor", cfg.loss.monitor) != cfg.loss.monitor or checkpoint.get("mode", "max") != "max":
+        raise InputError(
+            f"callbacks.checkpoint: monitor={checkpoint.get('monitor')}, mode={checkpoint.get('mode')}; expected "
+            f"loss.monitor={cfg.loss.monitor} and max, by which schedules and sweeps choose too. Set loss.monitor."
+        )
+    epochs, steps = cfg.trainer.max_epochs, cfg.trainer.get("max_steps", -1)
+    if epochs == 0 or steps == 0:
+        raise InputError(
+            "trainer.max_epochs=0: nothing would be trained. For the model as it is: python evaluate.py "
+            f"model={cfg.model.label} dataset={cfg.dataset.name}"
+        )
+    if epochs is None or (epochs < 0 and not (epochs == -1 and steps > 0)):
+        raise InputError(
+            f"trainer.max_epochs={epochs}: expected 1 or more, since a schedule plans over all steps; or -1 with "
+            "+trainer.max_steps=N. With trainer.max_time training ends at whichever comes first."
+        )
+    if 0 < epochs < cfg.trainer.check_val_every_n_epoch and not cfg.trainer.get("fast_dev_run"):
+        raise InputError(
+            f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}: more than "
+            f"trainer.max_epochs={epochs}, so no epoch is validated and no best checkpoint chosen. Lower it."
+        )
+
+
+def check_devices(trainer: DictConfig) -> None:
+    """Refuses accelerators that this machine lacks.
+
+    Raises:
+        InputError: With what it has.
+    """
+    import torch
+
+    cuda, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
+    has = {"gpu": cuda > 0 or mps, "cuda": cuda > 0, "mps": mps}
+    if not has.get(trainer.accelerator, True):
+        found = f"{cuda} CUDA GPUs" if cuda else "an Apple GPU" if mps else "no GPU"
+        raise InputError(
+            f"trainer.accelerator={trainer.accelerator}: torch {torch.__version__} finds {found} on this machine. "
+            "Use trainer=cpu, or trainer.accelerator=auto."
+        )
+
+
+def _listed(names: Iterable[Any]) -> str:
+    return f"[{', '.join(sorted(map(str, names)))}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from omegaconf import DictConfig
 from PIL import ImageOps
 
+from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset
 from fashionclip.metrics.embedded import Embedded
@@ -19,6 +22,25 @@ from fashionclip.metrics.embedded import Embedded
 PHOTOS = 1000  # in the projector, which draws them all at once
 THUMBNAIL = 48  # pixels
 DESCRIBED_BY = ("kind", "caption", "text", "base_id", "item_id", "category", "split")  # where the manifest has them
+
+
+def check_wandb(loggers: DictConfig) -> None:
+    """Refuses a W&B logger that could not log in, before anything is trained.
+
+    Raises:
+        InputError: With the ways on.
+    """
+    online = os.environ.get("WANDB_MODE", "online") == "online"
+    for name, node in loggers.items():
+        if not node or not node["_target_"].endswith("WandbLogger") or node.get("offline") or not online:
+            continue
+        import wandb
+
+        if not wandb.login(prompt=False, verify=False):
+            raise InputError(
+                f"logger.{name!s}: no login of Weights & Biases on this machine. Run `wandb login` once, or use "
+                f"logger.{name!s}.offline=true."
+            )
 
 
 @contextmanager

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
 
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import shown
@@ -14,6 +21,7 @@ from fashionclip.foreign_text import shown
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LOST_PROCESS = ("DistBackendError", "DistNetworkError", "DistStoreError")  # of torch, which is not imported here
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+REFUSED_ARGUMENTS = ("MisconfigurationException", "TypeError", "ValueError")
 
 
 @contextmanager
@@ -21,7 +29,8 @@ def one_message() -> Iterator[None]:
     """Ends the program with the message of an `InputError`, also where Hydra has wrapped it, or of Ctrl-C.
 
     A full disk and a place that must not be written or read are the user's to mend, too; and of several processes that
-    train together, those that outlive another one end with a line.
+    train together, those that outlive another one end with a line. A job of a multirun ends with the message alone, so
+    that the others go on: its summary lists the job as failed.
     """
     try:
         yield
@@ -29,6 +38,9 @@ def one_message() -> Iterator[None]:
         raise SystemExit("stopped; the same command goes on from here, or starts anew") from None
     except Exception as error:
         message = next(filter(None, map(_message, _chain(error))), None)
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            print(f"error: {shown(message, lines=True)}" if message else traceback.format_exc(), file=sys.stderr)
+            return
         if message is None:
             raise
         raise SystemExit(f"error: {shown(message, lines=True)}") from None
@@ -60,6 +72,13 @@ def _message(error: BaseException) -> str | None:
             "another process of this run has ended or cannot be reached, so this one ends too. If it failed, its own "
             "message stands above; if not, it was killed (out of memory?). Checkpoints of earlier epochs are kept."
         )
+    if isinstance(error, InstantiationException) and type(error.__cause__).__name__ in REFUSED_ARGUMENTS:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            return None
+        key = str(error).rpartition("full_key: ")[2]
+        return f"{key}: {error.__cause__} (HYDRA_FULL_ERROR=1 shows where it was refused)"
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, of what its arguments mean together
+        return f"trainer: {error}"
     return None
 
 
@@ -71,3 +90,4 @@ def quiet_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*sync_dist=True")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start")  # frozen towers are, on purpose

@@ -56,6 +56,9 @@ def print_table(results: Results, *, monitor: str | None = None) -> None:
     stages = list(results)
     last = results[stages[-1]]
     names = [name.removeprefix("test/") for name in last if "/effective_queries@" not in name]
+    if not names:
+        print("nothing was tested")
+        return
     chosen_by = (monitor or "").removeprefix("val/")
     parts = {name.removesuffix("/queries") for name in names if name.endswith("/queries") and name.count("/") > 1}
     places = {name.partition("/")[0].removesuffix("_seen"): place for place, name in reversed([*enumerate(names)])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import lightning as L
@@ -9,8 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from fashionclip.app.config import check_added_keys, check_monitor, check_triplets, plain
-from fashionclip.app.dashboards import ended_wandb, log_embeddings, log_pictures
+from fashionclip.app.config import check_added_keys, check_devices, check_monitor, check_values, plain
+from fashionclip.app.dashboards import check_wandb, ended_wandb, log_embeddings, log_pictures
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
 from fashionclip.app.memory import keep_freed_memory
@@ -41,11 +42,13 @@ def train(cfg: DictConfig) -> float:
         InputError: Config, dataset and model do not go together, found before the first step.
     """
     check_added_keys(cfg, HydraConfig.get().overrides.task)
+    check_values(cfg)
+    check_devices(cfg.trainer)
+    check_wandb(cfg.logger)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
 
-    check_triplets(cfg)
     dataset = open_dataset(cfg.dataset)
     relation = instantiate(cfg.loss.relation)
     judgements = judgements_of(dataset, seed=cfg.seed) if relation.uses_judgements else None
@@ -121,7 +124,9 @@ def train(cfg: DictConfig) -> float:
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
 
     check_monitor(cfg.loss.monitor, trainer.validate(module, data, verbose=False))  # the point at step 0
-    before = trainer.test(module, data, verbose=False)[0]
+    before, *_ = trainer.test(module, data, verbose=False) or [
+        {}
+    ]  # with trainer.limit_test_batches=0 nothing is tested
     looked_at = {"before": examples_of(module.metrics)}
     judged = {"before": module.judged.calibration} if module.judged else {}
     if trainer.is_global_zero:
@@ -131,7 +136,7 @@ def train(cfg: DictConfig) -> float:
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     if best is None and trainer.is_global_zero:
         print("no checkpoint was written: below are the weights as training left them")
-    after = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False)[0]
+    after, *_ = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False) or [{}]
 
     if trainer.is_global_zero:
         results = {"before": before, "after": after}
@@ -149,4 +154,4 @@ def train(cfg: DictConfig) -> float:
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
         print_table(results, monitor=cfg.loss.monitor)
         print(f"run folder: {folder}")
-    return epochs.best[cfg.loss.monitor]
+    return epochs.best.get(cfg.loss.monitor, math.nan)  # none, where trainer.max_time was over before the first epoch

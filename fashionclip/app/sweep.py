@@ -16,11 +16,13 @@ class SweepSummary(Callback):
     """After all jobs, prints what was varied and measured, best first, and writes `summary.csv` beside them."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        summarize(Path(config.hydra.sweep.dir))
+        failed = summarize(Path(config.hydra.sweep.dir))
+        if failed:
+            raise SystemExit(f"error: failed jobs: {', '.join(failed)}; what each said is above")
 
 
-def summarize(folder: Path) -> None:
-    """Reads each job's `results.json` below `folder`; a job without one is listed as failed.
+def summarize(folder: Path) -> list[str]:
+    """Reads each job's `results.json` below `folder`; one without is listed as failed, and returned.
 
     Jobs are sorted by their own `loss.monitor` on val, of their best checkpoint; the test split is shown beside it, but
     selects nothing. Jobs that monitor different metrics are sorted within each metric.
@@ -30,17 +32,17 @@ def summarize(folder: Path) -> None:
     from rich.table import Table
 
     rows: list[dict[str, Any]] = []
-    failed = set()
+    failed = []
     for job in sorted(path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")):
         overrides = (str(override).partition("=") for override in OmegaConf.load(job / ".hydra" / "overrides.yaml"))
         row: dict[str, Any] = {"job": job.name, **{key: value for key, _, value in overrides}}
         if (job / "results.json").is_file():
             row |= _measured(json.loads((job / "results.json").read_text(encoding="utf-8")))
         else:
-            failed.add(job.name)
+            failed.append(job.name)
         rows.append(row)
     if not rows:
-        return
+        return []
     given = dict.fromkeys(key for row in rows for key in row if key not in ("job", *MEASURED))
     varied = [key for key in given if len({row.get(key) for row in rows}) > 1] or list(given)
     frame = pd.DataFrame(rows).reindex(columns=["job", *varied, *MEASURED])
@@ -60,6 +62,7 @@ def summarize(folder: Path) -> None:
         table.add_row(*cells)
     console.print(table)
     console.print(f"* sorted by loss.monitor on val: {', '.join(monitors) or 'no run has measured it'}")
+    return failed
 
 
 def _measured(results: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class EpochLines(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)  # Lightning has divided by that
+        self.losses.append(trainer.callback_metrics["train/loss"])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measured = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}

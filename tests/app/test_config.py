@@ -5,10 +5,18 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from fashionclip.app.config import check_added_keys, check_triplets, plain
+from fashionclip.app.config import (
+    check_added_keys,
+    check_devices,
+    check_monitor,
+    check_triplets,
+    check_values,
+    plain,
+)
 from fashionclip.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -23,6 +31,16 @@ def configs():
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         yield
     GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+def resolvable(overrides, name="train"):
+    """A config as a script gets it, of which also `${hydra:...}` resolves."""
+    cfg = compose(name, [*overrides, "hydra.runtime.output_dir=runs/x"], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 def targets(node):
@@ -66,18 +84,121 @@ def test_unknown_keys_and_choices_are_refused(override):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("+optimizer.momentum=1", "momentum: unknown key. Its place has.*betas"),
-        ("+nonsense=1", "nonsense: unknown key"),
+        (
+            "+optimizer.momentum=1",
+            r"optimizer\.momentum: unknown key. Its place takes \[amsgrad, betas.*weight_decay\]",
+        ),
+        ("+optimizer.params=1", r"optimizer\.params: unknown key"),
+        ("+trainer.callbacks=[]", r"trainer\.callbacks: unknown key. Its place takes \[accelerator"),
+        ("+nonsense=1", "nonsense: nothing reads a key that is added there"),
+        ("+data.size=1", r"Its place holds \[batch_size, cache_features, eval_batch_size, num_workers\], set without"),
+        ("+callbacks.checkpoint.keep=1", r"callbacks\.checkpoint\.keep: unknown key. Its place takes .*save_top_k"),
     ],
 )
-def test_added_keys_that_nothing_reads_are_refused(override, message):
-    with pytest.raises(InputError, match=message):
+def test_added_keys_that_nothing_reads_are_refused_with_those_that_are_taken(override, message):
+    with pytest.raises(InputError, match=message) as refused:
         check_added_keys(compose("train", [override]), [override])
+    taken = str(refused.value).partition("[")[2]
+    name = override.lstrip("+").partition("=")[0].rpartition(".")[2]
+    assert name not in taken.partition("]")[0].split(", "), "what is refused is not offered"
 
 
-def test_added_keys_that_their_place_takes_are_allowed():
-    overrides = ["+trainer.limit_val_batches=2", "+optimizer.amsgrad=true", "trainer.max_epochs=1"]
-    check_added_keys(compose("train", overrides), overrides)
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+trainer.limit_val_batches=2",
+        "+optimizer.amsgrad=true",
+        "trainer.max_epochs=1",
+        "+callbacks.clock={_target_: lightning.pytorch.callbacks.Timer, duration: '00:01:00:00'}",
+        "+callbacks.clock._target_=lightning.pytorch.callbacks.Timer",
+        "+logger.more={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: x}",
+        "+dataset.overlays.stamp={_target_: fashionclip.prepare.overlays.LogoOverlay}",
+        "~logger.csv",
+    ],
+)
+def test_added_keys_that_their_place_takes_are_allowed(override):
+    check_added_keys(compose("train", [override]), [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.batch_size=0"], "data.batch_size=0: expected a whole number >= 1."),
+        (["data.batch_size=-1"], "data.batch_size=-1: expected"),
+        (["data.batch_size=abc"], "data.batch_size=abc: expected"),
+        (["data.eval_batch_size=1.5"], "data.eval_batch_size=1.5: expected"),
+        (["model.lr=abc"], "optimizer.lr=abc: expected a number > 0."),
+        (["optimizer.lr=0"], "optimizer.lr=0: expected"),
+        (["optimizer.betas=0.9"], "optimizer.betas=0.9: expected a list"),
+        (["model.weight_decay=-1"], "optimizer.weight_decay=-1: expected a number >= 0."),
+        (["scheduler.warmup=1"], "scheduler.warmup=1: expected a number >= 0 and < 1."),
+        (["seed=-1"], "seed=-1: expected"),
+        (["loss=contrastive", "loss.temperature=0"], "loss.temperature=0: expected a number > 0 or null."),
+        (["loss.monitor=null"], "loss.monitor=None: expected a metric of validation"),
+        (["~loss.monitor"], "loss.monitor=None: expected a metric of validation"),
+        (["loss.function.loss.margin=abc"], "loss.function.loss.margin=abc: expected a number."),
+        (["callbacks.checkpoint.monitor=val/other"], "callbacks.checkpoint: monitor=val/other"),
+        (["~callbacks.checkpoint"], "callbacks.checkpoint: left out"),
+        (["~logger.csv", "~logger.tensorboard"], "Add ~callbacks.learning_rate."),
+        (["~model.lr"], "optimizer.lr: Interpolation key 'model.lr' not found"),
+        (["trainer.max_epochs=0"], "python evaluate.py model=lite0-unfrozen dataset=synthetic-triplet"),
+        (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: expected 1 or more"),
+        (["trainer.max_epochs=abc"], "trainer.max_epochs=abc: expected a whole number"),
+        (["trainer.check_val_every_n_epoch=16"], "more than trainer.max_epochs=15"),
+        (["trainer.precision=half"], "trainer.precision=half: expected one of"),
+        (["+callbacks.clock=1"], "callbacks.clock=1: expected a node with _target_"),
+        (["+callbacks.clock={_target_: no.such.Clock}"], "callbacks.clock._target_=no.such.Clock: cannot be imported"),
+        (["dataset.max_side=0"], "dataset.max_side=0: expected a whole number >= 1."),
+        (["dataset.max_side=abc"], "dataset.max_side=abc: expected"),
+        (["dataset.ratios=0.8"], "dataset.ratios=0.8: expected keys with values of a number."),
+        (["dataset.save_hf=no"], "dataset.save_hf=no: expected true or false."),
+        (["dataset.captions=5"], "dataset.captions=5: expected a path or text or null."),
+        (["dataset.overlays.text.colours=white"], "dataset.overlays.text.colours=white: expected a list of text."),
+        (["augmentation.crop_scale=0.5"], "augmentation.crop_scale=0.5: expected a list of a number or null."),
+    ],
+)
+def test_values_that_cannot_work_are_one_line_each(overrides, message):
+    with pytest.raises(InputError) as refused:
+        check_values(resolvable(overrides))
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=contrastive", "dataset=kaggle-products", "model=lite0", "scheduler=plateau", "logger=wandb"],
+        ["loss=mixed", "dataset=df2", "trainer=ddp", "trainer.devices=2", "augmentation=strong"],
+        ["loss=match-mismatch", "dataset=match-mismatch", "optimizer=adam", "trainer.devices=[0]"],
+        ["trainer.max_epochs=-1", "+trainer.max_steps=3", "optimizer.lr=1", "dataset.overlays.logo=null"],
+        ["experiment=clothing-search", "+trainer.fast_dev_run=true", "trainer.max_time='00:01:00:00'"],
+    ],
+)
+def test_values_that_work_pass(overrides):
+    check_values(resolvable(overrides))
+
+
+@pytest.mark.parametrize("dataset", ["demo", "df2", "match-mismatch", "synthetic-triplet"])
+def test_what_prepare_and_evaluate_get_passes(dataset):
+    check_values(resolvable([f"dataset={dataset}"], "prepare"))
+    check_values(resolvable([f"dataset={dataset}", "model=lite0"], "evaluate"))
+
+
+def test_a_gpu_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(
+        InputError, match=r"trainer\.accelerator=gpu: torch .* finds no GPU on this machine. Use trainer=cpu"
+    ):
+        check_devices(compose("train", ["trainer=gpu"]).trainer)
+    check_devices(compose("train", ["trainer=ddp"]).trainer)
+
+
+def test_a_monitor_that_nothing_measures_is_refused_with_what_is_measured():
+    check_monitor("val/x/mrr", [{"val/x/mrr": 0.5}])
+    with pytest.raises(InputError, match=r"loss\.monitor=val/y: not measured.*one of val/spread, val/x/mrr\."):
+        check_monitor("val/y", [{"val/x/mrr": 0.5, "val/spread": 1.0}])
+    with pytest.raises(InputError, match="nothing was validated"):
+        check_monitor("val/y", [])
 
 
 def test_a_loss_of_triplets_needs_a_dataset_that_says_what_they_are():

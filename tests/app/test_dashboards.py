@@ -4,10 +4,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fashionclip.app.dashboards import DESCRIBED_BY, ended_wandb, log_embeddings, log_pictures
+from fashionclip.app.dashboards import DESCRIBED_BY, check_wandb, ended_wandb, log_embeddings, log_pictures
+from fashionclip.errors import InputError
 from fashionclip.metrics.embedded import Embedded
 
 
@@ -52,3 +54,14 @@ def test_a_wandb_run_ends_with_its_job_also_after_an_error(monkeypatch):
     with ended_wandb():
         pass
     assert len(ended) == 2, "where none was begun"
+
+
+def test_without_a_login_wandb_is_refused_before_the_training(monkeypatch):
+    loggers = OmegaConf.create({"wandb": {"_target_": "lightning.pytorch.loggers.WandbLogger", "offline": False}})
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(login=lambda **_: False))
+    check_wandb(loggers)  # WANDB_MODE says offline
+    monkeypatch.delenv("WANDB_MODE")
+    with pytest.raises(InputError, match=r"Run `wandb login` once, or use logger\.wandb\.offline=true"):
+        check_wandb(loggers)
+    loggers.wandb.offline = True
+    check_wandb(loggers)

@@ -1,7 +1,14 @@
 import errno
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
 from fashionclip.app.door import one_message
@@ -88,3 +95,29 @@ def test_a_process_that_outlives_another_one_ends_with_a_line(error):
     message = r"^error: another process of this run has ended .* earlier epochs are kept\.$"
     with pytest.raises(SystemExit, match=message), one_message():
         raise error
+
+
+@pytest.mark.parametrize("target", ["lightning.Trainer", "torch.optim.lr_scheduler.LambdaLR"])
+def test_what_a_constructor_refuses_is_a_line_with_its_key(target, monkeypatch):
+    cfg = OmegaConf.create({"trainer": {"_target_": target, "accelerator": "cpu", "devices": "many"}})
+    with pytest.raises(SystemExit, match=r"^error: trainer: .*HYDRA_FULL_ERROR=1"), one_message():
+        instantiate(cfg.trainer)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(InstantiationException), one_message():
+        instantiate(cfg.trainer)
+
+
+def test_what_lightning_refuses_later_is_a_line():
+    with pytest.raises(SystemExit, match=r"^error: trainer: no such thing"), one_message():
+        raise MisconfigurationException("no such thing")
+
+
+def test_a_job_of_a_multirun_that_fails_lets_the_others_go_on(monkeypatch, capsys):
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.MULTIRUN))
+    with one_message():
+        raise UnreadableImageError("a.jpg")
+    with one_message():
+        _ = 1 / 0
+    said = capsys.readouterr().err
+    assert said.startswith("error: a.jpg\n") and "ZeroDivisionError" in said

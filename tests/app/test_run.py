@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 from fashionclip.app.run import train
+from fashionclip.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL = {
@@ -19,7 +20,8 @@ SMALL = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
-MONITOR = "val/text_to_image/recall@10"
+CLOCK = "{_target_: lightning.pytorch.callbacks.Timer, duration: '00:01:00:00'}"
+MONITOR = "val/text_to_image/mrr"
 
 
 @pytest.fixture
@@ -39,6 +41,7 @@ def run(tmp_path, demo_dataset):
         f"hydra.run.dir={tmp_path}",
         f"hydra.runtime.output_dir={tmp_path}",
         "trainer.enable_progress_bar=false",
+        f"loss.monitor={MONITOR}",
         "~logger.tensorboard",
     ]
 
@@ -65,4 +68,56 @@ def test_a_run_returns_the_monitored_value_on_val_of_its_best_checkpoint(run, tm
     assert results["monitor"] == MONITOR and set(results) == {"monitor", "val", "before", "after"}
     printed = capsys.readouterr().out
     assert printed.count("before training   ") == 1 and "epoch 3/3   loss" in printed
-    assert f"best: {MONITOR} {returned:.3f}, after epoch" in printed and "  recall@10 *" in printed
+    assert f"best: {MONITOR} {returned:.3f}, after epoch" in printed and "  mrr *" in printed
+
+
+def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypatch):
+    """Two files, and logger.csv left out besides: the picture of the history needs its table."""
+    (tmp_path / "mine.py").write_text(
+        "from fashionclip.losses.contrastive import ContrastiveLoss\n"
+        "class MyLoss(ContrastiveLoss):\n"
+        "    scaled = False\n"
+        "    def forward(self, *, image, text, item_id, text_id):\n"
+        "        return 1 - (image * text).sum(1).mean()\n"
+    )
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(
+        "relation:\n"
+        "  _target_: fashionclip.data.relations.PairRelation\n"
+        "function:\n"
+        "  _target_: mine.MyLoss\n"
+        "monitor: val/text_to_image/recall@1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run("loss=mine", f"hydra.searchpath=[file://{tmp_path}]", "~logger.csv", "~callbacks.learning_rate")
+    assert json.loads((tmp_path / "results.json").read_text())["monitor"] == "val/text_to_image/mrr"
+    assert not (tmp_path / "training_history.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "best"),
+    [
+        (["+trainer.fast_dev_run=true"], False),
+        pytest.param(["+trainer.overfit_batches=2"], True, marks=pytest.mark.slow),
+        pytest.param(["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"], True, marks=pytest.mark.slow),
+        pytest.param(["+trainer.limit_test_batches=0"], True, marks=pytest.mark.slow),
+        pytest.param(["+trainer.profiler=simple", "scheduler=plateau"], True, marks=pytest.mark.slow),
+        pytest.param(
+            ["trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3", "scheduler=plateau"],
+            True,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param([f"+callbacks.clock={CLOCK}"], True, marks=pytest.mark.slow),
+    ],
+)
+def test_short_runs_and_other_settings_of_the_trainer_work(run, tmp_path, overrides, best, capsys):
+    run(*overrides)
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists() == best
+    assert ("no checkpoint was written" in capsys.readouterr().out) != best
+    assert "after" in json.loads((tmp_path / "results.json").read_text())
+
+
+def test_a_monitor_that_is_not_measured_ends_before_the_first_step(run, tmp_path):
+    with pytest.raises(InputError, match=r"loss\.monitor=val/judgement/auroc: not measured"):
+        run("loss.monitor=val/judgement/auroc")
+    assert not (tmp_path / "checkpoints").exists()

@@ -24,7 +24,7 @@ def test_jobs_are_sorted_by_what_they_monitor_on_val_and_failures_come_last(tmp_
     write_job(tmp_path / "0", ["model.lr=0", "seed=1"], results("query_to_sku/recall@1", 0.2, 0.9))
     write_job(tmp_path / "1", ["model.lr=1", "seed=1"])
     write_job(tmp_path / "2", ["model.lr=2", "seed=1"], results("query_to_sku/recall@1", 0.6, 0.1))
-    summarize(tmp_path)
+    assert summarize(tmp_path) == ["1"]
     summary = pd.read_csv(tmp_path / "summary.csv")
     assert summary["job"].tolist() == [2, 0, 1], "the test split would order them the other way round"
     assert summary.columns.tolist() == ["job", "model.lr", "monitor", "val", "test"], "what varies, not the seed"

@@ -20,7 +20,6 @@ class Run:
             callbacks=[],
             current_epoch=0,
             max_epochs=3,
-            accumulate_grad_batches=2,
             is_global_zero=True,
             callback_metrics={},
         )
@@ -31,7 +30,8 @@ class Run:
 
     def epoch(self, value, losses=(1.0, 2.0)):
         for step, loss in enumerate(losses):
-            self.lines.on_train_batch_end(self.trainer, None, {"loss": torch.tensor(loss)}, None, step)
+            self.trainer.callback_metrics = {"train/loss": torch.tensor(loss)}
+            self.lines.on_train_batch_end(self.trainer, None, None, None, step)
         self.validate(value)
         self.trainer.current_epoch += 1
 
@@ -46,9 +46,9 @@ def test_each_validation_is_a_line_and_the_best_one_is_kept(capsys):
     run.lines.on_fit_end(run.trainer, None)
     assert capsys.readouterr().out.splitlines() == [
         f"before training   {MONITOR} 0.900",
-        f"epoch 1/3   loss 3.000   {MONITOR} nan   best so far",
-        f"epoch 2/3   loss 3.000   {MONITOR} 0.250   best so far",
-        f"epoch 3/3   loss 3.000   {MONITOR} 0.125",
+        f"epoch 1/3   loss 1.500   {MONITOR} nan   best so far",
+        f"epoch 2/3   loss 1.500   {MONITOR} 0.250   best so far",
+        f"epoch 3/3   loss 1.500   {MONITOR} 0.125",
         f"best: {MONITOR} 0.250, after epoch 2",
     ]
     assert run.lines.best == {MONITOR: 0.25, "val/spread": 0.125}
