@@ -250,6 +250,7 @@ def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
         (["prepare.py", "dataset=match-mismatch"], "Give a CSV with dataset.source=FILE"),
         (["prepare.py", "dataset=match-mismatch", "dataset.source=no/such"], "no such file or folder. Expected a CSV"),
         (["train.py", "dataset=kaggle-products", "dataset.root=no/such"], "Run: python prepare.py"),
+        (["train.py", *SMALL, "data.batch_size=0"], "data.batch_size=0: expected a whole number >= 1."),
         (["train.py", "model=marqo-fashionclip"], "Ways on:"),
         (["train.py", "model=lite0", "augmentation=light"], "data.cache_features=false"),
         (["evaluate.py"], "Use ckpt=RUN_OR_FILE"),
