@@ -28,7 +28,7 @@ MEANINGS = {  # by the metric's name without its @k; each fits a line
     "spread": "mean of 1 - cosine over all pairs of photos; 0: collapsed",
     "order_accuracy": "share of triplets, positive nearer than semi-positive; chance .5",
     "auroc": "chance that a match scores above a mismatch",
-    "text_only_auroc": "auroc of a model that sees only texts; .5: they give nothing away",
+    "text_only_auroc": "auroc of a model that sees only texts; .5: they tell nothing",
     "average_precision": "precision, averaged over all thresholds",
     "f1": "of matches, at the threshold chosen on val",
     "calibration_error": "mean gap between probability and share of matches",
