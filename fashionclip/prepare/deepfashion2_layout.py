@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fashionclip.errors import InputError
-from fashionclip.prepare.photo_folder import PHOTO_SUFFIXES
+from fashionclip.images import SUFFIXES
 
 RELEASE_SPLITS = ("train", "validation", "test")
 RELEASE_PHOTOS = {"train": 191_961, "validation": 32_153}  # as published
@@ -113,7 +113,7 @@ def _photos(folder: Path) -> tuple[tuple[str, str], ...]:
     files: dict[str, str] = {}
     for name in sorted(os.listdir(folder / "image")):
         stem, suffix = os.path.splitext(name)
-        if suffix.lower() in PHOTO_SUFFIXES:
+        if suffix.lower() in SUFFIXES:
             files.setdefault(stem, name)
     for name in os.listdir(folder / "annos"):
         stem, suffix = os.path.splitext(name)

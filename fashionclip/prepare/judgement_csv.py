@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,21 +10,11 @@ import pandas as pd
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import SPLITS
+from fashionclip.tables import columns_of, layout_of, records, value_of
 
-SEPARATORS = (",", ";", "\t", "|")
 REQUIRED = ("image_path", "text", "label")
 OPTIONAL = ("product", "split")
 ROW_COLUMNS = ("file", "line", *REQUIRED, *OPTIONAL)
-BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-BLOCK = 1 << 20  # characters of a file looked at in one go
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a CSV is written: its encoding, and what parts its cells."""
-
-    encoding: str
-    separator: str
 
 
 @dataclass(frozen=True)
@@ -119,8 +107,8 @@ def _read_table(file: Path, *, split: str, wanted: Mapping[str, str]) -> ReadTab
         elif len(cells) != len(header):
             unread.append((file.name, line, "malformed_line", f"{len(cells)} cells, expected {len(header)}"))
         else:
-            row = {name: " ".join(cells[index].split()) for name, index in place.items()}
-            row["image_path"] = cells[place["image_path"]].strip()  # the name of a file may hold two blanks
+            row = {name: " ".join(value_of(cells[index]).split()) for name, index in place.items()}
+            row["image_path"] = value_of(cells[place["image_path"]])  # the name of a file may hold two blanks
             row["label"] = row["label"].casefold()
             row["split"] = split or row.get("split", "").casefold()
             rows.append({"file": file.name, "line": line, "product": "", **row})
@@ -130,62 +118,3 @@ def _read_table(file: Path, *, split: str, wanted: Mapping[str, str]) -> ReadTab
         rows=pd.DataFrame(rows, columns=list(ROW_COLUMNS)),
         unread=pd.DataFrame(unread, columns=["file", "line", "check", "says"]),
     )
-
-
-def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
-    """Finds out how a CSV is written. The separator is the one that cuts its header into most of the wanted titles;
-    among equals, into most cells.
-
-    Raises:
-        InputError: It holds no text.
-    """
-    encoding = _encoding(file)
-    with file.open(encoding=encoding, newline="") as stream:
-        line = next((line for line in stream if line.strip()), "")
-    wanted = {title.casefold() for title in titles}
-
-    def score(separator: str) -> tuple[int, int]:
-        cells = {cell.strip().casefold() for cell in next(csv.reader([line], delimiter=separator), [])}
-        return len(cells & wanted), len(cells)
-
-    return Layout(encoding=encoding, separator=max(SEPARATORS, key=score))
-
-
-def records(file: Path, layout: Layout) -> Iterator[tuple[int, list[str] | str]]:
-    """The line each record begins at, and its cells, or why it is none; blank ones are left out."""
-    with file.open(encoding=layout.encoding, newline="") as stream:
-        # strict: else a quote that is never closed would swallow all that follows without a word
-        reader = csv.reader(stream, delimiter=layout.separator, strict=True, skipinitialspace=True)
-        while True:
-            line = reader.line_num + 1
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield line, f"not readable as CSV ({error}); is a quote not closed, or not doubled within quotes?"
-                continue
-            if any(cell.strip() for cell in cells):
-                yield line, cells
-
-
-def columns_of(header: Sequence[str], wanted: Mapping[str, str]) -> dict[str, int]:
-    """Where the wanted names are, by the titles they have in a header, in upper or lower case; missing ones are not."""
-    folded = [cell.casefold() for cell in header]
-    return {name: folded.index(title.casefold()) for name, title in wanted.items() if title.casefold() in folded}
-
-
-def _encoding(file: Path) -> str:
-    with file.open("rb") as stream:
-        start = stream.read(4)
-    mark = next((mark for mark in BYTE_ORDER_MARKS if start.startswith(mark)), None)
-    for encoding in ("utf-8" if mark is None else BYTE_ORDER_MARKS[mark], "cp1252", "latin-1"):
-        try:
-            with file.open(encoding=encoding, newline="") as stream:
-                zeros = any("\0" in block for block in iter(lambda: stream.read(BLOCK), ""))
-            break
-        except UnicodeDecodeError:
-            continue
-    if zeros:
-        raise InputError(f"{file}: holds zero bytes, so it is no text in a known encoding. Save it as UTF-8 CSV.")
-    return encoding

@@ -6,11 +6,8 @@ with the columns `image, description, display name, category` and the photos bes
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from fashionclip.errors import InputError
+from fashionclip.images import SUFFIXES
 from fashionclip.manifest import (
     PreparedDataset,
     assign_splits,
@@ -32,7 +30,9 @@ from fashionclip.manifest import (
     text_key,
 )
 from fashionclip.prepare.near_duplicates import near_pairs
+from fashionclip.prepare.photo_folder import photos_below
 from fashionclip.prepare.photos import write_photos
+from fashionclip.tables import UNUSUAL, composed, layout_of, loose_records, read_table, spellings, value_of
 
 STYLES_HEADER = (
     "id",
@@ -56,8 +56,7 @@ ATTRIBUTES = {  # manifest column: styles.csv column
     "year": "year",
     "usage": "usage",
 }
-NO_DESCRIPTION = {"", "-", "style note"}  # what the release writes where it has none
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+NO_DESCRIPTION = "style note"  # what the release writes where it has none, besides "-"
 
 
 @dataclass
@@ -124,9 +123,7 @@ def prepare_kaggle_products(
         return read_dataset(root)
 
     print(f"reading {table}")
-    text = _decode(data, table)
-    read = _read_styles if table.name == "styles.csv" else _read_table
-    found = read(text, table, descriptions)
+    found = _read_styles(table, descriptions) if table.name == "styles.csv" else _read_table(table)
     rows = _with_photo(found, photo_files)
     outcomes = write_photos(
         [(photo_files[row["photo"]], partial / row["path"]) for row in rows], max_side=max_side, workers=workers
@@ -214,33 +211,30 @@ def _download(handle: str) -> Path:
 def _photo_files(folder: Path) -> dict[str, Path]:
     """Photos below a folder by relative name without suffix; real sets have tens of thousands, so it is listed once."""
     found: dict[str, Path] = {}
-    for parent, _, names in os.walk(folder):
-        for file in sorted(names):
-            path = Path(parent, file)
-            if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
-                found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+    for path in photos_below(folder):
+        found.setdefault(composed(path.rpartition(".")[0]), folder / path)
     return found
 
 
-def _decode(data: bytes, table: Path) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        print(f"{table.name} is not UTF-8; read as Windows-1252 / Latin-1")
-        return data.decode("cp1252", errors="replace") if b"\x81" not in data else data.decode("latin-1")
+def _photo_ids(name: str) -> list[str]:
+    """What `_photo_files` may have for a photo as a table names it, likeliest first."""
+    paths = ((path, Path(path).suffix) for path in spellings(name))
+    return [path.removesuffix(suffix) if suffix.lower() in SUFFIXES else path for path, suffix in paths]
 
 
-def _read_styles(text: str, table: Path, descriptions: Path) -> _Source:
-    # Line by line: names hold stray quotes, which must not swallow the lines that follow.
-    # Not splitlines(): it also cuts at form feeds and U+2028 within a name.
-    lines = [line for line in io.StringIO(text, newline=None) if line.strip()]
-    header = next(csv.reader(lines[:1]), [])
+def _read_styles(table: Path, descriptions: Path) -> _Source:
+    layout = layout_of(table, titles=STYLES_HEADER)
+    if layout.encoding in UNUSUAL:
+        print(f"{table}: read as {UNUSUAL[layout.encoding]}")
+    records = loose_records(table, layout)
+    _, first = next(records, (0, []))
+    header = [title.strip() for title in first]
     _check_header(header, STYLES_HEADER, table)
-    source = _Source(read=len(lines) - 1)
-    for number, line in enumerate(lines[1:], start=2):
-        cells = next(csv.reader([line]))
+    source = _Source()
+    for number, cells in records:
+        source.read += 1
         if len(cells) > len(header) and header[-1] == STYLES_HEADER[-1]:
-            cells = [*cells[: len(header) - 1], ",".join(cells[len(header) - 1 :])]  # commas of an unquoted name
+            cells = [*cells[: len(header) - 1], layout.separator.join(cells[len(header) - 1 :])]  # of an unquoted name
             source.mended += 1
         if len(cells) != len(header):
             source.drop(cells[0], "malformed", f"line {number}: {len(cells)} cells, expected {len(header)}")
@@ -250,8 +244,8 @@ def _read_styles(text: str, table: Path, descriptions: Path) -> _Source:
         source.rows.append(
             {
                 "photo": cell["id"],
-                "name": cell["productDisplayName"],
-                "description": "" if description.lower() in NO_DESCRIPTION else description,
+                "name": _saying(cell["productDisplayName"]),
+                "description": _saying(description),
                 "category": cell["articleType"],
                 **{ours: cell[theirs] for ours, theirs in ATTRIBUTES.items()},
             }
@@ -259,29 +253,24 @@ def _read_styles(text: str, table: Path, descriptions: Path) -> _Source:
     return source
 
 
-def _read_table(text: str, table: Path, descriptions: Path) -> _Source:
-    try:
-        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{table}: not a CSV that can be read ({error}). Mend the line or re-export it.") from None
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas would silently shift every cell by one column
-        raise InputError(f"{table}: line 2 has more cells than the header. Quote texts that hold commas.")
-    frame.columns = [str(column).strip() for column in frame.columns]
-    _check_header(list(frame.columns), TABLE_HEADER, table)
-    source = _Source(read=len(frame))
-    for cell in frame.to_dict("records"):
-        photo = str(cell["image"]).strip().replace("\\", "/")
-        photo = photo[: -len(Path(photo).suffix)] if Path(photo).suffix.lower() in PHOTO_SUFFIXES else photo
+def _read_table(table: Path) -> _Source:
+    read = read_table(table, titles=TABLE_HEADER)
+    _check_header(read.header, TABLE_HEADER, table)
+    source = _Source(read=len(read.rows) + len(read.unread))
+    for line, first, why in read.unread:
+        source.drop(_photo_ids(first)[0], "malformed", f"line {line}: {why}")
+    for cells in read.rows:
+        cell = dict(zip(read.header, cells, strict=True))
         row = {
-            "photo": photo,
-            "name": _clean(cell["display name"]),
-            "description": _clean(cell["description"]),
+            "photo": cell["image"],
+            "name": _saying(_clean(cell["display name"])),
+            "description": _saying(_clean(cell["description"])),
             "category": _clean(cell["category"]),
         }
-        if row["description"].lower() in NO_DESCRIPTION:
-            source.drop(photo, "no_description", f"description is {cell['description']!r}")
-        else:
+        if row["description"]:
             source.rows.append(row)
+        else:
+            source.drop(_photo_ids(row["photo"])[0], "no_description", f"description is {cell['description']!r}")
     return source
 
 
@@ -290,8 +279,9 @@ def _with_photo(source: _Source, photo_files: Mapping[str, Path]) -> list[dict[s
     kept: list[dict[str, str]] = []
     seen: set[str] = set()
     for row in source.rows:
-        photo = row["photo"]
-        row["image_id"] = photo
+        ids = _photo_ids(row["photo"])
+        photo = next((one for one in ids if one in photo_files), ids[0])
+        row["photo"] = row["image_id"] = photo
         row["path"] = f"images/{photo}.jpg"
         row["text"] = ". ".join(part for part in (row["name"], row["description"]) if part)
         if photo in seen:
@@ -306,11 +296,6 @@ def _with_photo(source: _Source, photo_files: Mapping[str, Path]) -> list[dict[s
     return kept
 
 
-def _words(text: str) -> str:
-    """A text's words in an order of their own: "Men Check Blue Shirt" and "Men Blue Check Shirt" have the same."""
-    return " ".join(sorted(text_key(text).split()))
-
-
 def _check_header(header: list[str], needed: tuple[str, ...], table: Path) -> None:
     missing = [column for column in needed if column not in header]
     if missing:
@@ -320,11 +305,21 @@ def _check_header(header: list[str], needed: tuple[str, ...], table: Path) -> No
         )
 
 
+def _words(text: str) -> str:
+    """A text's words in an order of their own: "Men Check Blue Shirt" and "Men Blue Check Shirt" have the same."""
+    return " ".join(sorted(text_key(text).split()))
+
+
 def _clean(value: str) -> str:
     value = " ".join(html.unescape(value).split())
     if len(value) > 1 and value[0] == value[-1] == '"':
-        value = value[1:-1].strip()
-    return "" if value == "NA" else value  # how the release writes a missing value
+        value = value[1:-1]
+    return value_of(value)
+
+
+def _saying(text: str) -> str:
+    """A name or description; "" where it says nothing, such as a dash."""
+    return text if any(map(str.isalnum, text)) and text.lower() != NO_DESCRIPTION else ""
 
 
 def _json_description(file: Path) -> str:

@@ -3,20 +3,62 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-
 from fashionclip.errors import InputError
+from fashionclip.images import SUFFIXES
 from fashionclip.manifest import stable_hash
+from fashionclip.tables import match_photos, read_table, told
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+# Pictures that Pillow does not read, or not by itself.
+NOT_READ = {".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".eps", ".ico", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 TWO_NEEDED = (
     "expected at least two base photos (a negative is another one). Give a folder with more photos as dataset.source, "
     "or raise dataset.limit."
 )
+
+
+def photos_below(folder: Path) -> list[str]:
+    """Finds the photos in a folder and its subfolders, and says on the terminal what is left out, and why.
+
+    Names that begin with a dot are passed over. A link to a photo in the folder is a photo; whatever leads out of it
+    is left out, and so is a linked folder in it, whose photos are found where they are.
+
+    Returns:
+        Paths below the folder, with "/", sorted.
+    """
+    top, found = os.path.realpath(folder), list[str]()
+    left_out: dict[tuple[str, str], list[str]] = defaultdict(list)  # what, why: names
+    inside = [""]
+    while inside:
+        below = inside.pop()
+        try:
+            entries = list(os.scandir(folder / below))
+        except PermissionError:
+            left_out["folders", "they may not be opened"].append(below)
+            continue
+        for entry in entries:
+            path, suffix = below + entry.name, os.path.splitext(entry.name)[1].lower()
+            if entry.name.startswith("."):
+                continue
+            if not _is_utf8(entry.name):
+                left_out["file names", "they are not UTF-8"].append(path)
+            elif entry.is_dir(follow_symlinks=False):
+                inside.append(f"{path}/")
+            elif entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(top):
+                left_out["links", "they lead out of the folder (copy what they lead to)"].append(path)
+            elif suffix in NOT_READ:
+                left_out[f"{suffix} files", "they are not read (save them as JPEG)"].append(path)
+            elif suffix in SUFFIXES and entry.is_file():
+                found.append(path)
+            elif suffix in SUFFIXES and not entry.is_dir():
+                left_out["names of photos", "they are pipes, devices or links to nothing"].append(path)
+    for (what, why), paths in sorted(left_out.items()):
+        first = min(paths).encode("utf-8", "backslashreplace").decode()
+        print(f"{folder}: {len(paths):,} {what} are left out, since {why}, such as {first!r}")
+    return sorted(found)
 
 
 def find_photos(folder: Path, *, root: Path, limit: int | None, seed: int) -> dict[str, Path]:
@@ -41,15 +83,14 @@ def find_photos(folder: Path, *, root: Path, limit: int | None, seed: int) -> di
             f"dataset.root={root}: lies in dataset.source={folder}, where its photos would be read as base photos. "
             "Choose another dataset.root."
         )
-    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
-    files = sorted(path.relative_to(folder) for path in paths if path.suffix.lower() in PHOTO_SUFFIXES)
+    files = list(map(Path, photos_below(folder)))
     stems = Counter(file.with_suffix("") for file in files)
     ids = {(file if stems[file.with_suffix("")] > 1 else file.with_suffix("")).as_posix(): file for file in files}
     # The split is by the hash of seed and name alone: chosen by that, all photos would lie in one split.
     chosen = sorted(ids, key=lambda base: stable_hash(f"{seed}/limit/{base}"))[:limit]
     if len(chosen) < 2:
         raise InputError(
-            f"dataset.source={folder}: found {len(files)} photos ({', '.join(sorted(PHOTO_SUFFIXES))}) and took "
+            f"dataset.source={folder}: found {len(files)} photos ({', '.join(sorted(SUFFIXES))}) and took "
             f"{len(chosen)}; {TWO_NEEDED}"
         )
     return {base: folder / ids[base] for base in sorted(chosen)}
@@ -76,26 +117,30 @@ def read_groups(
     groups = {base: f"photo {base}" for base in photos}
     if file is None:
         return groups
-    if not Path(file).is_file():
-        raise InputError(f"dataset.groups_file={file}: no such file. Give a CSV, or null.")
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    missing = [column for column in (image_column, group_column) if column not in table]
+    table = read_table(Path(file), titles=(image_column, group_column))
+    missing = [column for column in (image_column, group_column) if column not in table.header]
     if missing:
         raise InputError(
-            f"{file}: no column {', '.join(map(repr, missing))}; has {list(table.columns)}. Set "
+            f"{file}: no column {', '.join(map(repr, missing))}; has {table.header}. Set "
             "dataset.groups_image_column and dataset.groups_column to two of these."
         )
-    named = dict(zip(table[image_column], table[group_column], strict=True))
-    found = 0
-    for base, path in photos.items():
-        inside = path.relative_to(folder)
-        spellings = (inside.as_posix(), inside.with_suffix("").as_posix(), path.name, path.stem)
-        group = next((named[spelling] for spelling in spellings if named.get(spelling)), None)
-        if group is not None:
-            groups[base], found = f"group {group}", found + 1
-    if not found:
+    names, group = table.column(image_column), table.column(group_column)
+    paths = [path.relative_to(folder).as_posix() for path in photos.values()]
+    matches = match_photos(paths, names)
+    if len(matches.strangers) == len(names):
         raise InputError(
-            f"{file}: column {image_column!r} names none of the photos in {folder}; it begins with "
-            f"{list(table[image_column][:3])}, the photos with {list(photos)[:3]}. Mend the names or the column."
+            f"{file}: column {image_column!r} names none of the photos in {folder}; it begins with {names[:3]}, the "
+            f"photos with {list(photos)[:3]}. Mend the names or the column."
         )
-    return groups
+    if says := told(matches, paths=paths, names=names):
+        print(f"{file}: {says}")
+    named = {base: row for base, row in zip(photos, matches.rows, strict=True) if row is not None and group[row]}
+    return groups | {base: f"group {group[row]}" for base, row in named.items()}
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -19,8 +19,8 @@ from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
 from fashionclip.manifest import LABELS
 from fashionclip.prepare.judged_photos import choose_root, locate
-from fashionclip.prepare.judgement_csv import Layout, columns_of, layout_of, records
 from fashionclip.retrieval.judge import Judge, Verdict
+from fashionclip.tables import Layout, columns_of, layout_of, records
 
 REQUIRED = ("image_path", "text")
 LABEL = "label"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +12,13 @@ from typing import Any
 import pandas as pd
 
 from fashionclip.errors import InputError
+from fashionclip.images import SUFFIXES
 from fashionclip.manifest import COLUMNS, read_dataset
+from fashionclip.prepare.photo_folder import photos_below
 from fashionclip.retrieval.photo import Photo, Value
 from fashionclip.retrieval.where import LARGEST, plain_name
+from fashionclip.tables import match_photos, read_table, told
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 # Columns of a table by what they mean; the first that is there counts, of those for photos the one that names most.
 IMAGE = ("image", "image_path", "path", "file", "file_name", "filename", "image_id", "id")
 ITEM = ("item_id", "product_id", "sku")
@@ -57,7 +58,7 @@ def read_source(folder: Path, *, table: Path | None = None) -> Source:
 
     Args:
         folder: A prepared dataset, or a folder with photos in it or in its subfolders.
-        table: CSV with a row a photo, for a plain folder.
+        table: CSV or Excel workbook with a row a photo, for a plain folder.
 
     Raises:
         InputError: There is no photo, or the table fits none.
@@ -72,68 +73,48 @@ def read_source(folder: Path, *, table: Path | None = None) -> Source:
             folder,
             _typed(manifest.drop(columns=["split", "domain", "group_id", "photo_hash"], errors="ignore"), keep=COLUMNS),
         )
-    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
-    inside = sorted(path.relative_to(folder).as_posix() for path in paths if path.suffix.lower() in SUFFIXES)
-    inside = [path for path in inside if not any(part.startswith(".") for part in path.split("/"))]
-    odd = [path for path in inside if not _encodes(path)]
-    if odd:
-        first = odd[0].encode("utf-8", "backslashreplace").decode()
-        print(f"{folder}: {len(odd)} file names are left out, since they are not UTF-8, such as {first!r}")
-        inside = sorted(set(inside) - set(odd))
+    inside = photos_below(folder)
     if not inside:
         raise InputError(f"{folder}: no photos ({', '.join(sorted(SUFFIXES))}) in it or its subfolders.")
     photos = pd.DataFrame({"image_id": inside, "item_id": inside, "path": inside, "text": "", "category": ""})
     return Source(folder, photos if table is None else _described(photos, table))
 
 
-def _encodes(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _described(photos: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Adds what a CSV says of the photos."""
-    if not file.is_file():
-        raise InputError(f"--table {file}: no such file. Give a CSV with a row a photo.")
-    table = pd.read_csv(file, dtype=str, keep_default_na=False).rename(columns=str)
-    names = {plain_name(name): name for name in reversed(list(table))}
+    """Adds what a table says of the photos."""
+    table = read_table(file, titles=(*IMAGE, *ITEM, *TEXT, *CATEGORY))
+    names = {plain_name(name).replace("_", ""): name for name in reversed(table.header)}
 
-    def column(choices: tuple[str, ...]) -> str | None:
-        return next((names[choice] for choice in choices if choice in names), None)
+    def columns(choices: tuple[str, ...]) -> list[str]:
+        titles = (choice.replace("_", "") for choice in choices)  # Kaggle has "productDisplayName"
+        return [names[title] for title in titles if title in names]
 
-    candidates = dict.fromkeys([names[choice] for choice in IMAGE if choice in names] + [str(table.columns[0])])
-    rows_by = {name: _rows(photos["path"].tolist(), table[name].tolist()) for name in candidates}
-    image = max(candidates, key=lambda name: sum(row is not None for row in rows_by[name]))
-    rows = rows_by[image]
+    paths = photos["path"].tolist()
+    candidates = dict.fromkeys([*columns(IMAGE), *table.header[:1]])
+    matched = {name: match_photos(paths, table.column(name)) for name in candidates}
+    image = max(candidates, key=lambda name: sum(row is not None for row in matched[name].rows))
+    rows, named = matched[image].rows, table.column(image)
     if all(row is None for row in rows):
         raise InputError(
-            f"--table {file}: column {image!r} names none of the photos; it begins with {list(table[image][:3])}, the "
-            f"photos with {list(photos['path'][:3])}. Mend the names, or call the column with them 'image'."
+            f"--table {file}: column {image!r} names none of the photos; it begins with {named[:3]}, the photos with "
+            f"{paths[:3]}. Mend the names, or call the column with them 'image'."
         )
-    told = table.reindex([-1 if row is None else row for row in rows]).fillna("").reset_index(drop=True)
-    item, text, category = column(ITEM), column(TEXT), column(CATEGORY)
+    if says := told(matched[image], paths=paths, names=named):
+        print(f"{file}: {says}")
+    nothing = [""] * len(table.header)
+    known = pd.DataFrame([nothing if row is None else table.rows[row] for row in rows], columns=table.header)
+    item, text, category = (next(iter(columns(choices)), None) for choices in (ITEM, TEXT, CATEGORY))
+    if not text or not known[text].any():
+        expected = f"one of the columns {', '.join(TEXT)}" if not text else f"texts in its column {text!r}"
+        print(f"{file}: no photo has a text; expected {expected}, has {table.header}")
     photos = photos.assign(
-        item_id=told[item].where(told[item] != "", photos["item_id"]) if item else photos["item_id"],
-        text=told[text] if text else "",
-        category=told[category] if category else "",
+        item_id=known[item].where(known[item] != "", photos["item_id"]) if item else photos["item_id"],
+        text=known[text] if text else "",
+        category=known[category] if category else "",
     )
-    rest = told.drop(columns=[name for name in {image, item, text, category} if name])
+    rest = known.drop(columns=[name for name in {image, item, text, category} if name])
     rest = rest.rename(columns={name: f"table_{name}" for name in rest if plain_name(str(name)) in photos})
     return _typed(pd.concat([photos, rest], axis=1), keep=tuple(map(str, photos)))
-
-
-def _rows(paths: list[str], names: list[str]) -> list[int | None]:
-    """Row of each photo in a table that names it by path or by file name, with suffix or without."""
-    row_of = {name.strip().replace(os.sep, "/"): row for row, name in enumerate(names)}
-    found = []
-    for path in paths:
-        stem = path.rpartition(".")[0]
-        spellings = (path, stem, path.rpartition("/")[2], stem.rpartition("/")[2])
-        found.append(next((row_of[spelling] for spelling in spellings if spelling in row_of), None))
-    return found
 
 
 def _typed(table: pd.DataFrame, *, keep: tuple[str, ...]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from fashionclip.manifest import PreparedDataset, assign_splits, read_dataset
 from fashionclip.prepare import variants
 from fashionclip.prepare.edits import caption_distance
 from fashionclip.prepare.overlays import safe_box
-from fashionclip.prepare.photo_folder import find_photos
+from fashionclip.prepare.photo_folder import find_photos, read_groups
 from fashionclip.prepare.synthetic_triplet import prepare_synthetic_triplet
 
 YAML = Path(__file__).parents[2] / "configs" / "dataset" / "synthetic-triplet.yaml"
@@ -259,6 +259,31 @@ def test_groups_and_same_pictures_share_a_split(tmp_path):
     assert all(group[f"{number:02}"] == group[f"{number % 4:02}"] for number in range(20))
     assert group["29"] == group["00"] and group.nunique() == 4 + 9
     assert (manifest.groupby("group_id")["split"].nunique() == 1).all()
+
+
+CASES = Path(__file__).parents[1] / "assets" / "cases"
+
+
+@pytest.mark.parametrize(("case", "group"), [("groups_cp1252", "Café"), ("groups_utf16", "a"), ("groups_empty", None)])
+def test_groups_file_of_a_fault_report(tmp_path, capsys, case, group):
+    photos = {name: tmp_path / f"{name}.jpg" for name in ("10004", "10024", "other")}
+    settings = {"image_column": "image", "group_column": "sender_id", "photos": photos, "folder": tmp_path}
+    if group is None:
+        with pytest.raises(InputError, match=r"groups\.csv: empty\. Expected a line of titles"):
+            read_groups(CASES / case / "groups.csv", **settings)
+    else:
+        groups = read_groups(CASES / case / "groups.csv", **settings)
+        assert groups == {"10004": f"group {group}", "10024": f"group {group}", "other": "photo other"}
+        assert "1 of 3 photos have no row, such as 'other.jpg'" in capsys.readouterr().out
+
+
+def test_photos_without_a_group_are_not_one_group(tmp_path):
+    (tmp_path / "groups.csv").write_text("image,sender\n1,nan\n2,None\n3,\n")
+    photos = {name: tmp_path / f"{name}.jpg" for name in "123"}
+    groups = read_groups(
+        tmp_path / "groups.csv", image_column="image", group_column="sender", photos=photos, folder=tmp_path
+    )
+    assert len(set(groups.values())) == 3
 
 
 def test_same_picture_is_no_negative(tmp_path):

@@ -1,5 +1,6 @@
 import os
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -87,6 +88,82 @@ def test_numbers_stay_numbers(values, read):
 
     found = _values(values)
     assert found == read and [type(value) for value in found] == [type(value) for value in read]
+
+
+CASES = Path(__file__).parents[1] / "assets" / "cases"
+
+
+@pytest.mark.parametrize(
+    ("case", "photos", "texts", "says"),
+    [
+        ("table_backslash", ["shop/10004.jpg", "shop/10024.jpg"], ["Red dress", "Blue top"], ""),
+        ("table_cp1252", ["10004.jpg", "10024.jpg"], ["Robe dété rouge", "Café top"], "read as Windows-1252"),
+        ("table_utf16", ["10004.jpg", "10024.jpg"], ["Red dress", "Blue top"], "read as UTF-16"),
+        ("table_trailing", ["10004.jpg", "10024.jpg"], ["Red dress", "Blue top"], ""),
+        (
+            "table_partial",
+            ["10004.jpg", *(f"{number}.jpg" for number in range(20_000, 20_039))],
+            ["Red dress", *[""] * 39],
+            "30 of 31 rows name none of the photos, such as 'photo_10140.jpg', 'photo_10143.jpg', 'photo_10156.jpg'; "
+            "39 of 40 photos have no row, such as '20000.jpg'",
+        ),
+        ("table_empty", ["10004.jpg"], None, "table.csv: empty. Expected a line of titles"),
+    ],
+)
+def test_table_of_a_fault_report(tmp_path, capsys, case, photos, texts, says):
+    for photo in photos:
+        (tmp_path / photo).parent.mkdir(exist_ok=True)
+        (tmp_path / photo).touch()
+    if texts is None:
+        with pytest.raises(InputError, match=says):
+            read_source(tmp_path, table=CASES / case / "table.csv")
+        return
+    source = read_source(tmp_path, table=CASES / case / "table.csv")
+    assert [photo.text for photo in source.photos()] == texts
+    said = capsys.readouterr().out
+    assert says in said if says else not said
+
+
+def test_table_without_any_text_says_so(tmp_path, capsys):
+    (tmp_path / "1.jpg").touch()
+    for content, expected in (
+        ("image,words\n1.jpg,Red\n", "one of the columns text"),
+        ("image,title\n1.jpg,nan\n", "'title'"),
+    ):
+        (tmp_path / "table.csv").write_text(content)
+        read_source(tmp_path, table=tmp_path / "table.csv")
+        assert "no photo has a text; expected" in (said := capsys.readouterr().out) and expected in said
+
+
+def test_kaggles_own_table_describes_its_photos(tmp_path, capsys):
+    (tmp_path / "1.jpg").touch()
+    (tmp_path / "styles.csv").write_text("id,articleType,productDisplayName\n1,Tops,Red Top\n2,Tops,Soft, white Top\n")
+    (photo,) = read_source(tmp_path, table=tmp_path / "styles.csv").photos()
+    assert (photo.text, photo.category) == ("Red Top", "Tops")
+    assert "1 rows are left out, such as that of line 3: 4 cells, expected 3" in capsys.readouterr().out
+
+
+def test_pipes_links_and_what_is_not_read_are_said(tmp_path, capsys):
+    shop, elsewhere = tmp_path / "shop [new] 1", tmp_path / "elsewhere"
+    (shop / "inner").mkdir(parents=True)
+    elsewhere.mkdir()
+    for file in (shop / "1.JFIF", shop / "inner" / "2.jpe", elsewhere / "3.jpg", shop / "a.heic", shop / "b.HEIC"):
+        file.touch()
+    os.mkfifo(shop / "pipe.jpg")
+    (shop / "linked.png").symlink_to("inner/2.jpe")
+    (shop / "again").symlink_to("inner")
+    (shop / "round").symlink_to(".")
+    (shop / "out.jpg").symlink_to(elsewhere / "3.jpg")
+    (shop / "out").symlink_to(elsewhere)
+    assert [photo.path for photo in read_source(shop).photos()] == ["1.JFIF", "inner/2.jpe", "linked.png"]
+    said = capsys.readouterr().out
+    assert "2 .heic files are left out, since they are not read (save them as JPEG), such as 'a.heic'" in said
+    assert "2 links are left out, since they lead out of the folder (copy what they lead to), such as 'out'" in said
+    assert (
+        "1 names of photos are left out, since they are pipes, devices or links to nothing, such as 'pipe.jpg'" in said
+    )
+    (tmp_path / "linked shop").symlink_to(shop)
+    assert len(read_source(tmp_path / "linked shop")) == 3, "the folder itself may be a link"
 
 
 def test_what_cannot_be_a_source(shop, tmp_path):

@@ -1,0 +1,163 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from fashionclip.errors import InputError
+from fashionclip.tables import layout_of, loose_records, match_photos, read_table, told
+
+CATALOG = ["image", "description", "display name", "category"]
+CASES = Path(__file__).parent / "assets" / "cases"
+
+
+def write(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
+    file = folder / "table.csv"
+    file.write_bytes(text.encode(encoding))
+    return file
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_any_usual_table_is_read_alike(tmp_path, capsys, separator, line_end, encoding) -> None:
+    lines = ["image,Title,price", '1.jpg,"Café, white",10', '"2.jpg","two', 'lines",']
+    text = line_end.join([*lines, ""]).replace(",", separator).replace(f"Café{separator}", "Café,")
+    table = read_table(write(tmp_path, text, encoding=encoding), titles=("image", "title"))
+    assert table.header == ["image", "Title", "price"]
+    white = "Café, white"
+    assert table.rows == [["1.jpg", white, "10"], ["2.jpg", "two lines", ""]] and not table.unread
+    assert table.column("Title") == [white, "two lines"]
+    said = {"utf-16": "read as UTF-16", "cp1252": "read as Windows-1252"}
+    assert said.get(encoding, "") in (out := capsys.readouterr().out) and bool(out) == (encoding in said)
+
+
+@pytest.mark.parametrize(
+    ("case", "titles", "first"),
+    [
+        ("groups_cp1252/groups.csv", ["image", "sender_id"], ["10004.jpg", "Café"]),
+        ("groups_utf16/groups.csv", ["image", "sender_id"], ["10004.jpg", "a"]),
+        ("table_backslash/table.csv", ["image", "title", "price"], ["shop\\10004.jpg", "Red dress", "10"]),
+        ("table_cp1252/table.csv", ["image", "title", "price"], ["10004.jpg", "Robe dété rouge", "10"]),
+        ("table_partial/table.csv", ["image", "title"], ["10004.jpg", "Red dress"]),
+        ("table_trailing/table.csv", ["id", "image", "title", "price"], ["1", "10004.jpg", "Red dress", "10"]),
+        ("table_utf16/table.csv", ["image", "title", "price"], ["10004.jpg", "Red dress", "10"]),
+        ("table_with_images_prefix/catalog.csv", CATALOG, ["images/10004.jpg", "A red top number 0", "Top 0", "Tops"]),
+        ("table_nan_descr/catalog.csv", CATALOG, ["10004.jpg", "", "Top 0", "Tops"]),
+    ],
+)  # fmt: skip
+def test_table_of_a_fault_report(case, titles, first) -> None:
+    table = read_table(CASES / case, titles=titles)
+    assert (table.header, table.rows[0], table.unread) == (titles, first, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "rows"),
+    [
+        ("a,b\n1\n", ["a", "b"], [["1", ""]]),
+        ("a,b\n1,2,\n", ["a", "b"], [["1", "2"]]),
+        ("a,b,\n1,2,\n3,4\n", ["a", "b"], [["1", "2"], ["3", "4"]]),
+        (",image\n0,1.jpg\n", ["column 1", "image"], [["0", "1.jpg"]]),
+        ("a,a,b\n1,2,3\n", ["a", "a 2", "b"], [["1", "2", "3"]]),
+        ("a,b\nNA,None\nnull,Nancy\n , N/A \n", ["a", "b"], [["", ""], ["", "Nancy"], ["", ""]]),
+        (f"a,b\n1,{'x' * 200_000}\n", ["a", "b"], [["1", "x" * 200_000]]),
+        ("\n\na,b\n\n1,2\n\n", ["a", "b"], [["1", "2"]]),
+        ("a\n", ["a"], []),
+    ],
+    ids=["short", "comma", "commas", "untitled", "titled-twice", "gaps", "long-cell", "blank-lines", "no-rows"],
+)
+def test_uneven_table_keeps_every_cell_in_its_column(tmp_path, text, header, rows) -> None:
+    table = read_table(write(tmp_path, text), titles=("a",))
+    assert (table.header, table.rows, table.unread) == (header, rows, [])
+
+
+def test_line_that_is_no_row_is_left_out_and_said(tmp_path, capsys) -> None:
+    table = read_table(write(tmp_path, 'a,b\n1,2\n3,Red, soft\n4,"x" y\n5,6\n'), titles=("a",))
+    assert table.rows == [["1", "2"], ["5", "6"]]
+    assert [(line, first) for line, first, _ in table.unread] == [(3, "3"), (4, "")]
+    assert "2 rows are left out, such as that of line 3: 3 cells, expected 2; quote texts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"table\.csv: empty\. Expected a line of titles"),
+        (b"\n \n", r"table\.csv: empty\. Expected a line of titles"),
+        ("a,b\n".encode("utf-16-le"), "holds zero bytes, so it is no text in a known encoding"),
+        (None, r"table\.csv: no such file\. Give a CSV"),
+    ],
+)
+def test_what_is_no_table_is_one_error(tmp_path, content, message) -> None:
+    if content is not None:
+        (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_table(tmp_path / "table.csv", titles=())
+
+
+def test_excel_without_openpyxl_is_one_sentence(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    (tmp_path / "table.csv").write_bytes(b"PK\x03\x04 whatever it is called")
+    with pytest.raises(InputError, match=r"an Excel workbook, which takes openpyxl to read\. Save it as CSV, or: pip"):
+        read_table(tmp_path / "table.csv", titles=())
+
+
+def test_excel_is_read_like_csv(tmp_path, capsys) -> None:
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed, with which Excel workbooks are read")
+    book = openpyxl.Workbook()
+    for row in (["id", "title", None], [15970.0, "Red, soft"], [None, None], ["007", True], [1.5, "NA"]):
+        book.active.append(row)
+    book.save(tmp_path / "table.xlsx")
+    table = read_table(tmp_path / "table.xlsx", titles=("id",))
+    assert table.header == ["id", "title"]
+    assert table.rows == [["15970", "Red, soft"], ["007", "True"], ["1.5", ""]]
+    assert "read as an Excel workbook" in capsys.readouterr().out
+    (tmp_path / "torn.xlsx").write_bytes((tmp_path / "table.xlsx").read_bytes()[:500])
+    with pytest.raises(InputError, match="an Excel workbook that cannot be read"):
+        read_table(tmp_path / "torn.xlsx", titles=())
+
+
+def test_loose_quotes_swallow_no_line(tmp_path) -> None:
+    lines = ["id,kind,name", '1,a,"on', "two", 'lines, here"', '2,b,"stray', "short", '3,c,5" heel, soft', '4,"d', ""]
+    file = write(tmp_path, "\n".join(lines))
+    assert list(loose_records(file, layout_of(file, titles=("id",)))) == [
+        (1, ["id", "kind", "name"]),
+        (2, ["1", "a", "on\ntwo\nlines, here"]),
+        (5, ["2", "b", "stray\n"]),
+        (6, ["short"]),
+        (7, ["3", "c", '5" heel', " soft"]),
+        (8, ["4", "d\n"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names", "rows", "strangers"),
+    [
+        (["a.jpg", "b/c.png"], ["b/c.png", "a.jpg"], [1, 0], []),
+        (["a.jpg", "b/c.png"], ["c", "a"], [1, 0], []),
+        (["shop/a.jpg"], [r".\shop\a.jpg"], [0], []),
+        (["a.jpg", "b.jpg"], ["images/a.jpg", "/data/images/b.jpg"], [0, 1], []),
+        (["a.jpg"], ["x/a.jpg", "y/a.jpg"], [None], [0, 1]),
+        (["x/a.jpg"], ["y/a.jpg"], [None], [0]),
+        (["cafe\u0301.jpg"], ["caf\xe9.jpg"], [0], []),
+        (["caf\xe9.jpg"], ["cafe\u0301.jpg"], [0], []),
+        (["15970.jpg", "007.jpg"], ["15970.0", "007"], [0, 1], []),
+        (["a.jpg", "b.jpg"], ["a.jpg", "a.jpg", "", "c.jpg"], [1, None], [2, 3]),
+        ([], ["a.jpg"], [], [0]),
+        (["a.jpg"], [], [None], []),
+    ],
+    ids=[
+        "path", "file-name-and-stem", "backslash", "folders-above", "end-of-two", "other-folder", "macos-photo",
+        "macos-table", "numbers", "repeated", "no-photos", "no-rows",
+    ],
+)  # fmt: skip
+def test_photo_finds_its_row_however_it_is_named(paths, names, rows, strangers) -> None:
+    matches = match_photos(paths, names)
+    assert (matches.rows, matches.strangers) == (rows, strangers)
+
+
+def test_what_does_not_match_is_told_both_ways() -> None:
+    paths, names = ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"], ["1.jpg", "x", "y"]
+    assert told(match_photos(paths, names), paths=paths, names=names) == (
+        "2 of 3 rows name none of the photos, such as 'x', 'y'; "
+        "4 of 5 photos have no row, such as '2.jpg', '3.jpg', '4.jpg'"
+    )
+    assert told(match_photos(["1.jpg"], ["1"]), paths=["1.jpg"], names=["1"]) == ""
