@@ -20,7 +20,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -186,6 +186,7 @@ def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:
         )
 
 
+@lru_cache(maxsize=1 << 16)  # judgements ask for the same few texts again and again
 def text_key(text: str) -> str:
     """What texts that differ only in case, spaces, punctuation or other marks between their words have in common.
 

@@ -29,6 +29,14 @@ def metrics(rank, processes):
     seen = torch.tensor([0, 4, 5, 8])
     collected = {
         "all": RetrievalMetrics(item_id=ITEM_ID, text_id=TEXT_ID, functions=functions),
+        "same photos and texts": RetrievalMetrics(  # of rows that come to different processes
+            item_id=ITEM_ID,
+            text_id=TEXT_ID,
+            text_key=TEXT_ID // 2,
+            photo_id=torch.tensor([0, 1, 2, 1, 3, 4, 4, 5, 6]),
+            group_id=ITEM_ID // 2,
+            functions=functions,
+        ),
         "seen apart": RetrievalMetrics(
             item_id=ITEM_ID,
             text_id=TEXT_ID,

@@ -2,7 +2,8 @@
 
 Both labels count as much, whatever their numbers: all measures but calibration are those of a set with as many matches
 as mismatches, so that neither a rare kind of mismatch nor a constant verdict flatters. A constant score has accuracy,
-AUROC and average precision 0.5, and F1 at most 0.5. Without either label a measure is nan.
+AUROC and average precision 0.5, and F1 at most 0.5. Without either label a measure is nan; a score that is not a finite
+number is a `ValueError` in all of them.
 
 That is why they are not torchmetrics', which they equal on a set of as many of either (a test): of a kind of mismatch
 there may be 66 beside 1,494 matches, where a constant score has there an average precision of 0.96 and an F1 of 0.98.
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fashionclip.metrics.ranking import check_finite
+
 
 def accuracy(score: Tensor, label: Tensor, *, threshold: float | Tensor) -> Tensor:
     """Mean of the shares of matches and of mismatches that the verdict gets right, in [0, 1].
@@ -28,7 +31,7 @@ def accuracy(score: Tensor, label: Tensor, *, threshold: float | Tensor) -> Tens
     >>> accuracy(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, True, False]), threshold=0.85)  # 1/2 and 1/1
     tensor(0.7500)
     """
-    says = score >= threshold
+    says = _says(score, threshold)
     return (_share(says, label) + _share(~says, ~label)) / 2
 
 
@@ -43,7 +46,7 @@ def f1(score: Tensor, label: Tensor, *, threshold: float | Tensor) -> Tensor:
     >>> f1(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, True, False, False]), threshold=0.5)
     tensor(0.7333)
     """
-    says = score >= threshold
+    says = _says(score, threshold)
     hit, alarm = _share(says, label), _share(says, ~label)  # of matches, of mismatches
     of_matches = 2 * hit / (1 + hit + alarm)
     of_mismatches = 2 * (1 - alarm) / (1 + (1 - alarm) + (1 - hit))
@@ -123,6 +126,7 @@ def fit_probability(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     >>> bool(scale > 0)
     True
     """
+    check_finite(score=score)
     matches = int(label.sum())
     high, low = (matches + 1) / (matches + 2), 1 / (len(label) - matches + 2)
     target = torch.where(label, high, low).double()
@@ -173,6 +177,7 @@ def reliability(probability: Tensor, label: Tensor, *, bins: int = 15) -> Reliab
     >>> reliability(torch.tensor([0.1, 0.3, 0.8]), torch.tensor([False, True, True]), bins=2).matches
     tensor([0.5000, 1.0000])
     """
+    check_finite(probability=probability)
     p = probability.double()
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.double, device=p.device)[1:-1]
     place = torch.bucketize(p, edges)  # (N,)
@@ -199,12 +204,18 @@ def calibration_error(probability: Tensor, label: Tensor, *, bins: int = 15) -> 
     return (gap * found.count).sum() / found.count.sum()
 
 
+def _says(score: Tensor, threshold: float | Tensor) -> Tensor:
+    check_finite(score=score)
+    return score >= threshold
+
+
 def _share(of: Tensor, among: Tensor) -> Tensor:
     return of[among].float().mean()
 
 
 def _curve(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """Shares (V + 1,) of matches and of mismatches with at least each of V scores, from the highest; first (0, 0)."""
+    check_finite(score=score)
     place = score.float().unique(return_inverse=True)[1]  # (N,) ascending
     bins = int(place.max()) + 1 if len(place) else 0
     shares = []

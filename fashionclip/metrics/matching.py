@@ -21,6 +21,7 @@ def clip_score(image: Tensor, text: Tensor) -> Tensor:
     >>> clip_score(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.6, 0.8], [-1.0, 0.0]]))
     tensor(30.0000)
     """
+    check_finite(image=image, text=text)
     return 100 * (image.float() * text.float()).sum(1).clamp(min=0).mean()
 
 

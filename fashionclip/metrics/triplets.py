@@ -1,6 +1,7 @@
 """How well embeddings order triplets with semi-positives. Pure functions of distances from the anchor.
 
-Distances within `TIE` of each other are a tie, and ties count against the model: a collapsed one scores 0.
+Distances within `TIE` of each other are a tie, and ties count against the model: a collapsed one scores 0. Whatever is
+not a finite number is a `ValueError`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fashionclip.metrics.ranking import TIE
+from fashionclip.metrics.ranking import TIE, check_finite
 
 
 def triplet_accuracy(ap: Tensor, an: Tensor) -> Tensor:
@@ -69,9 +70,11 @@ def spread(embeddings: Tensor) -> Tensor:
     >>> spread(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))  # two of the three pairs are orthogonal
     tensor(0.6667)
     """
+    check_finite(embeddings=embeddings)
     centred = embeddings.float() - embeddings.float().mean(0)
     return centred.square().sum() / max(len(embeddings) - 1, 0)  # 0 / 0 is nan
 
 
 def _nearer(one: Tensor, other: Tensor) -> Tensor:
+    check_finite(nearer=one, farther=other)
     return one.float() + TIE < other.float()

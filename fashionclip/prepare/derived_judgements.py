@@ -19,8 +19,9 @@ from fashionclip.manifest import (
     finish_dataset,
     read_dataset,
     stable_hash,
+    text_key,
 )
-from fashionclip.prepare.mismatches import KINDS, Mismatches, Partner, normalised
+from fashionclip.prepare.mismatches import KINDS, Mismatches, Partner
 from fashionclip.prepare.photos import write_photos
 from fashionclip.prepare.rewording import with_less, with_misspelling, with_synonym
 from fashionclip.prepare.text_only import print_text_only, text_only_auroc, text_only_scores
@@ -209,8 +210,8 @@ def _worded(
     """The texts of both, varied in one way; None where they were said of either photo already, or might be true."""
     rows = (row, partner.row)
     texts = (find.text[row], find.text[partner.row])
-    said = [{normalised(text) for of in of_row[one] for text in (of.own, of.others)} for one in rows]
-    first = not any(normalised(text) in of_one for text in texts for of_one in said)
+    said = [{text_key(text) for of in of_row[one] for text in (of.own, of.others)} for one in rows]
+    first = not any(text_key(text) in of_one for text in texts for of_one in said)
     weights = {variation: shares.get(variation, 0.0) for variation in VARIATIONS}
     if partner.facts is None:
         weights["less detail"] = 0.0  # another product's text, cut short, might be true of this one as well
@@ -246,7 +247,7 @@ def _is_news(
     texts: tuple[str, str], find: Mismatches, rows: tuple[int, int], partner: Partner, *, said: Sequence[set[str]]
 ) -> bool:
     """Whether two texts were said of neither photo yet, and each is still wrong of the other's photo."""
-    plain = [normalised(text) for text in texts]
+    plain = [text_key(text) for text in texts]
     if plain[0] == plain[1] or any(text in of_one for text in plain for of_one in said):
         return False
     return all(find.is_wrong(text, row, partner.facts) for text, row in zip(reversed(texts), rows, strict=True))

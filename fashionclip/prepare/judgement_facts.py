@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fashionclip.manifest import LABELS, SPLITS, joined_groups
+from fashionclip.manifest import LABELS, SPLITS, joined_groups, text_key
 from fashionclip.prepare.judged_photos import Located, Look
 from fashionclip.prepare.judgement_csv import REQUIRED
 from fashionclip.prepare.near_duplicates import near_pairs
@@ -56,14 +56,14 @@ def row_facts(
     )
     digest = _of(look.map(lambda seen: seen.digest), rows, "")
     facts["photo"] = digest.where(digest != "", facts["key"])
-    says = facts["photo"] + "\0" + facts["text"].str.casefold()
+    says = facts["photo"] + "\0" + facts["text"].map(text_key)
     comparable = (facts["photo"] != "") & (facts["text"] != "") & facts["label"].isin(LABELS)
     facts["duplicate_of"] = _first_of(facts, (says + "\0" + facts["label"]).where(comparable))
     facts["contradicts"] = _other_label(facts, says.where(comparable))
     facts["photo_before"] = _earlier_split(facts, facts["photo"])
     facts["product_before"] = _earlier_split(facts, facts["product"].str.casefold())
     facts["picture_before"] = _earlier_split(facts, _pictures(facts, look)).where(facts["photo_before"] == "", "")
-    matching = facts["text"].str.casefold().where(facts["label"] == "match", "")
+    matching = facts["text"].map(text_key).where(facts["label"] == "match", "")
     facts["text_before"] = _earlier_split(facts, matching).where(facts["photo_before"] == "", "")
     return facts
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from fashionclip.manifest import SPLITS, joined_groups, stable_hash
+from fashionclip.manifest import SPLITS, joined_groups, stable_hash, text_key
 
 
 def group_photos(
@@ -27,8 +27,13 @@ def group_photos(
     place = {image_id: position for position, image_id in enumerate(image_ids)}
     pairs = list(pictures)
     textual = rows[(rows["label"] == "match") & (rows["product"] == "") & by_text]
-    for part, column in ((rows, "photo"), (rows[rows["product"] != ""], "product"), (textual, "text")):
-        for _, images in part.groupby(part[column].str.casefold())["image_id"]:
+    named = rows[rows["product"] != ""]
+    for part, key in (
+        (rows, rows["photo"]),
+        (named, named["product"].str.casefold()),
+        (textual, textual["text"].map(text_key)),
+    ):
+        for _, images in part.groupby(key)["image_id"]:
             positions = [place[image_id] for image_id in images.unique()]
             pairs += [(positions[0], other) for other in positions[1:]]
     return joined_groups(image_ids, pairs=pairs)

@@ -6,14 +6,13 @@ Texts are exchanged, never made up: then each text is as often right as wrong, a
 from __future__ import annotations
 
 import random
-import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import pandas as pd
 
+from fashionclip.manifest import text_key
 from fashionclip.prepare.vocabulary import ASPECTS, HARD_KINDS, Aspect
 
 SHUFFLED = "shuffled"
@@ -31,12 +30,6 @@ class Partner:
     facts: AspectFacts | None
 
 
-@lru_cache(maxsize=1 << 16)
-def normalised(text: str) -> str:
-    """What two texts that say the same in other case, blanks or punctuation have in common."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
-
-
 class Mismatches:
     """Finds the products of a manifest that can exchange their texts.
 
@@ -52,7 +45,7 @@ class Mismatches:
     def __init__(self, manifest: pd.DataFrame) -> None:
         self.text: list[str] = manifest["text"].tolist()
         self.split: list[str] = manifest["split"].tolist()
-        self.plain = [normalised(text) for text in self.text]
+        self.plain = [text_key(text) for text in self.text]
         self._words = [frozenset(plain.split()) for plain in self.plain]
         self._fellows = _fellows(manifest, self.plain)
         self._own_texts = [frozenset(self.plain[other] for other in fellows) for fellows in self._fellows]
@@ -63,7 +56,7 @@ class Mismatches:
         self._aspects = [AspectFacts(aspect, manifest, self._fellows) for aspect in ASPECTS]
 
     def own_texts(self, row: int) -> frozenset[str]:
-        """The normalised texts that are true of a row's product: its own, and those of its fellows."""
+        """The texts, by `text_key`, that are true of a row's product: its own, and those of its fellows."""
         return self._own_texts[row]
 
     def partner(
@@ -108,7 +101,7 @@ class Mismatches:
             row: Of the product.
             facts: On the aspect in which it contradicts; None: all over.
         """
-        plain = normalised(text)
+        plain = text_key(text)
         if plain in self.own_texts(row):
             return False
         return facts is None or not any(facts.true[row] & facts.true[other] for other in self._bearers.get(plain, ()))

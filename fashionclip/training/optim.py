@@ -9,6 +9,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from fashionclip.errors import InputError
+
 PROJECTIONS = ("proj", "text_projection")  # matrices that open_clip keeps outside of linear layers
 
 
@@ -55,8 +57,14 @@ def plateau(optimizer: Optimizer, *, total_steps: int, factor: float = 0.1, pati
     """Learning rate that is multiplied by `factor` after `patience` validations without a higher monitored metric.
 
     `total_steps` is there because every schedule is told; this one does not plan ahead.
+
+    Raises:
+        InputError: `patience` is below 1.
     """
-    return ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience)
+    if patience < 1:
+        raise InputError(f"scheduler.patience: got {patience}, expected 1 or more validations.")
+    # torch's own patience is how many of them are still borne.
+    return ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience - 1)
 
 
 def trained_share(parameters: Iterable[nn.Parameter]) -> str:

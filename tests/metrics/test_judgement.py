@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -197,6 +198,28 @@ def test_without_either_label_there_is_no_measure(label):
     measured = [auroc(score, label), average_precision(score, label), best_threshold(score, label)]
     measured += [accuracy(score, label, threshold=0.5), f1(score, label, threshold=0.5)]
     assert all(math.isnan(value) for value in measured)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("place", [0, 3])  # of a match, and of a mismatch
+@pytest.mark.parametrize(
+    "measure",
+    [
+        auroc,
+        average_precision,
+        best_threshold,
+        fit_probability,
+        calibration_error,
+        reliability,
+        partial(accuracy, threshold=0.5),
+        partial(f1, threshold=0.5),
+    ],
+)
+def test_what_is_not_a_finite_number_is_refused_whatever_the_order(measure, place, value):
+    score = torch.tensor([0.9, 0.5, 0.5, 0.1])
+    score[place] = value
+    with pytest.raises(ValueError, match=rf"expected finite numbers, got nan, inf or overflow in rows \[{place}\]"):
+        measure(score, torch.tensor([True, True, False, False]))
 
 
 @pytest.mark.parametrize("bins", [1, 2, 10, 15])

@@ -63,6 +63,8 @@ def test_embeddings_that_are_not_finite_are_refused(wrong):
     given[wrong][1, 0] = torch.nan
     with pytest.raises(ValueError, match=rf"{wrong}: expected finite numbers.*\[1\]"):
         matching_accuracy(**given, keys=[torch.arange(2)])
+    with pytest.raises(ValueError, match=rf"{wrong}: expected finite numbers.*\[1\]"):
+        clip_score(**given)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

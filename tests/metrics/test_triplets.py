@@ -89,3 +89,15 @@ def test_spread_of_special_cases():
     assert spread(one.expand(1000, -1)) < 1e-10  # collapsed
     assert spread(torch.cat([one, -one])) == pytest.approx(2)
     assert spread(torch.eye(100)) == pytest.approx(1)
+
+
+def test_what_is_not_a_finite_number_is_refused():
+    right, wrong = torch.tensor([0.1, 0.2]), torch.tensor([0.1, math.nan])
+    for measure in (
+        lambda: triplet_accuracy(right, wrong),
+        lambda: order_accuracy(wrong, right, right),
+        lambda: order_curve(right, wrong, right, torch.tensor([0.0, 1.0])),
+        lambda: spread(torch.stack([right, wrong])),
+    ):
+        with pytest.raises(ValueError, match=r"expected finite numbers.*\[1\]"):
+            measure()

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import PreparedDataset, read_dataset, stable_hash
+from fashionclip.manifest import PreparedDataset, read_dataset, stable_hash, text_key
 from fashionclip.prepare.derived_judgements import COLUMNS, derive_judgements, judge_rows
-from fashionclip.prepare.mismatches import Mismatches, normalised
+from fashionclip.prepare.mismatches import Mismatches
 from fashionclip.prepare.rewording import with_less, with_misspelling, with_synonym
 from fashionclip.prepare.text_only import text_only_auroc, text_only_scores
 from fashionclip.prepare.vocabulary import ASPECTS, CATEGORY, COLOUR, MATERIAL, NECK, PATTERN, SLEEVE
@@ -66,7 +66,7 @@ def truth(manifest: pd.DataFrame, product: dict[str, str], aspect: Any) -> set[s
     families: set[str] = set()
     for other in manifest.to_dict("records"):
         same = any(other[key] == product[key] for key in ("group_id", "item_id", "text"))
-        if same or normalised(other["text"]) == normalised(product["text"]):
+        if same or text_key(other["text"]) == text_key(product["text"]):
             for value in (other["text"], *(other.get(column, "") for column in aspect.columns)):
                 families |= aspect.families(term.name for term in aspect.find(value))
     return families
@@ -87,9 +87,7 @@ def test_a_hard_mismatch_is_never_true_by_accident(attributes) -> None:
             if said and true and not said & true:
                 contradicted.append(aspect)
         assert contradicted, (row, own)
-        bearers = [
-            other for other in manifest.to_dict("records") if normalised(other["text"]) == normalised(row["text"])
-        ]
+        bearers = [other for other in manifest.to_dict("records") if text_key(other["text"]) == text_key(row["text"])]
         assert bearers, "no text is made up"
         assert not any(truth(manifest, b, contradicted[0]) & truth(manifest, own, contradicted[0]) for b in bearers)
 
