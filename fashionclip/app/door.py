@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -15,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 
-from fashionclip.errors import InputError
+from fashionclip.errors import InputError, Stopped
 from fashionclip.foreign_text import shown
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -26,7 +27,7 @@ REFUSED_ARGUMENTS = ("MisconfigurationException", "TypeError", "ValueError")
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Ends the program with the message of an `InputError`, also where Hydra has wrapped it, or of Ctrl-C.
+    """Ends the program with the message of an `InputError`, also where Hydra has wrapped it, or of a signal.
 
     A full disk and a place that must not be written or read are the user's to mend, too; and of several processes that
     train together, those that outlive another one end with a line. A job of a multirun ends with the message alone, so
@@ -34,9 +35,10 @@ def one_message() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command goes on from here, or starts anew") from None
-    except Exception as error:
+    except (Exception, KeyboardInterrupt, Stopped) as error:
+        for link in _chain(error):
+            if isinstance(link, (KeyboardInterrupt, Stopped)):  # perhaps within C++ code, which raised another error
+                raise _end(link) from None
         message = next(filter(None, map(_message, _chain(error))), None)
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
             print(f"error: {shown(message, lines=True)}" if message else traceback.format_exc(), file=sys.stderr)
@@ -44,6 +46,15 @@ def one_message() -> Iterator[None]:
         if message is None:
             raise
         raise SystemExit(f"error: {shown(message, lines=True)}") from None
+
+
+def _end(stop: KeyboardInterrupt | Stopped) -> SystemExit:
+    message = "stopped; the same command goes on from here, or starts anew"
+    if isinstance(stop, Stopped):
+        message = str(stop)
+    if message:
+        print(message, file=sys.stderr)
+    return SystemExit(stop.code if isinstance(stop, Stopped) else 128 + signal.SIGINT)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -26,11 +26,14 @@ from fashionclip.data.seen import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform, train_transform
 from fashionclip.errors import InputError
 from fashionclip.retrieval.record import RECORD, write_record
+from fashionclip.training.checkpoints import WholeCheckpoints
 from fashionclip.training.epochs import EpochLines
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import trained_share
+from fashionclip.training.stop import StopOnSignal, signals_restored
 
 
+@signals_restored()
 @ended_wandb()
 def train(cfg: DictConfig) -> float:
     """Builds, evaluates, fits, evaluates again; leaves everything in Hydra's run folder.
@@ -48,6 +51,7 @@ def train(cfg: DictConfig) -> float:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    stop = StopOnSignal(folder)
 
     dataset = open_dataset(cfg.dataset)
     relation = instantiate(cfg.loss.relation)
@@ -110,7 +114,8 @@ def train(cfg: DictConfig) -> float:
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         logger=list(instantiate(cfg.logger).values()),
-        callbacks=[epochs, *instantiate(cfg.callbacks).values()],
+        callbacks=[stop, epochs, *instantiate(cfg.callbacks).values()],
+        plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),
         num_sanity_val_steps=0,  # the evaluation before training is the check
         enable_model_summary=False,
@@ -120,6 +125,7 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+        print(f"run folder: {folder}")
         print(f"{rows.root}: {', '.join(f'{len(part)} {name}' for name, part in rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
 

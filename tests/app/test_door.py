@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
 from fashionclip.app.door import one_message
+from fashionclip.errors import Stopped
 from fashionclip.images import UnreadableImageError
 
 
@@ -36,6 +37,26 @@ def test_the_cause_is_found_below_hydras_wrapping():
             raise UnreadableImageError("a.jpg")
         except UnreadableImageError as error:
             raise RuntimeError("Error in call to target") from error
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "says"),
+    [
+        (Stopped("kept: a.ckpt", code=143), 143, "kept: a.ckpt\n"),
+        (Stopped("", code=143), 143, ""),
+        (KeyboardInterrupt(), 130, "stopped; the same command goes on from here, or starts anew\n"),
+    ],
+)
+@pytest.mark.parametrize("covered", [False, True])
+def test_a_signal_is_a_line_and_its_exit_code(stop, code, says, covered, capsys):
+    with pytest.raises(SystemExit) as end, one_message():
+        try:
+            raise stop
+        except BaseException:
+            if covered:  # as torch.save does, with an error of its own
+                raise RuntimeError("unexpected pos")  # noqa: B904
+            raise
+    assert end.value.code == code and capsys.readouterr().err == says
 
 
 def test_other_errors_keep_their_traceback():
