@@ -19,7 +19,8 @@ from hydra.utils import instantiate
 from fashionclip.data.relations import Relation
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
-from fashionclip.models.backbone import CONFIG, Backbone, load_backbone
+from fashionclip.models.backbone import COMPILED, Backbone, load_backbone
+from fashionclip.models.folder import CONFIG, check_folder, read_weights
 
 BACKBONE = "fashionclip.models.backbone.load_backbone"
 IMAGE_WEIGHTS = "fashionclip.models.lite0.load_imagenet_weights"
@@ -55,10 +56,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         what = f"torn, or no checkpoint at all ({size:,} bytes)" if size else "empty (0 bytes)"
         raise InputError(f"ckpt={file}: is {what}. Expected a checkpoint that train.py wrote.{way_on}")
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and OS errors alike
+        checkpoint = read_weights(file)
+    except ValueError as error:
         raise InputError(
-            f"ckpt={file}: cannot be read ({_reason(error)}). Expected a checkpoint that train.py wrote: weights and "
+            f"ckpt={file}: cannot be read ({error}). Expected a checkpoint that train.py wrote: weights and "
             f"plain values; nothing else is loaded.{way_on}"
         ) from error
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= set(checkpoint):
@@ -68,8 +69,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         )
     if missing := [key for key in NEEDED if not _has(checkpoint["config"], key)]:
         raise InputError(f"ckpt={file}: its config lacks {missing}. Expected a checkpoint that train.py wrote.")
-    # torch.compile puts a name of its own before those of what it has compiled.
-    checkpoint["state_dict"] = {k.replace("_orig_mod.", ""): v for k, v in checkpoint["state_dict"].items()}
+    checkpoint["state_dict"] = {k.replace(COMPILED, ""): v for k, v in checkpoint["state_dict"].items()}
     return checkpoint
 
 
@@ -86,23 +86,24 @@ def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
     _check_plain(node, allowed=(BACKBONE, IMAGE_WEIGHTS), where="model.backbone")
     known = set(inspect.signature(load_backbone).parameters) - {"image_weights", "load_weights"}
     settings = {name: value for name, value in node.items() if name in known}
+    prefix = "backbone."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     with TemporaryDirectory() as folder:
         if "backbone" in checkpoint:
             for name, content in checkpoint["backbone"].items():
                 if Path(name).name != name:
                     raise InputError(f"checkpoint: names a file {name!r}, which would lie elsewhere. It is not loaded.")
                 Path(folder, name).write_bytes(content)
+            check_folder(Path(folder), weights=sum(tensor.nbytes for tensor in state.values()))
             settings = {name: settings[name] for name in ("image_size", "freeze") if name in settings}
             settings["name"] = f"local-dir:{folder}"
         backbone = load_backbone(**settings, load_weights=False)
-    prefix = "backbone."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     if "clip.logit_bias" in state:
         backbone.add_logit_bias()
     try:
         backbone.load_state_dict(state)
     except RuntimeError as error:
-        raise InputError(f"checkpoint: its weights do not fit its own model ({_reason(error)}).") from error
+        raise InputError(f"checkpoint: its weights do not fit its own model ({str(error).splitlines()[0]}).") from error
     return backbone
 
 
@@ -175,8 +176,3 @@ def _has(config: Any, key: str) -> bool:
             return False
         config = config[part]
     return True
-
-
-def _reason(error: Exception) -> str:
-    """The first line of an error, and its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

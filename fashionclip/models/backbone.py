@@ -16,14 +16,18 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
+from fashionclip.models.folder import CONFIG, check_architecture, check_folder, read_weights
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
-CONFIG = "open_clip_config.json"  # open_clip's own name
 TAGGED = ("mean", "std", "interpolation", "resize_mode")  # what a tag of open_clip says of preprocessing
+COMPILED = "_orig_mod."  # what torch.compile puts before the names of what it has compiled
+NUMPY = (".npz", ".npy")  # big_vision's weights, which open_clip reads without pickles
 GROUP = 64  # texts encoded at a time on a CPU
 # Likewise, where nothing is trained: activations stay in the cache; through Lite0 55 photos/s on 2 cores, 15 at 64.
 PHOTOS = 16
@@ -276,18 +280,24 @@ def load_backbone(
         )
     tags = open_clip.list_pretrained_tags_by_model(name) if plain else []
     if load_weights and plain and pretrained and pretrained not in tags and not Path(pretrained).is_file():
+        if Path(pretrained).is_dir():
+            check_folder(Path(pretrained))
+            raise InputError(
+                f"model.backbone.pretrained={pretrained}: is a folder with a model. Give it as the model itself: "
+                f"model.backbone.name=local-dir:{pretrained} model.backbone.pretrained=null"
+            )
         raise InputError(
             f"model.backbone.pretrained={pretrained}: neither a file nor a tag that open_clip has for {name}. "
             f"Expected a weights file or one of {tags}."
         )
     quick_gelu = plain and _needs_quick_gelu(name, pretrained)
     tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-    with _reachable(name, pretrained):
+    with _reachable(name, pretrained), _weights(pretrained if load_weights else None) as weights:
+        tokenize = _tokenizer(name)
         architecture = open_clip.get_model_config(name) or {}
-        tokenize = open_clip.get_tokenizer(name)
         clip = open_clip.create_model(
             name,
-            pretrained=pretrained if load_weights else None,
+            pretrained=weights,
             load_weights=load_weights,
             pretrained_text=load_weights,
             force_image_size=image_size,
@@ -323,7 +333,19 @@ def load_tokenizer(*, name: str) -> Callable[..., Tensor]:
         InputError: It is out of reach.
     """
     with _reachable(name, None):
+        return _tokenizer(name)
+
+
+def _tokenizer(name: str) -> Callable[..., Tensor]:
+    """Checks what a folder or hub says of the model, so that the tokenizer brings no code of its own."""
+    if name.startswith("local-dir:"):
+        check_folder(Path(name.removeprefix("local-dir:")))
+    architecture = open_clip.get_model_config(name) or {}
+    check_architecture(architecture, where=name)
+    if not architecture["text_cfg"].get("hf_tokenizer_name"):
         return open_clip.get_tokenizer(name)
+    local = {"local_files_only": True} if name.startswith("local-dir:") else {}
+    return open_clip.get_tokenizer(name, trust_remote_code=False, **local)
 
 
 def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
@@ -337,6 +359,42 @@ def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
 
 
 @contextmanager
+def _weights(pretrained: str | None) -> Iterator[str | None]:
+    """What to give open_clip to load: the tag or file, or a copy of the file under open_clip's names.
+
+    Raises:
+        InputError: The file holds no weights, or those of a whole training.
+    """
+    if pretrained is None or not Path(pretrained).is_file() or Path(pretrained).suffix in NUMPY:
+        yield pretrained
+        return
+    where = f"model.backbone.pretrained={pretrained}"
+    try:
+        safe = Path(pretrained).suffix == ".safetensors"
+        found = load_file(pretrained) if safe else read_weights(Path(pretrained))
+    except (ValueError, OSError, SafetensorError) as error:
+        raise InputError(
+            f"{where}: could not be loaded ({error}). Expected weights and plain values, as torch.save or safetensors "
+            "write them; nothing else is loaded."
+        ) from error
+    if isinstance(found, dict) and "pytorch-lightning_version" in found:
+        raise InputError(
+            f"{where}: is a checkpoint of a training, with more than the weights of a model. Export it: fashionclip "
+            f"export {pretrained} --to DIR, then model.backbone.name=local-dir:DIR model.backbone.pretrained=null"
+        )
+    state = found.get("state_dict", found) if isinstance(found, dict) else found
+    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise InputError(f"{where}: could not be loaded (no table of named weights). Expected a model's state_dict.")
+    if not any(COMPILED in name for name in state):
+        yield pretrained
+        return
+    with TemporaryDirectory() as folder:
+        file = str(Path(folder, "weights.pt"))
+        torch.save({name.replace(COMPILED, ""): tensor for name, tensor in state.items()}, file)
+        yield file
+
+
+@contextmanager
 def _reachable(name: str, pretrained: str | None) -> Iterator[None]:
     """Turns the many errors of a missing hub, file or tokenizer package into one that says what to do."""
     logging.disable(logging.ERROR)  # open_clip and the hub's client log each of theirs as well
@@ -344,6 +402,8 @@ def _reachable(name: str, pretrained: str | None) -> Iterator[None]:
         if name.startswith("hf-hub:") or (pretrained and not Path(pretrained).is_file()):
             _skip_hub_if_away()
         yield
+    except InputError:
+        raise
     except Exception as error:
         what = name if pretrained is None else f"{name} with pretrained={pretrained}"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -15,7 +15,8 @@ from PIL import Image
 
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import CONFIG, Backbone, load_backbone
+from fashionclip.models.backbone import Backbone, load_backbone
+from fashionclip.models.folder import CONFIG, run_instead
 from fashionclip.retrieval.export import FACTS, WEIGHTS
 
 
@@ -67,7 +68,8 @@ def export_digest(folder: Path) -> str:
     """
     for file in (CONFIG, WEIGHTS, FACTS):
         if not (folder / file).is_file():
-            raise InputError(_no_export(folder, file))
+            way_on = run_instead(folder) or f"Run: fashionclip export RUN --to {folder}"
+            raise InputError(f"{folder}: no export there (no {file}). {way_on}")
     digest = hashlib.sha256()
     for file in (CONFIG, WEIGHTS):
         with (folder / file).open("rb") as stream:
@@ -90,11 +92,8 @@ def load_encoder(folder: Path | str, *, device: str = "cpu", digest: str | None 
     folder = Path(folder)
     digest = digest or export_digest(folder)
     backbone = load_backbone(name=f"local-dir:{folder}").eval().to(device)
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder / FACTS}: cannot be read ({error}). Export the run again.") from error
     return Encoder(backbone=backbone, digest=digest, facts=facts)
-
-
-def _no_export(folder: Path, file: str) -> str:
-    if folder.suffix == ".ckpt" or (folder / "checkpoints").is_dir():
-        return f"{folder}: is what training wrote, not an export yet. Run: fashionclip export {folder} --to DIR"
-    return f"{folder}: no export there (no {file}). Run: fashionclip export RUN --to {folder}"

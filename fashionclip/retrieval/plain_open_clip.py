@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fashionclip.models.folder import check_folder
+
 
 @dataclass(frozen=True)
 class PlainOpenClip:
@@ -46,7 +48,12 @@ class PlainOpenClip:
 
 
 def load_plain(folder: Path) -> PlainOpenClip:
-    """Loads a folder with open_clip alone."""
+    """Loads a folder with open_clip alone.
+
+    Raises:
+        InputError: It leads elsewhere, see `check_folder`.
+    """
+    check_folder(folder)
     name = f"local-dir:{folder}"
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import open_clip
 import pytest
@@ -83,7 +84,7 @@ def test_weights_get_the_activation_they_were_trained_with(name, tag, wanted):
     assert module._needs_quick_gelu(name, tag) is wanted
 
 
-@pytest.mark.parametrize("form", ["pt", "trainer", "safetensors", "local-dir"])
+@pytest.mark.parametrize("form", ["pt", "trainer", "compiled", "safetensors", "local-dir"])
 @torch.inference_mode()
 def test_weights_from_a_file_or_folder(build, tmp_path, form):
     source = build(ARCHITECTURE, "fashionclip-source")
@@ -101,8 +102,10 @@ def test_weights_from_a_file_or_folder(build, tmp_path, form):
         if form == "safetensors":
             save_file(state, file)
         else:  # open_clip's trainer writes its state with DDP's prefix
+            if form == "compiled":
+                state = {f"_orig_mod.{name}": tensor for name, tensor in state.items()}
             trainer = {"epoch": 1, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}
-            torch.save(trainer if form == "trainer" else state, file)
+            torch.save(trainer if form in ("trainer", "compiled") else state, file)
         torch.manual_seed(1)
         loaded = load_backbone(name="fashionclip-source", pretrained=str(file)).eval()
     tokens = source.tokenizer(TEXTS)
@@ -116,7 +119,7 @@ def test_weights_from_a_file_or_folder(build, tmp_path, form):
         ({"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}, "could not be loaded"),
         ({"name": "ViT-B-32", "pretrained": "no-such-tag"}, "neither a file nor a tag .* one of .*laion2b_s34b_b79k"),
         ({"name": "ViT-B-33"}, "open_clip knows no such model"),
-        ({"name": "local-dir:no/such/folder"}, "could not be loaded"),
+        ({"name": "local-dir:no/such/folder"}, "no model there"),
         ({"name": "fashionclip-tiny", "freeze": ["visual.trunk"]}, r"no module \['visual.trunk'\]; has .*visual"),
     ],
 )
@@ -129,10 +132,31 @@ def test_what_cannot_be_loaded_says_what_to_do(monkeypatch, settings, message):
         load_backbone(**settings)
 
 
-def test_a_broken_weights_file_is_one_message(build, tmp_path):
-    (tmp_path / "weights.pt").write_bytes(b"not weights")
-    with pytest.raises(InputError, match=r"weights\.pt: could not be loaded"):
-        build(ARCHITECTURE, pretrained=str(tmp_path / "weights.pt"))
+class Code:
+    def __reduce__(self):
+        return (print, ("called",))
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda file: file.write_bytes(b"not weights"), "could not be loaded"),
+        (lambda file: file.write_bytes(b""), "could not be loaded"),
+        (lambda file: file.write_bytes(pickle.dumps(Code(), protocol=2)), "could not be loaded"),
+        (lambda file: torch.save({"state_dict": Code()}, file), "could not be loaded"),
+        (lambda file: torch.save(torch.ones(2), file), "no table of named weights"),
+        (lambda file: torch.save({"pytorch-lightning_version": "2", "state_dict": {}}, file), "fashionclip export"),
+        (lambda file: file.mkdir(), "no model there"),
+        (lambda file: (file / "checkpoints").mkdir(parents=True), "It is a run: fashionclip export"),
+    ],
+)
+def test_what_holds_no_weights_is_one_message(build, tmp_path, capsys, write, message):
+    file = tmp_path / "weights.pt"
+    write(file)
+    with pytest.raises(InputError, match=message) as refusal:
+        build(ARCHITECTURE, pretrained=str(file))
+    assert str(file) in str(refusal.value) and "weights_only" not in str(refusal.value)
+    assert "called" not in capsys.readouterr().out
 
 
 def test_frozen_modules_are_neither_trained_nor_switched_to_training(build):

@@ -1,0 +1,183 @@
+"""What a model from somebody's folder or hub may ask for, checked before anything of it is built or read.
+
+open_clip follows its config wherever it points: to Python files of a tokenizer, to names on a hub, to any size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+
+from fashionclip.errors import InputError
+
+CONFIG = "open_clip_config.json"  # open_clip's own name
+PARTS = ("vision_cfg", "text_cfg", "multimodal_cfg")
+# Least and most of what decides how large a model is. The largest of open_clip's own have 56 layers, a width of 1,792,
+# 512 pixels and 901,629 words.
+BOUNDS = {
+    "embed_dim": (1, 8192),
+    "width": (1, 8192),
+    "layers": (0, 128),
+    "heads": (1, 256),
+    "head_width": (1, 1024),
+    "dim_head": (1, 1024),
+    "mlp_ratio": (0, 32),
+    "patch_size": (4, 1024),
+    "image_size": (1, 1024),
+    "context_length": (1, 4096),
+    "vocab_size": (1, 2_000_000),
+    "attn_pooler_queries": (1, 4096),
+    "attn_pooler_heads": (1, 256),
+    "n_queries": (1, 4096),
+}
+TOKENIZER_SETTINGS = ("clean", "strip_sep_token", "language", "reduction_mask")
+CHANNELS = {"mean": (-10, 10), "std": (1e-3, 100)}  # of three each
+CHOICES = {"interpolation": ("bicubic", "bilinear", "random"), "resize_mode": ("shortest", "longest", "squash")}
+LARGEST_CONFIG = 1_000_000  # bytes
+
+
+def check_folder(folder: Path, *, weights: int | None = None) -> None:
+    """Refuses a folder that open_clip would follow elsewhere, or that describes a model far larger than its weights.
+
+    Args:
+        folder: As `local-dir:` names it.
+        weights: Bytes of the weights that will be loaded; None: of the largest file of weights in the folder.
+
+    Raises:
+        InputError: Saying what it asks for.
+    """
+    file = folder / CONFIG
+    if not file.is_file():
+        way_on = run_instead(folder) or "Expected an export, or a folder of open_clip's."
+        raise InputError(f"{folder}: no model there (no {CONFIG}). {way_on}")
+    config = _read(file)
+    if not isinstance(config.get("model_cfg"), dict):
+        raise InputError(f"{file}: no model_cfg in it. Expected open_clip's config of a model.")
+    architecture = config["model_cfg"]
+    check_architecture(architecture, where=str(file))
+    _check_preprocessing(config.get("preprocess_cfg", {}), where=str(file))
+    for part in PARTS:
+        if name := architecture.get(part, {}).get("hf_model_name"):
+            raise InputError(f"{file}: {part}.hf_model_name={name} is on a hub, and no folder may lead there.")
+    if architecture["text_cfg"].get("hf_tokenizer_name"):
+        _check_tokenizer(folder)
+    size = weights if weights is not None else _largest_weights(folder)
+    if size is not None and (count := _count(folder)) > size:
+        raise InputError(f"{file}: describes a model of {count:,} weights, for which {size:,} bytes are too few.")
+
+
+def run_instead(folder: Path) -> str:
+    """What to do where a run was given in place of its export; nothing where it is none."""
+    if (folder / "checkpoints").is_dir() or folder.suffix == ".ckpt":
+        return f"It is a run: fashionclip export {folder} --to DIR, and give DIR."
+    return ""
+
+
+def read_weights(file: Path) -> Any:
+    """What torch.save has written, if it is tensors and plain values; nothing else is loaded.
+
+    Raises:
+        ValueError: It is something else, in one line.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # its own words advise to switch the protection off
+        raise ValueError("it holds more than weights and plain values, or is no file of torch.save") from error
+    except Exception as error:  # of zip files, the disk and torch alike
+        raise ValueError((str(error).strip().splitlines() or [type(error).__name__])[0][:200]) from error
+
+
+def check_architecture(architecture: Mapping[str, Any], *, where: str) -> None:
+    """Refuses a model config that runs code of others, leads elsewhere, or is out of all bounds.
+
+    Args:
+        architecture: open_clip's `model_cfg`.
+        where: What to call its place.
+
+    Raises:
+        InputError: Naming the setting.
+    """
+    for part in PARTS:
+        if not isinstance(architecture.get(part, {} if part == "multimodal_cfg" else None), dict):
+            raise InputError(f"{where}: no {part} in its model_cfg. Expected open_clip's config of a model.")
+    _check_bounds(architecture, where=where)
+    timm = architecture["vision_cfg"].get("timm_model_name")
+    if timm is not None and not re.fullmatch(r"[\w.]+", str(timm)):
+        raise InputError(f"{where}: vision_cfg.timm_model_name={timm!r}. Expected the plain name of a model of timm's.")
+    for part in PARTS:
+        for name, value in (architecture.get(part, {}).get("tokenizer_kwargs") or {}).items():
+            if name not in TOKENIZER_SETTINGS or not isinstance(value, bool | str):
+                raise InputError(
+                    f"{where}: {part}.tokenizer_kwargs has {name}={value!r}, which is not passed on. Expected no more "
+                    f"than {', '.join(TOKENIZER_SETTINGS)}."
+                )
+
+
+def _check_bounds(node: Mapping[str, Any], *, where: str) -> None:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            _check_bounds(value, where=where)
+        elif name in BOUNDS and value is not None:
+            low, high = BOUNDS[name]
+            values = value if isinstance(value, list) else [value]
+            if not all(_is_number(v) and low <= v <= high for v in values):
+                raise InputError(f"{where}: {name}={str(value)[:50]}. Expected {low} to {high:,}.")
+
+
+def _check_preprocessing(given: Any, *, where: str) -> None:
+    if not isinstance(given, dict):
+        raise InputError(f"{where}: no preprocess_cfg in it. Expected open_clip's config of a model.")
+    for name, value in given.items():
+        if name in CHANNELS:
+            low, high = CHANNELS[name]
+            known = isinstance(value, list) and len(value) == 3
+            known = known and all(_is_number(v) and low <= v <= high for v in value)
+        else:
+            known = name not in CHOICES or value in CHOICES[name]
+        if not known:
+            raise InputError(f"{where}: preprocess_cfg has {name}={str(value)[:50]}, which open_clip does not know.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Of transformers, whose config may name a class in a Python file beside it."""
+    if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
+        raise InputError(f"{folder}: its text tower needs a tokenizer of transformers, and none lies there.")
+    for name in ("tokenizer_config.json", "config.json", "processor_config.json", "preprocessor_config.json"):
+        if (folder / name).is_file() and "auto_map" in _read(folder / name):
+            raise InputError(f"{folder / name}: names Python code to run (auto_map), which is not done.")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > LARGEST_CONFIG * (50 if file.name.startswith("tokenizer") else 1):
+            raise InputError(f"{file}: {file.stat().st_size:,} bytes are no config.")
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read ({error}). Expected JSON.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: holds a {type(content).__name__}. Expected a JSON object.")
+    return content
+
+
+def _largest_weights(folder: Path) -> int | None:
+    kinds = (".safetensors", ".bin", ".pth")
+    return max((file.stat().st_size for file in folder.iterdir() if file.suffix in kinds), default=None)
+
+
+def _count(folder: Path) -> int:
+    """Weights of the model, without room for them."""
+    with torch.device("meta"):
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False, device="meta")
+    return sum(weight.numel() for weight in model.parameters())
