@@ -1,9 +1,12 @@
 """Every loss takes real steps as one process, two and under torchrun, in full and in mixed precision: what
 `make check-gpu` does on GPUs, on a CPU."""
 
+import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from itertools import product
 from pathlib import Path
 
@@ -51,6 +54,43 @@ def test_published_recipes_take_steps_in_mixed_precision(experiment, demo_datase
     given = [f"experiment={experiment}", "trainer=gpu", "trainer.accelerator=cpu", *small, *data]
     DEVICES["run"]("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
     assert (tmp_path / "run" / "results.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["the first", "the second"])
+def test_a_killed_process_ends_the_other_with_a_line(killed, demo_dataset, tmp_path):
+    command = [
+        sys.executable, "train.py", "loss=semipos", "dataset=kaggle-products", f"dataset.root={demo_dataset.root}",
+        "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "model=tiny", "data.batch_size=16",
+        "data.num_workers=0", "trainer.max_epochs=1000", "callbacks.early_stopping.patience=1000",
+        f"hydra.run.dir={tmp_path}",
+    ]  # fmt: skip
+    with open(tmp_path / "said", "w+") as said:
+        first = subprocess.Popen(command, cwd=REPO, stdout=said, stderr=said)
+        start = time.monotonic()
+        while not (tmp_path / "checkpoints" / "best.ckpt").exists() and time.monotonic() - start < 300:
+            time.sleep(0.5)
+        found = subprocess.run(
+            ["pgrep", "-P", str(first.pid), "-f", "train_ddp_process_1"], text=True, capture_output=True
+        )
+        second = int(found.stdout.split()[0])
+        os.kill(first.pid if killed == "the first" else second, signal.SIGKILL)
+        start = time.monotonic()
+        first.wait(timeout=60)
+        while alive(second) and time.monotonic() - start < 60:
+            time.sleep(0.5)
+        assert not alive(second)
+        said.seek(0)
+        assert "another process of this run has ended" in said.read()
+    assert first.returncode != 0
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: run make check-gpu")

@@ -8,6 +8,7 @@ from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import PairRelation
 from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
+from fashionclip.errors import InputError
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.metrics.ranking import recall
@@ -85,3 +86,22 @@ def test_evaluation_sees_each_photo_of_its_split_once(built, tmp_path):
     )
     trainer(tmp_path, enable_checkpointing=False).test(module, data, verbose=False)
     assert sorted(seen) == sorted(data.rows.of_split("test").tolist())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_at_its_step(built, tmp_path):
+    module, data = built
+    module.make_optimizer, module.make_scheduler = partial(torch.optim.SGD, lr=1e30), None
+    runner = trainer(tmp_path, max_epochs=4, enable_checkpointing=False, limit_val_batches=0)
+    with pytest.raises(
+        InputError, match=r"the loss is nan at step [1-3] .*learning rate 1e\+30.*a tenth of optimizer\.lr"
+    ):
+        runner.fit(module, data)
+
+
+def test_nothing_to_learn_is_an_error_after_the_first_epoch(built, tmp_path):
+    module, data = built
+    data.batch_size = 1
+    runner = trainer(tmp_path, max_epochs=2, enable_checkpointing=False, limit_val_batches=0, limit_train_batches=3)
+    with pytest.raises(InputError, match=r"the loss was 0 at every step of the first epoch.*Raise data\.batch_size"):
+        runner.fit(module, data)
+    assert runner.current_epoch == 0
