@@ -6,8 +6,9 @@ from collections import Counter
 from typing import Any
 
 from fashionclip.retrieval.photo import Photo, Value
-from fashionclip.retrieval.where import Kind
+from fashionclip.retrieval.where import Clause, Condition, Kind
 
+HINTED = 8  # values of a field in a hint, the most frequent ones
 LISTED = 300  # different values of a text field that are listed; of one with more, such as codes, none is
 FIXED: dict[str, Kind] = {"image_id": "text", "item_id": "text", "text": "text", "category": "text"}
 
@@ -61,3 +62,24 @@ def choices_of(fields: dict[str, Any]) -> Choices:
         elif field["values"]:
             choices[name] = field["values"]
     return choices
+
+
+def hints(condition: Condition, fields: dict[str, Any]) -> list[str]:
+    """What there is of each field that a condition names, in words.
+
+    >>> fields = {"gender": {"kind": "text", "values": ["Men", "Women"]}, "price": {"kind": "number", "range": [5, 90]}}
+    >>> hints(Clause("gender", "=", ("men",)), fields) + hints(Clause("price", "<", (1,)), fields)
+    ["gender has 'Men', 'Women'", 'price is from 5 to 90']
+    """
+    if not isinstance(condition, Clause):
+        return list(dict.fromkeys(hint for part in condition.parts for hint in hints(part, fields)))
+    field = fields.get(condition.field)
+    if field is None and condition.field == "category":
+        return ["no photo has a category"]
+    if field is None or field.get("values", ()) is None:
+        return [f"{condition.field} has too many values to list; like 'A%' finds those that begin so"]
+    if field["kind"] == "number":
+        low, high = field["range"]
+        return [f"{condition.field} is from {low:g} to {high:g}"]
+    more = ", ..." if len(field["values"]) > HINTED else ""
+    return [f"{condition.field} has {', '.join(map(repr, field['values'][:HINTED]))}{more}"]

@@ -16,12 +16,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fashionclip.atomic import write_text
 from fashionclip.errors import InputError
 from fashionclip.retrieval.faiss_store import FaissStore
 from fashionclip.retrieval.store import ADDRESS, TOKEN, Store
 
 FORMAT = 1
 FILE = "index.json"
+EXPORT = "fashionclip.json"  # which every export has
 LARGEST = 1 << 16  # numbers of an embedding, at most
 
 
@@ -57,6 +59,10 @@ def read_facts(folder: Path) -> IndexFacts:
         InputError: There is no index, or it is of another version.
     """
     file = folder / FILE
+    if (folder / EXPORT).is_file():
+        raise InputError(
+            f"{folder}: is an export, not an index yet. Run: fashionclip index {folder} PHOTOS --to INDEX, and give it."
+        )
     if not file.is_file():
         raise InputError(f"{folder}: no index there (no {FILE}). Run: fashionclip index EXPORT PHOTOS --to {folder}")
     try:
@@ -133,9 +139,7 @@ def _is_field(field: Any) -> bool:
 
 def write_facts(folder: Path, facts: IndexFacts) -> None:
     """Writes `index.json` in one step."""
-    temporary = folder / (FILE + ".tmp")
-    temporary.write_text(json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / FILE)
+    write_text(folder / FILE, json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n")
 
 
 def open_store(folder: Path, facts: IndexFacts, *, milvus: str | None = None) -> Store:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 from tqdm import tqdm
 
-from fashionclip.atomic import locked
+from fashionclip.atomic import locked, write_text
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
 from fashionclip.images import UnreadableImageError, load_image, open_file
@@ -70,7 +71,15 @@ class _Read:
     error: str = ""
 
 
-def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path, milvus: str | None = None) -> Changes:
+def update_index(
+    folder: Path,
+    encoder: Encoder,
+    source: Source,
+    *,
+    export: Path,
+    milvus: str | None = None,
+    other_source: bool = False,
+) -> Changes:
     """Makes an index, or brings one up to date.
 
     It may be stopped at any moment and run again: photos are written by batches, each all or nothing.
@@ -82,18 +91,20 @@ def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path
         export: Where `encoder` comes from, to be remembered.
         milvus: The Milvus of the index, where it has one: address of a server, or name of a file ("photos.db") that
             milvus-lite shall make in the folder. A token is sent to no other address.
+        other_source: Whether the photos may take the place of those of another folder.
 
     Raises:
-        InputError: The index is of another export or store, another indexer is at it, or none of the photos can be
-            read.
+        InputError: The folder holds something else, the index is of another export, store or source, another indexer
+            is at it, or none of the photos can be read.
     """
+    _check_ours(folder)
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another indexer is at it. Wait until it has ended, or choose another --to."
     with locked(folder / LOCK, name=folder, refuse=busy):
         fields = Fields()
         for photo in source.photos():
             fields.add(photo)
-        facts = _facts(folder, encoder, source, export=export, milvus=milvus)
+        facts = _facts(folder, encoder, source, export=export, milvus=milvus, other_source=other_source)
         facts = replace(facts, fields=facts.fields | fields.to_json())
         write_facts(folder, facts)
         with closing(open_store(folder, facts, milvus=milvus)) as store:
@@ -103,7 +114,22 @@ def update_index(folder: Path, encoder: Encoder, source: Source, *, export: Path
     return changes
 
 
-def _facts(folder: Path, encoder: Encoder, source: Source, *, export: Path, milvus: str | None) -> IndexFacts:
+def _check_ours(folder: Path) -> None:
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file. Expected a folder of an index, or one that does not exist yet.")
+    if not folder.exists() or (folder / FILE).is_file():
+        return
+    ours = (LOCK, PHOTOS, UNREADABLE, f".{FILE}", f".{UNREADABLE}")
+    others = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
+    if others:
+        raise InputError(
+            f"{folder}: holds {others[:5]} and is no index, so it is left alone. Give a folder of its own to --to."
+        )
+
+
+def _facts(
+    folder: Path, encoder: Encoder, source: Source, *, export: Path, milvus: str | None, other_source: bool
+) -> IndexFacts:
     if milvus is not None and not is_milvus(milvus):
         raise InputError(
             f"--milvus {milvus}: expected the address of a server (http://host:19530; what it asks for stands in "
@@ -127,7 +153,13 @@ def _facts(folder: Path, encoder: Encoder, source: Source, *, export: Path, milv
             f"{folder}: was made by another export than {export} (by {facts.export}, as it was then); embeddings of "
             "two models cannot be compared. Remove the folder, or choose another --to."
         )
-    return replace(facts, export=str(export.resolve()), source=str(source.root.resolve()))
+    root = str(source.root.resolve())
+    if root != facts.source and not other_source:
+        raise InputError(
+            f"{folder}: is an index of {facts.source}, whose photos would be deleted from it. Choose another --to for "
+            f"{root}, or add --other-photos to let these take their place (or if the folder has been moved)."
+        )
+    return replace(facts, export=str(export.resolve()), source=root)
 
 
 def _synchronise(store: Store, encoder: Encoder, source: Source) -> tuple[Changes, Fields]:
@@ -221,9 +253,8 @@ def _in_order(
 
 
 def _write_unreadable(folder: Path, changes: Changes) -> None:
-    temporary = folder / (UNREADABLE + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "reason"])
-        writer.writerows([safe_cell(path), safe_cell(reason)] for path, reason in changes.unreadable.items())
-    os.replace(temporary, folder / UNREADABLE)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "reason"])
+    writer.writerows([safe_cell(path), safe_cell(reason)] for path, reason in changes.unreadable.items())
+    write_text(folder / UNREADABLE, text.getvalue())

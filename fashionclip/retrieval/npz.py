@@ -8,9 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from fashionclip.errors import InputError
 from fashionclip.retrieval.folder import open_store, read_facts
 
 READ = 1_000  # photos read at a time
+
+
+def check_npz(file: Path) -> None:
+    """Refuses what `write_npz` could not write, before there is any work to lose."""
+    if file.suffix != ".npz" or file.is_dir() or not file.parent.is_dir():
+        raise InputError(f"--npz {file}: expected a file that ends in .npz, in a folder that exists.")
 
 
 def write_npz(folder: Path, file: Path, *, milvus: str | None = None) -> None:

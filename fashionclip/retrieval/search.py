@@ -13,7 +13,7 @@ from PIL import Image
 from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, load_image
 from fashionclip.retrieval.encoder import Encoder, export_digest, load_encoder
-from fashionclip.retrieval.fields import Choices, choices_of, kinds_of
+from fashionclip.retrieval.fields import Choices, choices_of, hints, kinds_of
 from fashionclip.retrieval.folder import FILE, IndexFacts, open_store, read_facts
 from fashionclip.retrieval.photo import Photo, Value
 from fashionclip.retrieval.store import Store, StoreUnavailable
@@ -189,6 +189,10 @@ class Searcher:
             raise InputError(f"like={query.like}: the index has no photo of that image_id.")
         where = (query.where or "").strip()
         return parse_where(where, kinds_of(self.facts.fields)) if where else None
+
+    def hints(self, where: str) -> list[str]:
+        """What the fields of a filter hold, for whoever finds nothing through it."""
+        return hints(parse_where(where, kinds_of(self.facts.fields)), self.facts.fields)
 
     def hit(self, image_id: str) -> Hit:
         """One photo by itself, with score 1.

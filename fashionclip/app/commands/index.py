@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fashionclip.errors import InputError
 from fashionclip.foreign_text import shown
 
 NAME = "index"
@@ -26,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep a new index in Milvus: a server's address, or a name such as photos.db for milvus-lite within "
         "INDEX; given again for the same index, what MILVUS_TOKEN holds is sent there",
     )
+    parser.add_argument(
+        "--other-photos",
+        action="store_true",
+        help="let PHOTOS take the place of those of another folder, which INDEX has been made of",
+    )
     parser.add_argument("--npz", type=Path, metavar="FILE.npz", help="also write embeddings and table as numpy arrays")
     parser.add_argument("--device", default="auto", help="where to embed: auto (default), cpu, cuda, ...")
 
@@ -34,15 +40,24 @@ def run(options: argparse.Namespace) -> None:
     from fashionclip.app.memory import keep_freed_memory
     from fashionclip.retrieval.encoder import load_encoder
     from fashionclip.retrieval.index import UNREADABLE, update_index
-    from fashionclip.retrieval.npz import write_npz
+    from fashionclip.retrieval.npz import check_npz, write_npz
     from fashionclip.retrieval.source import read_source
 
-    source = read_source(options.photos, table=options.table)
     device = device_of(options.device)
+    if options.npz:
+        check_npz(options.npz)
+    source = read_source(options.photos, table=options.table)
     if device == "cpu":
         keep_freed_memory()
     encoder = load_encoder(options.export, device=device)
-    changes = update_index(options.to, encoder, source, export=options.export, milvus=options.milvus)
+    changes = update_index(
+        options.to,
+        encoder,
+        source,
+        export=options.export,
+        milvus=options.milvus,
+        other_source=options.other_photos,
+    )
     for path, reason in list(changes.unreadable.items())[:NAMED]:
         print(f"unreadable: {shown(path)}: {shown(reason)}")
     if changes.unreadable:
@@ -58,7 +73,18 @@ def run(options: argparse.Namespace) -> None:
 
 
 def device_of(name: str) -> str:
-    """The GPU where there is one, if the name is "auto"."""
+    """The GPU where there is one, if the name is "auto".
+
+    Raises:
+        InputError: It is no device of this machine.
+    """
     import torch
 
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError) as error:  # the second where torch was built without CUDA
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise InputError(f"--device {name}: cannot be used ({reason}). Give auto, cpu, or a GPU as cuda:0.") from None
+    return name

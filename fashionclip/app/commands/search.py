@@ -86,25 +86,32 @@ def _answer(searcher: Searcher, query: Query, options: argparse.Namespace) -> No
         ]
         print(shown(json.dumps(found, indent=2, ensure_ascii=False), lines=True))
     else:
-        _print_table(hits)
+        for line in [] if hits else _nothing(searcher, query):
+            print(shown(line))
+        if hits:
+            _print_table(hits)
     if options.grid:
         draw_hits(options.grid, hits, photos, title=_title(query), asked=query.image)
+
+
+def _nothing(searcher: Searcher, query: Query) -> list[str]:
+    if not len(searcher):
+        return ["nothing found: the index is empty"]
+    if not query.where:
+        return ["nothing found: the index has no other photo"]
+    return ["nothing found: the filter lets no photo through", *searcher.hints(query.where)]
 
 
 def _print_table(hits: list[Hit]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not hits:
-        console.print("nothing found: the filter lets no photo through, or the index is empty")
-        return
     table = Table()
     for column in ("rank", "score", "image_id", "category", "text"):
         table.add_column(column, justify="right" if column in ("rank", "score") else "left", overflow="fold")
     for rank, hit in enumerate(hits, start=1):
         table.add_row(str(rank), f"{hit.score:.3f}", *map(shown, (hit.image_id, hit.category, hit.text)))
-    console.print(table)
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def _title(query: Query) -> str:

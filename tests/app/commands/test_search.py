@@ -220,3 +220,58 @@ def test_names_and_texts_give_the_terminal_no_commands(tmp_path, shop, capsys):
     assert r"unreadable: c\u001b]0;x\u0007.png" in out and r"a\u001b[2Jb.png" in out and r"Rose\u009b2J" in out
     hits = json.loads(out[out.rindex("\n[") :])
     assert "a\x1b[2Jb.png" in [hit["image_id"] for hit in hits] and hits[0]["text"] == "Rose\x9b2J"
+
+
+def test_a_filter_that_lets_nothing_through_says_what_there_is(index, capsys):
+    capsys.readouterr()
+    main(["search", str(index), "red", "--where", "category = 'dress' and (price > 99 or text like 'x')"])
+    assert capsys.readouterr().out.splitlines() == [
+        "nothing found: the filter lets no photo through",
+        "category has 'Dress', 'Top'",
+        "price is from 10 to 60",
+        "text has too many values to list; like 'A%' finds those that begin so",
+    ]
+    fields = r"\['category', 'image_id', 'item_id', 'price', 'text'\]"
+    with pytest.raises(SystemExit, match=rf"no field 'colour'; has {fields}"):
+        main(["search", str(index), "red", "--where", "colour = 'Red'"])
+
+
+def test_photos_of_another_folder_take_no_place_unasked(index, shop, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (60, 80), "blue").save(other / "ink.png")
+    kept = (index / "index.json").read_text()
+    with pytest.raises(SystemExit, match=rf"is an index of {shop}, whose photos would be deleted .* --other-photos"):
+        main(["index", str(tmp_path), str(other), "--to", str(index)])
+    assert (index / "index.json").read_text() == kept
+    assert len(search_json(capsys, index, "red", "-k", "9")) == 4
+    main(["index", str(tmp_path), str(other), "--to", str(index), "--other-photos"])
+    assert [hit["image_id"] for hit in search_json(capsys, index, "red", "-k", "9")] == ["ink.png"]
+
+
+def test_a_folder_of_something_else_is_left_alone(shop, tmp_path):
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "letters.txt").write_text("mine")
+    for to, message in {
+        foreign: r"holds \['letters.txt'\] and is no index",
+        shop: "and is no index, so it is left alone",
+        tmp_path / "table.csv": "is a file. Expected a folder",
+    }.items():
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        with pytest.raises(SystemExit, match=message):
+            main(["index", str(tmp_path), str(shop), "--to", str(to)])
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "empty").mkdir()
+    main(["index", str(tmp_path), str(shop), "--to", str(tmp_path / "empty")])
+
+
+def test_devices_and_arrays_are_checked_before_the_work(shop, tmp_path):
+    command = ["index", str(tmp_path), str(shop), "--to", str(tmp_path / "new")]
+    for device in ("foo", "cuda:99", "meta", ""):
+        with pytest.raises(SystemExit, match=rf"error: --device {device}: cannot be used \(.+\)\. Give auto, cpu"):
+            main([*command, "--device", device])
+    for file in (tmp_path / "nowhere" / "a.npz", tmp_path / "a.npy", tmp_path):
+        with pytest.raises(SystemExit, match=r"error: --npz .*: expected a file that ends in \.npz"):
+            main([*command, "--npz", str(file)])
+    assert not (tmp_path / "new").exists()
