@@ -22,7 +22,9 @@ def test_a_run_or_a_checkpoint_is_no_export(run, shop, tmp_path):
             ["index", str(place), str(shop), "--to", str(tmp_path / "index")],
             ["judge", str(place), str(shop / "00.png"), "a dress"],
         ):
-            with pytest.raises(SystemExit, match=rf"not an export yet. Run: fashionclip export {place} --to DIR"):
+            with pytest.raises(
+                SystemExit, match=rf"{place}: no export there .*: fashionclip export {run}\b.* --to DIR"
+            ):
                 main(command)
 
 
@@ -39,5 +41,5 @@ def test_an_export_is_no_index_and_an_index_no_export(export, shop, tmp_path):
     with pytest.raises(SystemExit, match=r"index: no export there"):
         main(["index", str(index), str(shop), "--to", str(index)])
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(SystemExit, match="not an export yet"):
+    with pytest.raises(SystemExit, match="no export there .* It is a run: fashionclip export"):
         main(["search", str(index), "dress", "--export", str(tmp_path / "run")])
