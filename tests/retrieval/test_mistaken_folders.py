@@ -41,5 +41,5 @@ def test_an_export_is_no_index_and_an_index_no_export(export, shop, tmp_path):
     with pytest.raises(SystemExit, match=r"index: no export there"):
         main(["index", str(index), str(shop), "--to", str(index)])
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    with pytest.raises(SystemExit, match="no export there .* It is a run: fashionclip export"):
+    with pytest.raises(SystemExit, match=r"no export there .* It is a run: fashionclip export"):
         main(["search", str(index), "dress", "--export", str(tmp_path / "run")])
