@@ -5,6 +5,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fashionclip.app.door import one_message
+from fashionclip.app.home import expand_arguments, expand_config
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
@@ -14,9 +15,11 @@ def main(cfg: DictConfig) -> None:
         from fashionclip.app.evaluate import evaluate
 
         check_added_keys(cfg, HydraConfig.get().overrides.task)
+        expand_config(cfg)
         check_values(cfg)
         evaluate(cfg)
 
 
 if __name__ == "__main__":
+    expand_arguments()
     main()

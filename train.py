@@ -4,6 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from fashionclip.app.door import one_message
+from fashionclip.app.home import expand_arguments
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
@@ -15,4 +16,5 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    expand_arguments()
     main()

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from fashionclip.app.commands import export, index, judge, search, serve
 from fashionclip.app.door import one_message
+from fashionclip.app.home import expand_options
 
 COMMANDS: tuple[ModuleType, ...] = (export, index, search, serve, judge)
 
@@ -27,5 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = commands.choices[given[0]].parse_intermixed_args(given[1:])
     else:
         options = parser.parse_args(given)
+    expand_options(options)
     with one_message():
         options.command.run(options)

@@ -14,6 +14,7 @@ from fashionclip.app.config import check_added_keys, check_devices, check_monito
 from fashionclip.app.dashboards import check_wandb, ended_wandb, log_embeddings, log_pictures
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
+from fashionclip.app.home import expand_config
 from fashionclip.app.memory import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
@@ -45,6 +46,7 @@ def train(cfg: DictConfig) -> float:
         InputError: Config, dataset and model do not go together, found before the first step.
     """
     check_added_keys(cfg, HydraConfig.get().overrides.task)
+    expand_config(cfg)
     check_values(cfg)
     check_devices(cfg.trainer)
     check_wandb(cfg.logger)

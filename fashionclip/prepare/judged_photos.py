@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +44,24 @@ class Look:
 def choose_root(paths: Sequence[str], *, table: Path) -> Path:
     """The folder that relative paths of a table begin at: the table's own or the one above, whichever has more."""
     candidates = (table.parent, table.parent.parent)
+    names = [path.replace("\\", "/") for path in paths if path]
     # os.path: Path.is_file() raises an error where a name is too long for any file
-    return max(candidates, key=lambda folder: sum(os.path.isfile(folder / path) for path in paths if path))
+    return max(candidates, key=lambda folder: sum(os.path.isfile(folder / name) for name in names))
 
 
 def locate(path: str, *, root: Path) -> Located:
-    """Finds the photo of a path, absolute or relative to `root`, with either kind of slash."""
-    # Without following links: a folder of photos that is linked into the root belongs to it.
-    file = Path(os.path.abspath(root / path.replace("\\", "/")))
-    for top in (Path(os.path.abspath(root)), root.resolve()):
-        if file.is_relative_to(top):
-            return Located(file=file, inside=True, key=file.relative_to(top).as_posix())
+    """Finds the photo of a path, absolute or relative to `root`, with either kind of slash.
+
+    A link that leads out of the root is outside of it.
+    """
+    forms = (unicodedata.normalize(form, path.replace("\\", "/")) for form in ("NFC", "NFD"))
+    files = [Path(os.path.abspath(root / form)) for form in (path.replace("\\", "/"), *forms)]
+    file = next(filter(os.path.isfile, files), files[0])  # macOS keeps accents apart in names of files
+    top = root.resolve()
+    inside = Path(os.path.realpath(file)).is_relative_to(top)  # also where it or a folder above it is a link
+    for above in (Path(os.path.abspath(root)), top) if inside else ():
+        if file.is_relative_to(above):
+            return Located(file=file, inside=True, key=file.relative_to(above).as_posix())
     return Located(file=file, inside=False, key=f"outside/{stable_hash(str(file)):016x}/{file.name}")
 
 

@@ -457,6 +457,20 @@ def test_photos_outside_the_root_are_taken_only_when_allowed(tmp_path) -> None:
     assert dataset.manifest["path"].str.startswith("images/").all()
 
 
+def test_link_that_leads_out_of_the_root_is_outside_and_one_within_is_not(tmp_path) -> None:
+    rows = sound(4)
+    write(tmp_path / "elsewhere", rows)
+    source = write(tmp_path / "set", rows)
+    first, second = (tmp_path / "set" / row[0] for row in rows[:4:2])
+    for link, target in ((first, tmp_path / "elsewhere" / rows[0][0]), (second, tmp_path / "set" / "moved.jpg")):
+        link.rename(tmp_path / "set" / "moved.jpg")
+        link.symlink_to(target)
+    assert checked(source)["outside_root"]["count"] == sum(row[0] == rows[0][0] for row in rows)
+    assert "outside_root" not in checked(source, allow_outside_root=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "set")
+    assert checked(tmp_path / "linked" / source.name)["outside_root"]["count"], "the root itself may be a link"
+
+
 def test_rows_of_a_photo_a_product_or_a_text_share_a_split(tmp_path) -> None:
     rows = [(f"images/{n}.jpg", text_of(n % 10), "match") for n in range(40)]
     rows += [(f"images/{n}.jpg", text_of(n % 10 + 50), "mismatch") for n in range(40)]

@@ -1,5 +1,7 @@
 import asyncio
 import io
+import time
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -135,6 +137,33 @@ def test_limits_of_uploads(searcher):
         answer = posted(b"x" * 100_000)
         assert answer.status_code == 413 and answer.json() == {"detail": "Too large: at most 0.0954 MB can be sent."}
         assert client.post("/results", files={"photo": ("a.png", b"x" * 100_000)}).status_code == 413
+
+
+CASES = Path(__file__).parents[2] / "assets" / "cases"
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "detail"),
+    [
+        ("avif_damaged/zero_tail.avif", 422, "cannot be decoded; it may be torn"),
+        ("avif_damaged/phone.heic", 422, "That is not a photo. JPEG, PNG"),
+        ("odd_exif/xres_ascii.jpg", 200, None),
+        ("odd_exif/orient_zero_count.jpg", 200, None),
+        ("strip/line.png", 200, None),
+        ("icc/green.jpg", 200, None),
+    ],
+)
+def test_upload_of_a_fault_report(client, case, status, detail):
+    answer = client.post("/api/search", files={"photo": ("photo.jpg", (CASES / case).read_bytes())})
+    assert answer.status_code == status and (detail is None or detail in answer.json()["detail"])
+
+
+def test_upload_of_very_many_scans_is_refused_without_decoding_it(client):
+    data = photo_bytes(size=(2000, 2000), kind="JPEG", progressive=True)
+    data = data[:-2] + data[data.rindex(b"\xff\xda") : -2] * 5000 + data[-2:]
+    began = time.process_time()
+    assert client.post("/api/search", files={"photo": ("photo.jpg", data)}).status_code == 422
+    assert time.process_time() - began < 2  # decoding it takes some 20 s
 
 
 def test_bytes_are_counted_as_they_come(searcher):
