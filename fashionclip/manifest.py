@@ -120,7 +120,8 @@ def read_judgements(dataset: PreparedDataset) -> pd.DataFrame | None:
         (what is wrong; of a match, what is wrong of the mismatches that it is compared with, or "match": of all).
 
     Raises:
-        InputError: A judgement names an image that the manifest lacks, has no text, or another label.
+        InputError: A judgement names an image that the manifest lacks, has no text, or another label, or those of a
+            split have one label only.
     """
     file = dataset.root / "judgements.parquet"
     if not file.is_file():
@@ -134,7 +135,32 @@ def read_judgements(dataset: PreparedDataset) -> pd.DataFrame | None:
             f"than {' or '.join(LABELS)}, the first: {table[wrong].iloc[0].to_dict()}. Remove the dataset's folder and "
             "re-run prepare.py."
         )
+    check_labels(table["label"], dataset.manifest["split"].iloc[image_row], where=str(file))
     return table.assign(image_row=image_row)
+
+
+def check_labels(labels: Iterable[str], splits: Iterable[str], *, where: str, needed: Sequence[str] = SPLITS) -> None:
+    """Refuses judgements of which a split has one label only: nothing can be learned, chosen or measured by them.
+
+    Args:
+        labels, splits: Of each judgement.
+        where: They are, for the message.
+        needed: Splits that must have both labels, if they have judgements; of others it is printed.
+
+    Raises:
+        InputError: With the counts of such a split.
+    """
+    counts = Counter(zip(splits, labels, strict=True))
+    for split in SPLITS:
+        matches, mismatches = (counts[split, label] for label in LABELS)
+        if (matches > 0) == (mismatches > 0):
+            continue
+        says = (
+            f"{where}: {split} has {matches} match and {mismatches} mismatch, training needs both labels in each split"
+        )
+        if split in needed:
+            raise InputError(f"{says}. Add judgements of the missing label, or prepare with other dataset.ratios.")
+        print(says)
 
 
 def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:

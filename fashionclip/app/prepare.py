@@ -15,8 +15,9 @@ def prepare(cfg: DictConfig) -> PreparedDataset:
     """Runs a dataset's preparation.
 
     Raises:
-        InputError: The source is not given, or not as the preparation needs it.
+        InputError: Root or source is not given, or not as the preparation needs it.
     """
+    _check_root(cfg)
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "triplets"])  # that is for training
     if OmegaConf.is_missing(cfg, "source"):
         if not cfg.get("download"):
@@ -31,6 +32,7 @@ def open_dataset(cfg: DictConfig) -> PreparedDataset:
     Raises:
         InputError: It is not prepared, or breaks the manifest's contract.
     """
+    _check_root(cfg)
     if cfg.name == "demo":
         return prepare(cfg)  # does nothing where it stands already
     if not Path(cfg.root, "dataset.json").is_file():
@@ -41,3 +43,8 @@ def open_dataset(cfg: DictConfig) -> PreparedDataset:
             f"python prepare.py dataset={cfg.name} dataset.source=DIR dataset.root={cfg.root}"
         )
     return read_dataset(cfg.root)
+
+
+def _check_root(cfg: DictConfig) -> None:
+    if not cfg.root:
+        raise InputError("dataset.root: not given. Expected the folder of the prepared dataset: dataset.root=DIR.")

@@ -53,10 +53,12 @@ class Rule:
     remedy: str
 
 
-READING = (  # found by reading, before there are rows
+READING = (  # found by reading, by which there may be no rows
     ("missing_column", "Name the columns image_path, text and label, or map yours with dataset.columns."),
     ("malformed_line", "Quote cells that hold the separator, a line break or a quote, and double quotes within them."),
+    ("no_rows", "Write a line for each judgement below the header."),
 )
+OF_ALL_ROWS = ("missing_column", "no_rows", "one_label")  # errors that no row can be left out for
 
 
 def row_rules(limits: Limits) -> tuple[Rule, ...]:
@@ -201,6 +203,14 @@ def split_rules(limits: Limits) -> tuple[Rule, ...]:
     """Those of all judgements and of each split, over the columns of `split_facts`."""
     low, high = limits.match_share
     return (
+        Rule(
+            name="one_label",
+            level="error",
+            column="one_label",
+            holds=lambda one_label: ~one_label,
+            says="{where}: {matches} of {rows} match, expected both labels",
+            remedy="Add rows of the missing label: by one alone nothing can be learned, chosen or measured.",
+        ),
         Rule(
             name="unbalanced",
             level="warning",

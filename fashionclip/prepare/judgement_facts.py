@@ -69,15 +69,16 @@ def row_facts(
 
 
 def split_facts(facts: pd.DataFrame) -> pd.DataFrame:
-    """`where` ("all", then splits that have rows), and of each `matches`, `rows` and `match_share` in [0, 1]."""
+    """`where` ("all", then splits that have rows), and of each `matches`, `rows`, `match_share` in [0, 1], and
+    `one_label`: whether a label is missing of all, or of train."""
     parts = {"all": facts, **{name: facts[facts["split"] == name] for name in SPLITS}}
-    matches = {name: int((part["label"] == "match").sum()) for name, part in parts.items()}
-    counts = [
-        {"where": name, "matches": matches[name], "rows": len(part), "match_share": matches[name] / max(1, len(part))}
-        for name, part in parts.items()
-        if len(part) or name == "all"
-    ]
-    return pd.DataFrame(counts, columns=["where", "matches", "rows", "match_share"])
+    counts = []
+    for name, part in parts.items():
+        matches, rows = int((part["label"] == "match").sum()), len(part)
+        one_label = name in ("all", "train") and part["label"].nunique() == 1
+        if rows or name == "all":
+            counts.append((name, matches, rows, matches / max(1, rows), one_label))
+    return pd.DataFrame(counts, columns=["where", "matches", "rows", "match_share", "one_label"])
 
 
 def _of(values: pd.Series, rows: pd.DataFrame, default: Any) -> pd.Series:

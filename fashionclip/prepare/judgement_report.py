@@ -75,6 +75,9 @@ def report_on(
         limits: Of the warnings.
     """
     findings = []
+    if facts.empty and not (unread["check"] == "missing_column").any():
+        row = {"file": source.name, "line": 1, "check": "no_rows", "says": "no judgement below the header"}
+        unread = pd.concat([unread, pd.DataFrame([row])], ignore_index=True)
     for check, remedy in READING:
         part = unread[unread["check"] == check]
         lines = [f"{row['file']}:{row['line']}: {row['says']}" for row in part.head(SHOWN).to_dict("records")]
@@ -82,7 +85,7 @@ def report_on(
     rules = row_rules(limits)
     broken = breaches(facts, rules)
     findings += _findings(facts, rules, broken)
-    if not (unread["check"] == "missing_column").any():  # else there are no rows to count
+    if not facts.empty:
         by_split = split_rules(limits)
         findings += _findings(splits, by_split, breaches(splits, by_split))
     names = [rule.name for rule in rules if rule.level == "error" or rule.name == "duplicate"]

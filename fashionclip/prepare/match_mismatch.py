@@ -20,6 +20,7 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import (
     PreparedDataset,
     begin_dataset,
+    check_labels,
     check_ratios,
     fingerprint_of,
     finish_dataset,
@@ -28,7 +29,7 @@ from fashionclip.manifest import (
 )
 from fashionclip.prepare.derived_judgements import derive_judgements
 from fashionclip.prepare.judged_photos import choose_root, locate, look_at
-from fashionclip.prepare.judgement_checks import Limits
+from fashionclip.prepare.judgement_checks import OF_ALL_ROWS, Limits
 from fashionclip.prepare.judgement_csv import find_tables, read_tables
 from fashionclip.prepare.judgement_facts import row_facts, split_facts
 from fashionclip.prepare.judgement_report import print_report, report_on, write_report
@@ -92,10 +93,15 @@ def prepare_match_mismatch(
         InputError: Source or settings are not usable, or checks found errors.
     """
     check_ratios(ratios)
-    if (source is None) == (derive_from is None):
+    if source is None and derive_from is None:
         raise InputError(
-            f"dataset.source={source}, dataset.derive_from={derive_from}: expected exactly one of them. Give a CSV "
-            "with dataset.source=FILE, or a prepared dataset with dataset.derive_from=ROOT."
+            f"dataset.root={root}: nothing to prepare it from, neither dataset.source nor dataset.derive_from is "
+            "given. Give a CSV with dataset.source=FILE, or a prepared dataset with dataset.derive_from=ROOT."
+        )
+    if source is not None and derive_from is not None:
+        raise InputError(
+            f"dataset.source={source}, dataset.derive_from={derive_from}: expected only one of them. Leave one out: "
+            "source is a CSV, derive_from a prepared dataset."
         )
     root = Path(root)
     if derive_from is not None:
@@ -116,6 +122,8 @@ def prepare_match_mismatch(
 
     if limits.context_length is None:
         limits = replace(limits, context_length=tokenizer.context_length)
+    if image_root is not None and not Path(image_root).is_dir():
+        raise InputError(f"dataset.image_root={image_root}: no such folder. Give the one that paths begin at, or null.")
     tables = find_tables(Path(str(source)))
     read = read_tables(tables, columns=columns)
     paths = [path for path in read.rows["image_path"].unique() if path]
@@ -129,12 +137,12 @@ def prepare_match_mismatch(
     print_report(found)
     write_report(found, Path(report))
     print(f"report: {report}")
-    missing = any(finding.check == "missing_column" for finding in found.errors)
-    if found.errors and (check_only or missing or not drop_errors):
+    of_rows = all(finding.check not in OF_ALL_ROWS for finding in found.errors)
+    if found.errors and (check_only or not of_rows or not drop_errors):
         names = ", ".join(f"{finding.check} ({finding.count})" for finding in found.errors)
         raise InputError(
             f"{source}: {names}; the table above and {report} say where. Mend them"
-            + ("." if check_only or missing else ", or leave these rows out with dataset.drop_errors=true.")
+            + ("." if check_only or not of_rows else ", or leave these rows out with dataset.drop_errors=true.")
         )
     if check_only:
         return None
@@ -168,6 +176,7 @@ def prepare_match_mismatch(
     hashes = [outcome.hash for outcome in outcomes]
 
     manifest, judgements = _tables(kept.assign(image_id=kept["key"].map(ids)), hashes, ratios=ratios, seed=seed)
+    check_labels(judgements["label"], judgements["split"], where=str(source), needed=("train",))
     judgements["text_only"] = text_only_scores(judgements)
     counts = judgements.groupby(["split", "label"]).size().unstack(fill_value=0).to_dict("index")
     dataset = finish_dataset(

@@ -86,9 +86,10 @@ def text_only_auroc(judgements: pd.DataFrame) -> Auroc:
 
 
 def print_text_only(auroc: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints one line a split."""
+    """Prints one line a split that has both labels."""
     for split, values in auroc.items():
-        print(f"  {split}, AUROC of a model that sees only the texts (0.5: they tell nothing): {_listed(values)}")
+        if values:
+            print(f"  {split}, AUROC of a model that sees only the texts (0.5: they tell nothing): {_listed(values)}")
 
 
 def _listed(values: Mapping[str, float]) -> str:

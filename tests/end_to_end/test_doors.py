@@ -195,9 +195,10 @@ def test_a_table_of_judgements_is_checked(tmp_path):
     with Image.new("RGB", (300, 300), "red") as photo:
         photo.save(tmp_path / "red.png")
     table = tmp_path / "pairs.csv"
-    table.write_text("image_path;text;label\nred.png;Red cotton shirt with round neck;Match\n")
+    rows = ("red.png;Red cotton shirt with round neck;Match", "red.png;Blue cotton shirt with round neck;Mismatch")
+    table.write_text("\n".join(("image_path;text;label", *rows)))
     command = ["dataset=match-mismatch", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
-    assert "few_rows: all: 1 judgements, under 100" in run("prepare.py", *command, "dataset.check_only=true")
+    assert "few_rows: all: 2 judgements, under 100" in run("prepare.py", *command, "dataset.check_only=true")
     assert json.loads((tmp_path / "validation.json").read_text())["valid"]
 
 

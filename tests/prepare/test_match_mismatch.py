@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import PreparedDataset, read_dataset
+from fashionclip.manifest import PreparedDataset, read_dataset, read_judgements
 from fashionclip.prepare.judgement_checks import Limits
 from fashionclip.prepare.judgement_splits import balanced_splits
 from fashionclip.prepare.match_mismatch import prepare_match_mismatch
@@ -140,7 +140,6 @@ CHECKS: list[tuple[str, str, list[tuple[str, ...]], str]] = [
         [*sound(), ("images/0.jpg", text_of(0).replace(" ", ",  "), "MATCH")],
         "pairs.csv:14: same photo, text and label as pairs.csv:2",
     ),
-    ("unbalanced", "warning", [row for row in sound() if row[2] == "match"], "all: 6 of 6 match (100%), expected 40%"),
     (
         "unbalanced",
         "warning",
@@ -330,12 +329,49 @@ def test_rows_with_errors_are_left_out_and_listed_when_asked(tmp_path) -> None:
     assert dropped["detail"].str.startswith("pairs.csv:").all()
 
 
-@pytest.mark.parametrize("rows", [[], [("none.jpg", text_of(0), "match")]])
-def test_a_table_without_any_usable_row_is_one_error(tmp_path, rows) -> None:
-    assert set(checked(write(tmp_path, rows))) >= {"few_rows"}
-    with pytest.raises(InputError, match="no rows left of"):
-        prepare(tmp_path / "pairs.csv", tmp_path / "out", drop_errors=True)
+def test_a_table_without_any_usable_row_is_one_error(tmp_path) -> None:
+    with pytest.raises(InputError, match="no rows left of 2 read"):
+        rows = [("none.jpg", text_of(0), "match"), ("none.jpg", text_of(1), "mismatch")]
+        prepare(write(tmp_path, rows), tmp_path / "out", drop_errors=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("settings", [{"check_only": True}, {}, {"drop_errors": True}])
+def test_a_table_without_rows_or_with_one_label_is_an_error(tmp_path, capsys, settings) -> None:
+    with pytest.raises(InputError, match=r"pairs\.csv: no_rows \(1\); the table above .* Mend them\.$"):
+        prepare(write(tmp_path, []), tmp_path / "out", **settings)
+    assert "error: no_rows: pairs.csv:1: no judgement below the header" in capsys.readouterr().out
+    for label in ("match", "mismatch"):
+        rows = [row for row in sound() if row[2] == label]
+        with pytest.raises(InputError, match=r"pairs\.csv: one_label \(1\); the table above .* Mend them\.$"):
+            prepare(write(tmp_path, rows), tmp_path / "out", **settings)
+        assert f"{len(rows) if label == 'match' else 0} of 6 match, expected both labels" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_label_in_train_is_an_error_and_in_other_splits_is_said(tmp_path, capsys) -> None:
+    def rows(split: str) -> list[tuple[str, ...]]:
+        return [row for row in with_splits() if row[4].lower() != split or row[2] == "match"]
+
+    found = checked(write(tmp_path, rows("train"), header=SPLIT_HEADER), columns=SPLIT_COLUMNS)
+    assert found["one_label"]["level"] == "error" and found["one_label"]["first"][0].startswith("train: ")
+    source = write(tmp_path, rows("val"), header=SPLIT_HEADER)
+    dataset = prepare(source, tmp_path / "out", columns=SPLIT_COLUMNS)
+    assert "val has 1 match and 0 mismatch, training needs both labels in each split" in capsys.readouterr().out
+    assert dataset is not None
+    with pytest.raises(InputError, match=r"val has 1 match and 0 mismatch, training needs both .* Add judgements"):
+        read_judgements(dataset)
+
+
+def test_rows_that_are_left_out_may_not_leave_one_label(tmp_path) -> None:
+    rows = [row if row[2] == "match" else ("none.jpg", *row[1:]) for row in sound()]
+    with pytest.raises(InputError, match=r"train has \d match and 0 mismatch, training needs both labels"):
+        prepare(write(tmp_path, rows), tmp_path / "out", drop_errors=True)
+
+
+def test_a_missing_image_root_is_one_message(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"dataset\.image_root=.*none: no such folder"):
+        prepare(write(tmp_path, sound()), tmp_path / "out", image_root=tmp_path / "none")
 
 
 def test_preparation_is_repeated_only_when_the_table_or_settings_change(tmp_path, capsys) -> None:
@@ -477,7 +513,9 @@ def test_rows_of_a_photo_a_product_or_a_text_share_a_split(tmp_path) -> None:
     by_text = prepare(write(tmp_path, rows), tmp_path / "out")
     assert by_text is not None and by_text.manifest.groupby("text")["split"].nunique().max() == 1
     assert by_text.manifest["split"].nunique() == 3
-    for name, part in (("train", rows[:4]), ("val", [row for row in rows if row[0] not in {r[0] for r in rows[:4]}])):
+    learned = {row[0] for row in rows[:4]}
+    for name, wanted in (("train", True), ("val", False)):
+        part = [row for row in rows if (row[0] in learned) == wanted]
         write(tmp_path / "parts", part, name=f"{name}.csv")
     divided = prepare(tmp_path / "parts", tmp_path / "three", image_root=tmp_path)
     assert divided is not None and set(divided.manifest["split"]) == {"train", "val", "test"}
@@ -522,7 +560,7 @@ def test_splits_are_balanced_by_label_where_small_groups_have_another_than_large
             lambda folder: (write(folder, sound(1), name="a.csv"), write(folder, [], name="b.csv"))[0].parent,
             "exactly one",
         ),
-        (lambda folder: None, "expected exactly one of them"),
+        (lambda folder: None, r"dataset\.root=.*out: nothing to prepare it from, neither dataset\.source nor"),
     ],
 )
 def test_an_unusable_source_is_one_error_with_a_remedy(tmp_path, make, message) -> None:
