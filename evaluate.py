@@ -6,11 +6,12 @@ from omegaconf import DictConfig
 
 from fashionclip.app.door import one_message
 from fashionclip.app.home import expand_arguments, expand_config
+from fashionclip.app.run_folder import own_run_folder
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
-    with one_message():
+    with one_message(), own_run_folder():
         from fashionclip.app.config import check_added_keys, check_values
         from fashionclip.app.evaluate import evaluate
 

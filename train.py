@@ -5,11 +5,12 @@ from omegaconf import DictConfig
 
 from fashionclip.app.door import one_message
 from fashionclip.app.home import expand_arguments
+from fashionclip.app.run_folder import own_run_folder
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def main(cfg: DictConfig) -> float | None:
-    with one_message():
+    with one_message(), own_run_folder():
         from fashionclip.app.run import train  # not above: --help and config errors need no torch
 
         return train(cfg)

@@ -8,7 +8,7 @@ from pathlib import Path
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fashionclip.app.config import check_added_keys, check_devices, check_monitor, check_values, plain
 from fashionclip.app.dashboards import check_wandb, ended_wandb, log_embeddings, log_pictures
@@ -19,6 +19,7 @@ from fashionclip.app.memory import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
+from fashionclip.app.run_folder import write_run_config
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import judgements_of
 from fashionclip.data.relations import check_columns
@@ -126,7 +127,7 @@ def train(cfg: DictConfig) -> float:
         keep_freed_memory()
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+        write_run_config(folder / "config.yaml", cfg)
         print(f"run folder: {folder}")
         print(f"{rows.root}: {', '.join(f'{len(part)} {name}' for name, part in rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")

@@ -1,0 +1,84 @@
+"""The folder of a run: its own, whatever else begins in the same second, or was there before.
+
+Importing this registers the resolver `fresh` of configs/train.yaml and evaluate.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from fashionclip.atomic import locked, write_text
+from fashionclip.errors import InputError
+
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # variables that are 0 or missing in a first process
+LEFT = ("checkpoints/*.ckpt", "results.json")
+
+
+def fresh_folder(wanted: str) -> str:
+    """Makes the folder, or one with a number behind its name where it is there already; returns its name.
+
+    Only the first of several processes that run together does so; the others write nothing there.
+    """
+    if not _is_first_process():
+        return wanted
+    for number in count(1):
+        name = wanted if number == 1 else f"{wanted}_{number}"
+        try:
+            Path(name).mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+    return name
+
+
+OmegaConf.register_new_resolver("fresh", fresh_folder, use_cache=True, replace=True)  # one folder a config
+
+
+@contextmanager
+def own_run_folder() -> Iterator[None]:
+    """Keeps Hydra's run folder to one run at a time, and to one that leaves weights or results.
+
+    Raises:
+        InputError: Another run is at work there, or has left something that would be lost.
+    """
+    if not _is_first_process():
+        yield
+        return
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    busy = f"{folder}: another run is at work in this folder. Choose another hydra.run.dir (or hydra.sweep.dir)."
+    with locked(folder / ".lock", name=folder, refuse=busy):
+        if left := [path.relative_to(folder).as_posix() for pattern in LEFT for path in folder.glob(pattern)]:
+            raise InputError(
+                f"{folder}: holds {', '.join(sorted(left))} of an earlier run, which would be lost. Choose another "
+                "hydra.run.dir (or hydra.sweep.dir), or move the folder away."
+            )
+        yield
+
+
+def write_run_config(file: Path, cfg: DictConfig) -> None:
+    """Writes the config with all values resolved but those of places in the run folder.
+
+    So a run that is made from this file writes into a folder of its own.
+    """
+    raw, resolved = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (False, True))
+    write_text(file, OmegaConf.to_yaml(OmegaConf.create(_but_places(raw, resolved))))
+
+
+def _but_places(raw: Any, resolved: Any) -> Any:
+    if isinstance(raw, dict):
+        return {key: _but_places(raw[key], resolved[key]) for key in raw}
+    if isinstance(raw, list):
+        return [_but_places(*both) for both in zip(raw, resolved, strict=True)]
+    return raw if isinstance(raw, str) and "${hydra:" in raw else resolved
+
+
+def _is_first_process() -> bool:
+    return not any(int(os.environ.get(name, 0)) for name in RANKS)

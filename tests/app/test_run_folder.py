@@ -1,0 +1,83 @@
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from fashionclip.app.run_folder import RANKS, fresh_folder, own_run_folder, write_run_config
+from fashionclip.errors import InputError
+
+CONFIGS = str(Path(__file__).parents[2] / "configs")
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    yield
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """What Hydra says is the run folder."""
+    (tmp_path / "run").mkdir()
+    told = SimpleNamespace(runtime=SimpleNamespace(output_dir=str(tmp_path / "run")))
+    monkeypatch.setattr(HydraConfig, "get", lambda: told)
+    return tmp_path / "run"
+
+
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path):
+    script = "import sys; from fashionclip.app.run_folder import fresh_folder; print(fresh_folder(sys.argv[1]))"
+    wanted = str(tmp_path / "runs" / "12-00-00")
+    started = [subprocess.Popen([sys.executable, "-c", script, wanted], stdout=subprocess.PIPE) for _ in range(3)]
+    names = {process.communicate()[0].decode().strip() for process in started}
+    assert names == {wanted, f"{wanted}_2", f"{wanted}_3"} and all(Path(name).is_dir() for name in names)
+
+
+def test_processes_of_one_run_have_one_folder(tmp_path, monkeypatch):
+    wanted = str(tmp_path / "12-00-00")
+    assert fresh_folder(wanted) == wanted
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert fresh_folder(wanted) == wanted
+
+
+@pytest.mark.parametrize("left", ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "results.json"])
+def test_what_an_earlier_run_left_is_not_written_over(folder, left):
+    with own_run_folder():
+        (folder / "config.yaml").touch()  # by itself no loss: of a run that failed
+    with own_run_folder():
+        (folder / left).parent.mkdir(exist_ok=True)
+        (folder / left).touch()
+    with pytest.raises(InputError, match=rf"{folder}: holds {left} of an earlier run.*another hydra\.run\.dir"):
+        own_run_folder().__enter__()
+
+
+def test_two_runs_at_once_do_not_share_a_folder(folder, monkeypatch):
+    with own_run_folder():
+        with pytest.raises(InputError, match="another run is at work in this folder"):
+            own_run_folder().__enter__()
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        with own_run_folder():  # a process of the same run
+            pass
+    assert not any(folder.iterdir())
+
+
+def test_a_run_made_from_a_run_s_config_writes_into_its_own_folder(tmp_path):
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        cfg = compose("train", ["dataset=demo", "loss=contrastive", "hydra.runtime.output_dir=/old"], True)
+    HydraConfig.instance().set_config(cfg)
+    OmegaConf.set_struct(cfg, False)
+    del cfg["hydra"]
+    write_run_config(tmp_path / "config.yaml", cfg)
+    assert "/old" not in (tmp_path / "config.yaml").read_text()
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        again = compose("config", ["hydra.runtime.output_dir=/new"], True)
+    HydraConfig.instance().set_config(again)
+    assert again.callbacks.checkpoint.dirpath == again.callbacks.last.dirpath == "/new/checkpoints"
+    assert again.logger.csv.save_dir == "/new" and again.callbacks.early_stopping.monitor.startswith("val/")
+    assert "${loss.monitor}" not in (tmp_path / "config.yaml").read_text(), "all else is resolved"
