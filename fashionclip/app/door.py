@@ -96,9 +96,11 @@ def _message(error: BaseException) -> str | None:
 def quiet_lightning() -> None:
     """To be called once it is imported: its tips and device lists come twice each, and it warns of its own code.
 
-    On several processes it also warns of each metric that they might not agree on; ours are computed of all of them.
+    On several processes it also warns of each metric that they might not agree on, and of samples that come twice; ours
+    are computed of all processes' samples, each once.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*sync_dist=True")
+    warnings.filterwarnings("ignore", message=".*During `trainer.test\\(\\)`, it is recommended")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start")  # frozen towers are, on purpose
