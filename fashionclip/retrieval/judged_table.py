@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fashionclip.atomic import naming, write_text
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
 from fashionclip.manifest import LABELS
@@ -75,8 +77,8 @@ def judge_table(
     """Writes a CSV's columns and those of `ADDED`, in UTF-8, with the separator it came with; what a spreadsheet would
     take for a formula gets an apostrophe before it.
 
-    A row that cannot be judged says why in `error`, and nothing else is added to it. Rows are written to `<to>.partial`
-    as they are judged, where a stopped run goes on; in the end that is renamed.
+    A row that cannot be judged says why in `error`, and nothing else is added to it. Rows are written to a file beside
+    `to` as they are judged, where a stopped run goes on; in the end that is renamed.
 
     Args:
         judge: With its export.
@@ -86,25 +88,31 @@ def judge_table(
         allow_outside_root: Take photos that lie elsewhere.
 
     Raises:
-        InputError: The table cannot be read, lacks a column or has one of `ADDED`, or `to` is no file to write.
+        InputError: The table cannot be read, lacks a column or has one of `ADDED`, or `to` is no file to write, such as
+            one with something else in it than an earlier table of this kind.
     """
     if not table.is_file():
         raise InputError(f"{table}: no such file. Expected a CSV with the columns {' and '.join(REQUIRED)}.")
     if to.is_dir() or to.resolve() == table.resolve():
         raise InputError(f"{to}: {'a folder' if to.is_dir() else 'the table itself'}. Name another file to write.")
+    if to.is_file() and not _is_judged(to):
+        raise InputError(
+            f"{to}: holds something else than verdicts, so it is left alone. Name another file to write, or move it away."
+        )
     layout = layout_of(table, titles=(*REQUIRED, LABEL))
     header, place = _header(table, layout)
     first = [cells for _, cells in islice(records(table, layout), 1, 1 + LOOKED_AT) if len(cells) == len(header)]
     paths = [cells[place["image_path"]].strip() for cells in first]
     root = choose_root(paths, table=table) if image_root is None else image_root
     settings = [judge.encoder.digest, judge.threshold, judge.scale, judge.bias, str(root.resolve()), allow_outside_root]
-    partial, state = (to.with_name(to.name + end) for end in (".partial", ".partial.json"))
+    partial, state = (to.with_name(f".{to.name}.fashionclip-{end}") for end in ("new", "state"))
     to.parent.mkdir(parents=True, exist_ok=True)
     done = _resumed(partial, state, fingerprint=_fingerprint(table, settings))
 
     total = sum(1 for _ in records(table, layout)) - 1
     rows = islice(records(table, layout), 1 + done.rows, None)
     with (
+        naming(to),
         partial.open("r+b" if done.size else "wb") as out,
         tqdm(total=total, initial=done.rows, desc="judging", unit="row") as progress,
     ):
@@ -130,11 +138,19 @@ def judge_table(
             out.write(_lines(written, layout))
             out.flush()
             done.size = out.tell()
-            _replace(state, json.dumps(asdict(done)))
+            write_text(state, json.dumps(asdict(done)), sync=False)
             progress.update(len(group))
+        os.fsync(out.fileno())
     os.replace(partial, to)
     state.unlink(missing_ok=True)
     return done
+
+
+def _is_judged(file: Path) -> bool:
+    """Whether a file has our columns at the end of its first line; one without a byte is nobody's."""
+    with file.open("rb") as stream:
+        first = stream.readline()
+    return not first or tuple(re.findall(r"\w+", first.decode("utf-8", "replace"))[-len(ADDED) :]) == ADDED
 
 
 def _header(table: Path, layout: Layout) -> tuple[list[str], dict[str, int]]:
@@ -195,9 +211,3 @@ def _resumed(partial: Path, state: Path, *, fingerprint: str) -> Judged:
     except (OSError, ValueError, TypeError):  # none, or of another version
         pass
     return Judged(fingerprint=fingerprint)
-
-
-def _replace(file: Path, text: str) -> None:
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)

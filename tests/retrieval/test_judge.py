@@ -170,14 +170,14 @@ def test_a_stopped_run_goes_on_where_it_was_unless_something_changed(photos, mon
         with pytest.raises(KeyboardInterrupt):
             judge_table(judge, table, out)
         assert not out.exists(), "whole or not at all"
-        with (photos / "out.csv.partial").open("ab") as half:
+        with (photos / ".out.csv.fashionclip-new").open("ab") as half:
             half.write(b"photos/red.png,half a li")  # as a killed run leaves it
 
     def went_on(**changes):
         encoder = ColourEncoder(**changes)
         done = judge_table(Judge(encoder), table, out)
         assert out.read_bytes() == expected or changes
-        assert not list(photos.glob("out.csv.*"))
+        assert not list(photos.glob(".out.csv*"))
         out.unlink()
         return sum(count for what, count in encoder.seen if what == "texts"), done
 
@@ -190,8 +190,25 @@ def test_a_stopped_run_goes_on_where_it_was_unless_something_changed(photos, mon
     table.write_text(table.read_text().replace("red x", "red y"))
     expected = expected.replace(b"red x", b"red y")
     assert went_on()[0] == 10, "another table"
-    (photos / "out.csv.partial.json").write_text("{}")
+    (photos / ".out.csv.fashionclip-state").write_text("{}")
     assert went_on()[0] == 10
+
+
+@pytest.mark.parametrize("content", ["my thesis", "a,b\n1,2\n", "\n", "score,probability,verdict\n"])
+def test_a_file_of_somebody_s_own_is_left_alone(photos, content):
+    table, out = write(photos, [("photos/red.png", "red")]), photos / "keep.txt"
+    out.write_text(content)
+    others = {photos / f"keep.txt{end}": content for end in (".partial", ".partial.json", ".tmp")}
+    for path in others:
+        path.write_text(content)
+    with pytest.raises(InputError, match=r"keep\.txt: holds something else than verdicts, so it is left alone"):
+        judge_table(Judge(ColourEncoder()), table, out)
+    assert out.read_text() == content
+    out.write_text("")
+    for _ in range(2):  # into an empty file, and over what was written there
+        judge_table(Judge(ColourEncoder()), table, out)
+        assert len(read(out)) == 1
+    assert {path: path.read_text() for path in others} == others
 
 
 def test_memory_does_not_grow_with_the_table(photos, monkeypatch):
