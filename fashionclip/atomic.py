@@ -136,6 +136,25 @@ def alone_at(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Gives an empty folder, which takes the place of `folder` at the end, or is removed after an error.
+
+    Raises:
+        InputError: The place is taken by something that we did not make.
+    """
+    new = begin_folder(folder)
+    try:
+        shutil.rmtree(new)  # of a process killed before its end
+        new.mkdir()
+        yield new
+        finish_folder(folder)
+    except BaseException:
+        restore_folder(folder)
+        discard_folder(folder)
+        raise
+
+
 def begin_folder(folder: Path) -> Path:
     """Where to put a folder together: a new one, or one with what a killed process has left there.
 

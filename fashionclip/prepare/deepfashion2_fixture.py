@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
+from fashionclip.atomic import alone_at, whole_folder
 from fashionclip.errors import InputError
 from fashionclip.images import fit_within, load_image
 from fashionclip.manifest import stable_hash
@@ -132,21 +133,22 @@ def write_deepfashion2_fixture(
     Raises:
         InputError: `folder` holds something, or there are too few photos.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: holds something, expected a new folder. Remove it or name another one.")
-    pools = _pools(folder, photos=photos, table=table, images=images, seed=seed)
-    plans: list[Plan] = []
-    for split, share in SHARES.items():
-        rng = random.Random(f"{seed}/{split}")
-        plans += _plan_split(split, pools[split], images=images * share // 10, faults=faults, rng=rng)
-    for split in RELEASE_SPLITS:
-        (folder / split / "image").mkdir(parents=True, exist_ok=True)
-        if split != "test":
-            (folder / split / "annos").mkdir(exist_ok=True)
-    draw = partial(draw_photo, folder=folder, seed=seed)
-    drawn = on_all_cores(draw, plans, workers=workers, fewest=SMALL_JOB, chunksize=8)
-    for _ in tqdm(drawn, total=len(plans), desc="drawing photos", unit="photo"):
-        pass
+    with alone_at(folder), whole_folder(folder) as new:
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"{folder}: holds something, expected a new folder. Remove it or name another one.")
+        pools = _pools(folder, photos=photos, table=table, images=images, seed=seed)
+        plans: list[Plan] = []
+        for split, share in SHARES.items():
+            rng = random.Random(f"{seed}/{split}")
+            plans += _plan_split(split, pools[split], images=images * share // 10, faults=faults, rng=rng)
+        for split in RELEASE_SPLITS:
+            (new / split / "image").mkdir(parents=True)
+            if split != "test":
+                (new / split / "annos").mkdir()
+        draw = partial(draw_photo, folder=new, seed=seed)
+        drawn = on_all_cores(draw, plans, workers=workers, fewest=SMALL_JOB, chunksize=8)
+        for _ in tqdm(drawn, total=len(plans), desc="drawing photos", unit="photo"):
+            pass
     return dict(Counter(plan.fault for plan in plans if plan.fault))
 
 

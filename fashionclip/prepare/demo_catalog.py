@@ -11,7 +11,6 @@ shows is known exactly, because the texts are written from the attributes that t
 import csv
 import json
 import math
-import os
 import random
 from collections.abc import Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from tqdm import tqdm
 
+from fashionclip.atomic import alone_at, restore_folder, whole_folder
 from fashionclip.errors import InputError
 from fashionclip.prepare.cores import on_all_cores
 from fashionclip.prepare.garments import (
@@ -270,7 +270,7 @@ def write_demo_catalog(
 ) -> Path:
     """Writes a catalogue; the same items, shots and seed give the same bytes.
 
-    `styles.csv` comes last and whole. A folder without it is unfinished: call again and it is redone.
+    The folder is there whole or not at all. One process writes it; another waits and finds it written.
 
     Args:
         folder: Where to write; created where it is missing.
@@ -284,29 +284,36 @@ def write_demo_catalog(
         The folder.
 
     Raises:
-        InputError: A count is below 1, there are not so many different items, or the folder holds a `styles.csv`
-            already, perhaps that of the real release.
+        InputError: A count is below 1, there are not so many different items, or the folder holds something already,
+            perhaps the real release.
     """
     check_count(what="shots", got=shots)
     products = draw_items(count=items, seed=seed)
-    table, images = folder / "styles.csv", folder / "images"
+    table = folder / "styles.csv"
     if table.exists():
         raise InputError(f"{table}: found a catalogue, expected none. Remove it or name another folder.")
-    images.mkdir(parents=True, exist_ok=True)
-    # An unfinished run may have had other counts.
-    for leftover in (*folder.glob("images/1??????.jpg"), *folder.glob("styles/1??????.json")):
-        leftover.unlink()
-
-    jobs = [(FIRST_ID + number * shots, item) for number, item in enumerate(products)]
-    draw = partial(save_shots, folder=images, shots=shots, seed=seed)
-    with tqdm(total=items * shots, desc="drawing the demo catalogue", unit="photo", disable=None) as bar:
-        for done in on_all_cores(draw, jobs, workers=workers, fewest=SMALL_JOB // shots + 1, chunksize=4):
-            bar.update(done)
-
-    photos = [(first_id + shot, item) for first_id, item in jobs for shot in range(shots)]
-    if descriptions:
-        write_descriptions(folder / "styles", photos=photos)
-    write_table(table, photos=photos)
+    with alone_at(folder):
+        restore_folder(folder)
+        if table.exists():
+            return folder  # by the process that was waited for
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(
+                f"{folder}: holds something but no catalogue (no styles.csv), so it is left alone. Empty it or name "
+                "another folder."
+            )
+        jobs = [(FIRST_ID + number * shots, item) for number, item in enumerate(products)]
+        with (
+            whole_folder(folder) as new,
+            tqdm(total=items * shots, desc="drawing the demo catalogue", unit="photo", disable=None) as bar,
+        ):
+            (new / "images").mkdir()
+            draw = partial(save_shots, folder=new / "images", shots=shots, seed=seed)
+            for done in on_all_cores(draw, jobs, workers=workers, fewest=SMALL_JOB // shots + 1, chunksize=4):
+                bar.update(done)
+            photos = [(first_id + shot, item) for first_id, item in jobs for shot in range(shots)]
+            if descriptions:
+                write_descriptions(new / "styles", photos=photos)
+            write_table(new / "styles.csv", photos=photos)
     return folder
 
 
@@ -319,12 +326,10 @@ def save_shots(job: tuple[int, Item], *, folder: Path, shots: int, seed: int) ->
 
 def write_table(path: Path, *, photos: list[tuple[int, Item]]) -> None:
     rows = [table_row(photo_id, item) for photo_id, item in photos]
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(unfinished, path)
 
 
 def table_row(photo_id: int, item: Item) -> dict[str, object]:

@@ -14,7 +14,6 @@ of the training run.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fashionclip.atomic import alone_at, begin_folder, discard_folder, finish_folder, restore_folder
+from fashionclip.atomic import alone_at, whole_folder
 from fashionclip.errors import InputError
 from fashionclip.models.backbone import Backbone
 from fashionclip.retrieval.model_card import model_card
@@ -127,21 +126,10 @@ def write_export(
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
     """Gives an empty folder, which takes the place of `folder` at the end, or is removed after an error."""
-    folder = folder.resolve()
     try:
-        with alone_at(folder):
-            restore_folder(folder)
+        with alone_at(folder), whole_folder(folder) as new:
             _check_replaceable(folder)
-            new = begin_folder(folder)
-            try:
-                shutil.rmtree(new)  # of an export killed before its end
-                new.mkdir()
-                yield new
-                finish_folder(folder)
-            except BaseException:
-                restore_folder(folder)
-                discard_folder(folder)
-                raise
+            yield new
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error}). Choose another folder, or make room.") from error
 

@@ -96,9 +96,7 @@ def judge_table(
     if to.is_dir() or to.resolve() == table.resolve():
         raise InputError(f"{to}: {'a folder' if to.is_dir() else 'the table itself'}. Name another file to write.")
     if to.is_file() and not _is_judged(to):
-        raise InputError(
-            f"{to}: holds something else than verdicts, so it is left alone. Name another file to write, or move it away."
-        )
+        raise InputError(f"{to}: holds something else than verdicts, so it is left alone. Name another file to write.")
     layout = layout_of(table, titles=(*REQUIRED, LABEL))
     header, place = _header(table, layout)
     first = [cells for _, cells in islice(records(table, layout), 1, 1 + LOOKED_AT) if len(cells) == len(header)]

@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -141,6 +142,29 @@ def test_processes_write_the_same_bytes(photos, tmp_path, monkeypatch):
         write_deepfashion2_fixture(folder, photos=photos, images=10, seed=1, workers=workers)
         trees.append({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")})
     assert trees[0] == trees[1] and len(trees[0]) == 10 + 9
+
+
+def test_a_killed_run_leaves_no_half_tree_and_the_same_call_makes_the_whole(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(deepfashion2_fixture, "SIZES", SMALL)
+    child = os.fork()
+    if child == 0:
+        drawn = []
+
+        def killed(file, *args, **kwargs):
+            drawn.append(file)
+            if len(drawn) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        deepfashion2_fixture._write_picture = killed
+        try:
+            write_deepfashion2_fixture(tmp_path / "df2", photos=photos, images=20, workers=0)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert not (tmp_path / "df2").exists()
+    write_deepfashion2_fixture(tmp_path / "df2", photos=photos, images=20, workers=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["df2"]
+    assert len(list((tmp_path / "df2").glob("*/image/*.jpg"))) == 20
 
 
 def test_the_command_draws_the_demo_catalogue_s_garments(tmp_path):

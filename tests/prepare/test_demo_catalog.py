@@ -1,6 +1,8 @@
 import csv
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +144,7 @@ def test_unfinished_catalogue_is_redone(tmp_path: Path, monkeypatch: pytest.Monk
         patch.setattr(demo_catalog, "write_table", killed)
         with pytest.raises(KeyboardInterrupt):
             write_demo_catalog(folder, items=6, shots=1, seed=5, descriptions=True)
-    assert len(list((folder / "images").iterdir())) == 6
-    assert not (folder / "styles.csv").exists()
+    assert not any(tmp_path.iterdir()), "whole or not at all"
     write_demo_catalog(folder, items=2, shots=2)
     assert read_bytes(folder) == read_bytes(write_demo_catalog(tmp_path / "fresh", items=2, shots=2))
 
@@ -167,3 +168,21 @@ def test_impossible_counts_are_refused(tmp_path: Path, counts: dict[str, Any], m
     with pytest.raises(InputError, match=message):
         write_demo_catalog(tmp_path / "raw", **counts)
     assert not (tmp_path / "raw").exists()
+
+
+def test_photos_of_others_are_left_alone(tmp_path: Path) -> None:
+    photo = tmp_path / "images" / "1000001.jpg"
+    photo.parent.mkdir()
+    photo.write_text("mine")
+    with pytest.raises(InputError, match=r"holds something but no catalogue .*left alone"):
+        write_demo_catalog(tmp_path, items=2, shots=1)
+    assert photo.read_text() == "mine"
+
+
+def test_two_processes_draw_it_once(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from fashionclip.prepare.demo_catalog import write_demo_catalog\n"
+    script += "write_demo_catalog(Path(sys.argv[1]), items=6, shots=2, workers=0)"
+    started = [subprocess.Popen([sys.executable, "-c", script, tmp_path / "raw"]) for _ in range(2)]
+    assert [process.wait() for process in started] == [0, 0]
+    expected = write_demo_catalog(tmp_path / "alone", items=6, shots=2, workers=0)
+    assert read_bytes(tmp_path / "raw") == read_bytes(expected)
