@@ -92,7 +92,8 @@ def read_triplets(dataset: PreparedDataset) -> pd.DataFrame | None:
 
     Returns:
         One row a triplet: `anchor, positive, semipositive, negative` as row numbers of the manifest,
-        `semipos_distance` in [0, 1], and what was done to make the semi-positive: `overlay` and `edit`.
+        `semipos_distance` in [0, 1], what was done to make the semi-positive: `overlay` and `edit`; and perhaps
+        `unseen`, whether train never shows what the three first show.
 
     Raises:
         InputError: A triplet names an image that the manifest lacks, or a distance is outside [0, 1].

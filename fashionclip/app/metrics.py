@@ -64,6 +64,7 @@ def metrics_of(
                 rows=torch.from_numpy(fixed[list(ROLES)].to_numpy("int64").copy()),
                 semipos_distance=torch.from_numpy(fixed["semipos_distance"].to_numpy("float32").copy()),
                 kind=(fixed["overlay"] + "/" + fixed["edit"]).tolist(),
+                unseen=torch.tensor(fixed["unseen"].tolist()) if "unseen" in fixed else None,
             )
         )
     return RetrievalMetrics(

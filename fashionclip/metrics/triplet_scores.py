@@ -31,6 +31,7 @@ class TripletScores:
         rows: (N, 4) manifest rows of anchor, positive, semi-positive and negative.
         semipos_distance: (N,) in [0, 1].
         kind: (N,) what made the semi-positive, as "text/replaced": the overlay, and how its content was changed.
+        unseen: (N,) bool, whether train never shows what is written or drawn on its photos; None: unknown.
 
     Attributes:
         shown: Examples, of the last call.
@@ -38,10 +39,13 @@ class TripletScores:
 
     shown: Shown
 
-    def __init__(self, *, rows: Tensor, semipos_distance: Tensor, kind: Sequence[str]) -> None:
+    def __init__(
+        self, *, rows: Tensor, semipos_distance: Tensor, kind: Sequence[str], unseen: Tensor | None = None
+    ) -> None:
         self.rows, self.semipos_distance = rows, semipos_distance
         overlay = [name.partition("/")[0] for name in kind]
         self.kind, self.overlay = _masks(kind), _masks(overlay)
+        self.content = {} if unseen is None or not unseen.any() else {"seen": ~unseen, "unseen": unseen}
 
     def __call__(self, embedded: Embedded) -> dict[str, Tensor]:
         """Scores by name."""
@@ -57,6 +61,9 @@ class TripletScores:
         for name, all_of_kind in self.kind.items():
             chosen = all_of_kind.to(row.device)[seen]
             values[f"triplet/order_accuracy/{name}"] = order_accuracy(ap[chosen], aq[chosen], an[chosen])
+            for content, all_of_content in self.content.items():
+                part = chosen & all_of_content.to(row.device)[seen]
+                values[f"triplet/order_accuracy/{name}/{content}"] = order_accuracy(ap[part], aq[part], an[part])
         for name, all_of_overlay in self.overlay.items():
             chosen = all_of_overlay.to(row.device)[seen]
             values |= {

@@ -35,6 +35,7 @@ class Content:
         edit: How it came from the anchor's: "none", "edited" or "replaced".
         distance: How far it is from the anchor's, in [0, 1].
         logos: Classes of the logos.
+        fonts: Files that a caption may be set in; none: all of the overlay's.
     """
 
     caption: str
@@ -42,6 +43,7 @@ class Content:
     edit: str = "none"
     distance: float = 0.0
     logos: tuple[str, ...] = ()
+    fonts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,10 @@ class TextOverlay:
 
     def draw(self, photo: Image.Image, content: Content, *, safe: Box, rng: random.Random) -> Drawn:
         left, top, right, bottom = inset(safe, self.padding)
-        fonts = [font for font in self.files if has_glyphs(font, content.rendered)]
+        given = content.fonts or self.files
+        fonts = [font for font in given if has_glyphs(font, content.rendered)]
         if not fonts:
-            raise NotDrawnError("no_glyphs", f"none of {len(self.files)} fonts can show {content.rendered!r}")
+            raise NotDrawnError("no_glyphs", f"none of {len(given)} fonts can show {content.rendered!r}")
         scale = rng.uniform(*self.scale)
         for font in rng.sample(fonts, len(fonts)):
             block = fit_text(

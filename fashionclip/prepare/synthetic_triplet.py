@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -60,18 +60,19 @@ from fashionclip.manifest import (
 from fashionclip.prepare.cores import on_all_cores
 from fashionclip.prepare.demo_catalog import write_demo_catalog
 from fashionclip.prepare.edits import read_captions
+from fashionclip.prepare.held_out import Stock, stocks_of
 from fashionclip.prepare.hugging_face import require_datasets, save_hugging_face
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.overlays import Overlay
 from fashionclip.prepare.photo_folder import TWO_NEEDED, find_photos, read_groups
 from fashionclip.prepare.triplets import draw_triplets
-from fashionclip.prepare.variants import BasePhoto, Rules, draw_variants, plan_variants
+from fashionclip.prepare.variants import BasePhoto, Rules, draw_variants, picture_of, plan_variants
 
 FEWEST_FOR_PROCESSES = 16  # base photos; starting processes takes longer than fewer
 COLUMNS = (
     "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category",
     "base_id", "kind", "overlay", "caption", "rendered_caption", "edit", "semipos_distance",
-    "font", "colour", "size", "box",
+    "font", "colour", "size", "box", "unseen",
 )  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def prepare_synthetic_triplet(
     semipositives: int,
     max_edited_share: float,
     replaced_share: float,
+    held_out: float,
     overlays: Mapping[str, Overlay | None],
     keep_in_centre_crop: bool,
     max_side: int,
@@ -107,11 +109,12 @@ def prepare_synthetic_triplet(
     seed: int,
     workers: int | None = None,
 ) -> PreparedDataset:
-    """Draws the variants of every photo, splits them by base photo, and fixes the triplets of val and test.
+    """Splits photos, draws the variants of each, and fixes the triplets of val and test.
 
     Beside the manifest there are `boxes.parquet` (a row a placed logo: image_id, class, x0, y0, x1, y1 in pixels) and
     `triplets.parquet` (see `draw_triplets`). The same source, settings and seed give the same bytes, whatever the
-    number of workers. Base photos that show the same picture, or are of one group, share a split.
+    number of workers. Base photos that show the same picture, or are of one group, share a split. Some captions, logos
+    and fonts are shown in val and test alone, by half of their families (column `unseen`), and the others by all.
 
     Args:
         name: Name of the dataset, for the record.
@@ -125,6 +128,7 @@ def prepare_synthetic_triplet(
         captions, min_length, max_length, max_captions: See `read_captions`.
         captions_per_photo, logo_sets_per_photo, positives, semipositives: See `Rules`.
         max_edited_share, replaced_share: See `Rules`.
+        held_out: Share of captions, logos and fonts that train never shows, in [0, 1); see `stocks_of`.
         overlays: What draws captions, under `text`, and logos, under `logo`; None leaves that kind out.
         keep_in_centre_crop: Keep overlays in the centre square, so that a backbone's crop does not cut them.
         max_side: Longer side of a written photo, in pixels, at most.
@@ -146,7 +150,7 @@ def prepare_synthetic_triplet(
         max_edited_share=max_edited_share,
         replaced_share=replaced_share,
     )
-    used = _check_settings(overlays, rules)
+    used = _check_settings(overlays, rules, held_out=held_out)
     if save_hf:
         require_datasets()
     texts = read_captions(captions, min_length=min_length, max_length=max_length, most=max_captions, seed=seed)
@@ -159,6 +163,7 @@ def prepare_synthetic_triplet(
     config = {
         "name": name,
         "rules": asdict(rules),
+        "held_out": held_out,
         "overlays": {kind: repr(overlay) for kind, overlay in used.items()},
         "keep_in_centre_crop": keep_in_centre_crop,
         "max_side": max_side,
@@ -174,9 +179,41 @@ def prepare_synthetic_triplet(
         print(f"{root}: already prepared from this source with these settings.")
         return read_dataset(root)
 
+    fonts = used["text"].files if "text" in used else ()
     logos: Any = used.get("logo")
-    plan = partial(plan_variants, captions=texts if "text" in used else (), logos=logos, rules=rules, seed=seed)
-    jobs = [BasePhoto(base, path, plan(base)) for base, path in photos.items()]
+    most_logos = logos.per_photo[1] if logos else 0
+    parted = partial(stocks_of, share=held_out, seed=seed)
+    caption_stocks = parted(texts, fonts=fonts, needed=2) if "text" in used else ()
+    logo_stocks = parted(logos.classes, needed=most_logos + 1) if logos else ()
+
+    seen = on_all_cores(
+        partial(picture_of, max_side=max_side),
+        list(photos.values()),
+        workers=workers,
+        fewest=FEWEST_FOR_PROCESSES,
+        chunksize=4,
+    )
+    looks = tqdm(zip(photos, seen, strict=True), total=len(photos), desc="looking at photos", unit="photo")
+    hashes = {base: picture for base, picture in looks if picture}
+    bases = list(hashes)
+    pairs = near_pairs(list(hashes.values()))
+    pictures = dict(zip(bases, joined_groups(bases, pairs=pairs), strict=True))
+    group = dict(zip(bases, joined_groups(bases, keys=[[groups[base] for base in bases]], pairs=pairs), strict=True))
+    split = dict(zip(bases, assign_splits([group[base] for base in bases], ratios=ratios, seed=seed), strict=True))
+
+    def job(base: str) -> BasePhoto:
+        stocks = 1 if split.get(base, "train") == "train" else 2
+        planned = plan_variants(
+            base,
+            captions=caption_stocks[:stocks],
+            logos=logo_stocks[:stocks],
+            logos_per_photo=logos.per_photo if logos else (0, 0),
+            rules=rules,
+            seed=seed,
+        )
+        return BasePhoto(base, photos[base], planned)
+
+    jobs = [job(base) for base in photos]
     draw = partial(
         draw_variants,
         folder=building,
@@ -185,22 +222,15 @@ def prepare_synthetic_triplet(
         keep_in_centre_crop=keep_in_centre_crop,
         seed=seed,
     )
-    rows, boxes, dropped, hashes = [], [], [], {}
+    rows, boxes, dropped = [], [], []
     drawn = on_all_cores(draw, jobs, workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=4)
-    for job, done in zip(jobs, tqdm(drawn, total=len(jobs), desc="base photos", unit="photo"), strict=True):
+    for done in tqdm(drawn, total=len(jobs), desc="base photos", unit="photo"):
         rows += done["rows"]
         boxes += done["boxes"]
         dropped += done["dropped"]
-        if done["rows"]:
-            hashes[job.base_id] = done["hash"]
-    if len(hashes) == 1:
-        raise InputError(f"{folder}: variants of only one base photo, {next(iter(hashes))!r}; {TWO_NEEDED}")
-
-    bases = list(hashes)
-    pairs = near_pairs(list(hashes.values()))
-    pictures = dict(zip(bases, joined_groups(bases, pairs=pairs), strict=True))
-    group = dict(zip(bases, joined_groups(bases, keys=[[groups[base] for base in bases]], pairs=pairs), strict=True))
-    split = dict(zip(bases, assign_splits([group[base] for base in bases], ratios=ratios, seed=seed), strict=True))
+    shown = list(dict.fromkeys(row["base_id"] for row in rows))
+    if len(shown) == 1:
+        raise InputError(f"{folder}: variants of only one base photo, {shown[0]!r}; {TWO_NEEDED}")
     for row in rows:
         row["group_id"], row["split"] = group[row["base_id"]], split[row["base_id"]]
     manifest = pd.DataFrame(rows, columns=COLUMNS).astype({"semipos_distance": "float64", "size": "int64"})
@@ -223,17 +253,31 @@ def prepare_synthetic_triplet(
         },
     )
     counts = dataset.info["counts"]
-    print(f"{root}: {counts['kept']} variants of {len(bases)} base photos, split {counts['splits']}")
-    print(f"base photos {dict(Counter(split.values()))}, {int(fixed.sum())} triplets of val and test")
+    print(f"{root}: {counts['kept']} variants of {len(shown)} base photos, split {counts['splits']}")
+    print(f"base photos {dict(Counter(split[base] for base in shown))}, {int(fixed.sum())} triplets of val and test")
+    for overlay, stocks in (("captions", caption_stocks), ("logos", logo_stocks)):
+        if stocks:
+            print(f"  {overlay}: {_listed(stocks)}")
     print(f"dropped {counts['dropped'] or 'none'} (listed in dropped.csv)")
     return dataset
 
 
-def _check_settings(overlays: Mapping[str, Overlay | None], rules: Rules) -> dict[str, Overlay]:
+def _listed(stocks: Sequence[Stock]) -> str:
+    """How many contents and fonts are shown where."""
+    return ", ".join(
+        f"{len(stock.contents)}{f' in {len(stock.fonts)} fonts' if stock.fonts else ''} in "
+        + ("val and test alone" if stock.unseen else "all splits")
+        for stock in stocks
+    )
+
+
+def _check_settings(overlays: Mapping[str, Overlay | None], rules: Rules, *, held_out: float) -> dict[str, Overlay]:
     """The overlays that are used, after a check of what would otherwise fail late or write nothing."""
     used = {str(kind): overlay for kind, overlay in overlays.items() if overlay is not None}
     if not used or set(used) - {"text", "logo"}:
         raise InputError(f"dataset.overlays: got {sorted(used)}, expected text, logo or both. Name one of these.")
+    if not 0 <= held_out < 1:
+        raise InputError(f"dataset.held_out={held_out}: expected a share in [0, 1). Give 0.25, or 0 for none.")
     counts = asdict(rules)
     shares = {key: counts.pop(key) for key in ("max_edited_share", "replaced_share")}
     low = {key: count for key, count in counts.items() if count < (0 if key.endswith("_photo") else 1)}

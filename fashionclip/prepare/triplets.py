@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-COLUMNS = ("anchor", "positive", "semipositive", "negative", "semipos_distance", "edit", "overlay")
+COLUMNS = ("anchor", "positive", "semipositive", "negative", "semipos_distance", "edit", "overlay", "unseen")
 TRIES = 20  # at random, before all rows are looked through for a negative
 
 
@@ -25,19 +25,20 @@ def draw_triplets(manifest: pd.DataFrame, *, pictures: Mapping[str, str], per_an
         seed: Each anchor's chance depends on nothing but this, its id and the rows it may draw.
 
     Returns:
-        `COLUMNS`: ids of images, then the semi-positive's distance, how it was made, and the kind of overlay.
+        `COLUMNS`: ids of images, then the semi-positive's distance, how it was made, the kind of overlay, and whether
+        train never shows the captions or logos of anchor, positive and semi-positive.
     """
-    columns = ["image_id", "kind", "base_id", "overlay", "caption", "split", "semipos_distance", "edit"]
-    families: dict[tuple[str, ...], dict[str, list[tuple[str, float, str]]]] = {}
+    columns = ["image_id", "kind", "base_id", "overlay", "caption", "split", "semipos_distance", "edit", "unseen"]
+    families: dict[tuple[str, str, str, str, bool], dict[str, list[tuple[str, float, str]]]] = {}
     pools: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for image_id, kind, base, overlay, caption, split, distance, edit in zip(
+    for image_id, kind, base, overlay, caption, split, distance, edit, unseen in zip(
         *(manifest[column] for column in columns), strict=True
     ):
-        family = families.setdefault((base, overlay, caption, split), defaultdict(list))
+        family = families.setdefault((base, overlay, caption, split, unseen), defaultdict(list))
         family[kind].append((image_id, distance, edit))
         pools[split, overlay].append((image_id, pictures[base]))
     rows = []
-    for (base, overlay, _, split), family in families.items():
+    for (base, overlay, _, split, unseen), family in families.items():
         positives, semipositives = family["positive"], family["semipositive"]
         if not (family["anchor"] and positives and semipositives):
             continue
@@ -47,8 +48,8 @@ def draw_triplets(manifest: pd.DataFrame, *, pictures: Mapping[str, str], per_an
             negative = _other_picture(pools[split, overlay], pictures[base], rng)
             if negative:
                 semipositive, distance, edit = semipositives[turn % len(semipositives)]
-                rows.append((anchor, rng.choice(positives)[0], semipositive, negative, distance, edit, overlay))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"semipos_distance": "float64"})
+                rows.append((anchor, rng.choice(positives)[0], semipositive, negative, distance, edit, overlay, unseen))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"semipos_distance": "float64", "unseen": "bool"})
 
 
 def _other_picture(pool: list[tuple[str, str]], picture: str, rng: random.Random) -> str | None:

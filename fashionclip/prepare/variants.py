@@ -10,14 +10,15 @@ import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
 from fashionclip.manifest import stable_hash
 from fashionclip.prepare.edits import caption_distance, edit_caption, replace_caption
-from fashionclip.prepare.overlays import Content, LogoOverlay, NotDrawnError, Overlay, safe_box
+from fashionclip.prepare.held_out import Stock
+from fashionclip.prepare.overlays import Content, NotDrawnError, Overlay, safe_box
 from fashionclip.prepare.photos import JPEG_QUALITY
 
 TRIES = 20  # to find a set of logos that the photo does not have yet
@@ -44,12 +45,14 @@ class Rules:
 
 @dataclass(frozen=True)
 class Variant:
-    """One photo to draw: its id, its role in its family, and which overlay ("text", "logo") shows what."""
+    """One photo to draw: its id, its role in its family, which overlay ("text", "logo") shows what, and whether train
+    never shows such a thing."""
 
     image_id: str
     kind: str
     overlay: str
     content: Content
+    unseen: bool
 
 
 @dataclass(frozen=True)
@@ -62,34 +65,59 @@ class BasePhoto:
 
 
 def plan_variants(
-    base_id: str, *, captions: Sequence[str], logos: LogoOverlay | None, rules: Rules, seed: int
+    base_id: str,
+    *,
+    captions: Sequence[Stock],
+    logos: Sequence[Stock],
+    logos_per_photo: tuple[int, int],
+    rules: Rules,
+    seed: int,
 ) -> tuple[Variant, ...]:
     """Chooses what the variants of a base photo show.
 
     Args:
         base_id: Of the base photo; the choice depends on nothing but it, the seed and the other arguments.
-        captions: At least two, or none for no text.
-        logos: Whose classes to choose from, or None.
+        captions, logos: Stocks of either, which the families of a base photo take in turns; none for no text, or no
+            logos. A stock has at least two captions, or more logos than are shown on a photo.
+        logos_per_photo: Least and largest number of them.
         rules: Counts and shares.
         seed: Another seed gives another choice.
     """
     rng = random.Random(f"{seed}/plan/{base_id}")
     variants: list[Variant] = []
 
-    def add(overlay: str, number: int, contents: Iterator[Content]) -> None:
+    def add(overlay: str, number: int, stock: Stock, contents: Iterator[Content]) -> None:
         anchor = next(contents)
         shown = [("anchor", anchor), *((f"positive{k}", anchor) for k in range(rules.positives))]
         shown += [(f"semipositive{k}", next(contents)) for k in range(rules.semipositives)]
         for name, content in shown:
             image_id = f"{base_id}/{overlay}{number}_{name}"
-            variants.append(Variant(image_id, name.rstrip("0123456789"), overlay, content))
+            kind = name.rstrip("0123456789")
+            variants.append(Variant(image_id, kind, overlay, replace(content, fonts=stock.fonts), stock.unseen))
 
-    for number, caption in enumerate(rng.sample(captions, min(rules.captions_per_photo, len(captions)))):
-        add("text", number, _caption_contents(caption, captions=captions, rules=rules, rng=rng))
-    if logos:
-        for number, chosen in enumerate(_logo_sets(logos, count=rules.logo_sets_per_photo, rng=rng)):
-            add("logo", number, _logo_contents(chosen, classes=logos.classes or (), rng=rng))
+    said: set[str] = set()
+    for number, stock in enumerate(_in_turns(captions, count=rules.captions_per_photo, rng=rng)):
+        left = [caption for caption in stock.contents if caption not in said]
+        if left:
+            said.add(caption := rng.choice(left))
+            contents = _caption_contents(caption, captions=stock.contents, rules=rules, rng=rng)
+            add("text", number, stock, contents)
+    sets: set[frozenset[str]] = set()
+    for number, stock in enumerate(_in_turns(logos, count=rules.logo_sets_per_photo, rng=rng)):
+        drawn = (tuple(rng.sample(stock.contents, rng.randint(*logos_per_photo))) for _ in range(TRIES))
+        chosen = next((one for one in drawn if frozenset(one) not in sets), None)
+        if chosen:
+            sets.add(frozenset(chosen))
+            add("logo", number, stock, _logo_contents(chosen, classes=stock.contents, rng=rng))
     return tuple(variants)
+
+
+def picture_of(source: Path, *, max_side: int) -> str:
+    """The `difference_hash` of a base photo as its variants show it; "" where it cannot be read."""
+    try:
+        return difference_hash(fit_within(load_image(source, at_least=max_side), max_side=max_side))
+    except UnreadableImageError:
+        return ""
 
 
 def draw_variants(
@@ -112,19 +140,18 @@ def draw_variants(
         seed: Of what is left to chance; each variant has its own, so that their order does not matter.
 
     Returns:
-        No picture, only JSON values: `hash` of the base photo, `rows` of the manifest, `boxes` of placed logos, and
-        `dropped` (image_id, reason, detail).
+        No picture, only JSON values: `rows` of the manifest, `boxes` of placed logos, and `dropped` (image_id, reason,
+        detail).
     """
     record = folder / "rows" / f"{photo.base_id}.json"
     if record.is_file():
         return json.loads(record.read_text(encoding="utf-8"))
-    done: dict[str, Any] = {"hash": "", "rows": [], "boxes": [], "dropped": []}
+    done: dict[str, Any] = {"rows": [], "boxes": [], "dropped": []}
     try:
         base = fit_within(load_image(photo.source, at_least=max_side), max_side=max_side)
     except UnreadableImageError as error:
         done["dropped"] = [[variant.image_id, "photo_unreadable", str(error)] for variant in photo.variants]
         return done
-    done["hash"] = difference_hash(base)
     safe = safe_box(base.size, keep_in_centre_crop=keep_in_centre_crop)
     (folder / "images" / photo.base_id).mkdir(parents=True, exist_ok=True)
     without_anchor: set[tuple[str, str]] = set()
@@ -161,6 +188,7 @@ def draw_variants(
                 "colour": drawn.colour,
                 "size": drawn.size,
                 "box": ",".join(map(str, drawn.box)),
+                "unseen": variant.unseen,
             }
         )
         done["boxes"] += [[variant.image_id, name, *box] for name, box in drawn.logos]
@@ -186,14 +214,10 @@ def _caption_contents(caption: str, *, captions: Sequence[str], rules: Rules, rn
         yield Content(caption, rendered, edit, caption_distance(caption, rendered))
 
 
-def _logo_sets(logos: LogoOverlay, *, count: int, rng: random.Random) -> list[tuple[str, ...]]:
-    """Up to `count` sets of classes, no two the same."""
-    found: dict[frozenset[str], tuple[str, ...]] = {}
-    for _ in range(count * TRIES):
-        if len(found) < count:
-            chosen = tuple(rng.sample(logos.classes or (), rng.randint(*logos.per_photo)))
-            found.setdefault(frozenset(chosen), chosen)
-    return list(found.values())
+def _in_turns(stocks: Sequence[Stock], *, count: int, rng: random.Random) -> list[Stock]:
+    """So many of the stocks, one after another; where they begin is chance, so that each has its share overall."""
+    first = rng.randrange(len(stocks)) if stocks else 0
+    return [stocks[(first + turn) % len(stocks)] for turn in range(count if stocks else 0)]
 
 
 def _logo_contents(chosen: tuple[str, ...], *, classes: Sequence[str], rng: random.Random) -> Iterator[Content]:

@@ -45,6 +45,20 @@ def test_scores_are_those_of_a_loop_over_the_seen_triplets(image):
     assert torch.allclose(scores.shown.distance, torch.tensor(distances), atol=1e-5)
 
 
+def test_what_train_never_shows_is_measured_apart(image):
+    unseen = torch.tensor([True, False, False, True])
+    values = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND, unseen=unseen)(of(SEEN, image[SEEN]))
+    distances = [[apart(image, ROWS[i][0], ROWS[i][role]) for role in (1, 2, 3)] for i in (0, 1, 2)]
+    in_order = [p < q < n for p, q, n in distances]
+    assert values["triplet/order_accuracy/text/edited/unseen"] == in_order[0]
+    assert values["triplet/order_accuracy/text/edited/seen"] == in_order[2]
+    assert values["triplet/order_accuracy/text/replaced/seen"] == in_order[1]
+    assert values["triplet/order_accuracy/text/replaced/unseen"].isnan()
+    for nothing in (None, torch.zeros(4, dtype=torch.bool)):
+        values = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND, unseen=nothing)(of(SEEN, image[SEEN]))
+        assert not any("seen" in name for name in values)
+
+
 def test_a_collapsed_model_scores_nothing():
     values = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND)(of(range(10), torch.ones(10, 4) / 2))
     assert values["triplet/accuracy"] == values["triplet/order_accuracy"] == 0

@@ -16,6 +16,7 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, assign_splits, read_dataset
 from fashionclip.prepare import variants
 from fashionclip.prepare.edits import caption_distance
+from fashionclip.prepare.held_out import Stock
 from fashionclip.prepare.overlays import safe_box
 from fashionclip.prepare.photo_folder import find_photos, read_groups
 from fashionclip.prepare.synthetic_triplet import prepare_synthetic_triplet
@@ -150,6 +151,35 @@ def test_nuisances_of_positives_and_semipositives_come_from_one_distribution(dat
         assert manifest["font"].nunique() > 5 and manifest["colour"].nunique() > 5
 
 
+def test_train_never_shows_the_captions_logos_and_fonts_that_are_held_out(dataset):
+    manifest = dataset.manifest
+    train = manifest[manifest["split"] == "train"]
+    assert not train["unseen"].any()
+    families = manifest[(manifest["split"] != "train") & (manifest["kind"] == "anchor")]
+    assert families.groupby("overlay")["unseen"].mean().to_dict() == pytest.approx({"text": 0.5, "logo": 0.5}, abs=0.2)
+    text, logo = (manifest[manifest["overlay"] == overlay] for overlay in ("text", "logo"))
+    for part, shown in (
+        (text, lambda rows: set(rows["caption"]) | set(rows.loc[rows["edit"] == "replaced", "rendered_caption"])),
+        (text, lambda rows: set(rows["font"])),
+        (logo, lambda rows: {name for names in rows["rendered_caption"] for name in names.split(", ")}),
+    ):
+        unseen, seen = shown(part[part["unseen"]]), shown(part[~part["unseen"]])
+        assert len(unseen) >= 2 and not unseen & seen
+        assert shown(part[part["split"] == "train"]) == seen & shown(part[part["split"] == "train"])
+    assert logo.loc[logo["unseen"], "rendered_caption"].str.contains(", ").any(), "as many logos as elsewhere"
+    triplets = pd.read_parquet(dataset.root / "triplets.parquet")
+    unseen = manifest.set_index("image_id")["unseen"]
+    for role in ("anchor", "positive", "semipositive"):
+        assert (unseen.loc[triplets[role]].to_numpy() == triplets["unseen"].to_numpy()).all()
+    assert 0.2 < triplets["unseen"].mean() < 0.8
+
+
+def test_nothing_is_held_out_where_it_is_not_wanted(tmp_path, capsys):
+    dataset = prepare(numbered(tmp_path / "photos", 6), tmp_path / "set", held_out=0.0)
+    assert not dataset.manifest["unseen"].any()
+    assert "logos: 8 in all splits\n" in capsys.readouterr().out
+
+
 def test_splits_share_no_base_photo_and_triplets_keep_to_a_split(dataset):
     manifest = dataset.manifest.set_index("image_id")
     assert (dataset.manifest.groupby("base_id")["split"].nunique() == 1).all()
@@ -186,7 +216,7 @@ def test_stopped_run_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatc
     load, loaded = variants.load_image, []
 
     def stopping(path: Path, **settings: Any) -> Image.Image:
-        if len(loaded) == 5:
+        if len(loaded) == 8 + 5:  # all are looked at first
             raise KeyboardInterrupt
         loaded.append(path)
         return load(path, **settings)
@@ -199,7 +229,7 @@ def test_stopped_run_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatc
     again: list[Path] = []
     monkeypatch.setattr(variants, "load_image", lambda path, **s: again.append(path) or load(path, **s))
     prepare(source, root)
-    assert len(again) == 3 and not set(again) & set(loaded)
+    assert len(again) == 8 + 3 and not set(again[8:]) & set(loaded[8:])
     assert content(root) == content(prepare(source, tmp_path / "fresh").root)
     again.clear()
     prepare(source, root)
@@ -217,7 +247,12 @@ def test_worker_hands_back_rows_and_no_picture(tmp_path):
         replaced_share=0.5,
     )
     planned = variants.plan_variants(
-        "00", captions=["One", "Two", "Three", "Four"], logos=overlays.logo, rules=rules, seed=0
+        "00",
+        captions=[Stock(("One", "Two", "Three", "Four"))],
+        logos=[Stock(overlays.logo.classes)],
+        logos_per_photo=(1, 2),
+        rules=rules,
+        seed=0,
     )
     photo = variants.BasePhoto("00", source / "00.jpg", planned)
     (tmp_path / "set" / "images").mkdir(parents=True)
@@ -333,6 +368,7 @@ def test_default_source_is_the_demo_catalogue(tmp_path):
         ({"root": "photos/set"}, "lies in dataset.source.*Choose another dataset.root"),
         ({"captions": "empty.txt"}, "0 of 0 lines are usable"),
         ({"positives": 0}, "expected positives and semipositives of 1 or more"),
+        ({"held_out": 1.0}, r"dataset\.held_out=1\.0: expected a share in \[0, 1\)"),
         ({"max_edited_share": 0.0}, r"max_edited_share in \(0, 1\]"),
         ({"overlays": {"text": None, "logo": None}}, "overlays: got .*expected text, logo or both"),
         ({"groups_file": "none.csv"}, "no such file. Give a CSV"),
