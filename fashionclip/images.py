@@ -28,6 +28,8 @@ FORMATS = tuple(one for one in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AV
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"))
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs (a 13,000 x 13,000 photo)
 MAX_SCANS = 100  # of a JPEG, as libtiff has it; a progressive one has about 10, and each costs as much as a whole photo
+SCANNED = 600_000_000  # pixels that the scans of a JPEG may pass over in all: 100 of 6 megapixels, 50 of 12
+USUAL_SCANS = 16  # which a JPEG of any size may have
 MAX_RATIO = 20  # of a photo's sides, for what a model sees
 LARGE = 1 << 25  # pixels; above, photos are decoded one at a time in a process, since each takes hundreds of MB
 BAND = 1 << 22  # pixels converted at a time, so that copies on the way are small beside the photo
@@ -86,7 +88,7 @@ def open_photo(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
 
     Raises:
         UnreadableImageError: The file is missing, no file but a pipe or device, truncated or no image, has over
-            `MAX_PIXELS` pixels or over `MAX_SCANS` scans. Its `__cause__` is what the decoder raised.
+            `MAX_PIXELS` pixels, or too many scans for its size. Its `__cause__` is what the decoder raised.
     """
     try:
         with (
@@ -279,10 +281,11 @@ def _check_scans(path: Path | str | BinaryIO, image: JpegImageFile) -> None:
             return
     file.seek(0)
     data = file.read()
-    if data.count(b"\xff\xda") > MAX_SCANS and (scans := _scans(data)) > MAX_SCANS:
+    most = max(USUAL_SCANS, min(MAX_SCANS, SCANNED // (image.width * image.height)))
+    if data.count(b"\xff\xda") > most and (scans := _scans(data)) > most:
         raise UnreadableImageError(
-            f"{path}: {scans:,} scans in a JPEG, at most {MAX_SCANS} are decoded (a progressive one has about 10). "
-            "Save it anew."
+            f"{path}: {scans:,} scans in a JPEG, at most {most} are decoded of one of its size (a progressive one has "
+            "about 10). Save it anew."
         )
 
 

@@ -92,11 +92,16 @@ def test_no_program_is_given_a_file_that_only_looks_like_a_photo(tmp_path) -> No
         load_image(tmp_path / "photo.jpg")
 
 
-def jpeg_of_scans(more: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again: a few bytes each, and a pass over the whole photo."""
+def jpeg_of_scans(more: int, side: int = 64) -> bytes:
+    """A progressive JPEG whose last scan comes again and again: a few bytes each, and a pass over the whole photo.
+
+    One of another side than 64 is so in its header alone.
+    """
     file = io.BytesIO()
     Image.new("RGB", (64, 64), (200, 30, 10)).save(file, "JPEG", progressive=True)
     data = file.getvalue()
+    size = data.index(b"\xff\xc2") + 5
+    data = data[:size] + struct.pack(">HH", side, side) + data[size + 4 :]
     return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * more + data[-2:]
 
 
@@ -108,6 +113,17 @@ def test_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path) -> No
         load_image(tmp_path / "photo.jpg")
     with pytest.raises(UnreadableImageError, match="5,761 scans"), open_photo(io.BytesIO(jpeg_of_scans(5751))):
         pass
+
+
+def test_the_larger_a_jpeg_the_fewer_scans() -> None:
+    for side, most in ((2400, 100), (4000, 37), (8000, 16)):
+        with open_photo(io.BytesIO(jpeg_of_scans(most - 10, side))) as image:
+            assert image.size == (side, side)
+        with (
+            pytest.raises(UnreadableImageError, match=f"{most + 1} scans in a JPEG, at most {most} are decoded"),
+            open_photo(io.BytesIO(jpeg_of_scans(most - 9, side))),
+        ):
+            pass
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -84,7 +84,10 @@ def device_of(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device=name).cpu()
-    except (RuntimeError, AssertionError) as error:  # the second where torch was built without CUDA
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise InputError(f"--device {name}: cannot be used ({reason}). Give auto, cpu, or a GPU as cuda:0.") from None
+    except (RuntimeError, AssertionError):  # the second where torch was built without CUDA
+        gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        gpus += ["mps"] if torch.backends.mps.is_available() else []
+        raise InputError(
+            f"--device {name}: no device of this machine. Expected one of {', '.join(['auto', 'cpu', *gpus])}."
+        ) from None
     return name

@@ -42,6 +42,10 @@ def run(options: argparse.Namespace) -> None:
     from fashionclip.images import load_image
     from fashionclip.retrieval.search import Query, Searcher
 
+    if options.grid and (not options.grid.suffix or options.grid.is_dir() or not options.grid.parent.is_dir()):
+        raise InputError(
+            f"--grid {options.grid}: expected a picture's name, such as found.png, in a folder that exists."
+        )
     with redirect_stdout(sys.stderr):
         searcher = Searcher.open(options.index, export=options.export, milvus=options.milvus)
     query = Query(
