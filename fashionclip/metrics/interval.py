@@ -30,18 +30,18 @@ def effective_count(hit: Tensor, group: Tensor) -> Tensor:
     >>> effective_count(hit, torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])) < 4
     tensor(True)
     """
-    place, sizes = group.unique(return_inverse=True, return_counts=True)[1:]
-    queries, hits = len(hit), hit.double()
+    place, sizes = group.cpu().unique(return_inverse=True, return_counts=True)[1:]
+    queries, hits = len(hit), hit.cpu().double()
     if len(sizes) == queries:
         return torch.tensor(float(queries))
     share, groups = hits.mean(), queries**2 / sizes.double().square().sum()  # groups of equal size that tell as much
     if len(sizes) == 1 or share in (0, 1):
-        return groups.float().cpu()
+        return groups.float()
     surplus = torch.zeros_like(sizes, dtype=torch.double).index_add(0, place, hits - share)  # (G,)
     variance = surplus.square().sum() / queries**2 * groups / (groups - 1)
     t = 1 + (Z**2 + 1) / (4 * (groups - 1))  # over its value for very many groups
     effect = variance * queries / (share * (1 - share)) * t**2
-    return (queries / effect.clamp(min=1, max=queries)).float().cpu()
+    return (queries / effect.clamp(min=1, max=queries)).float()
 
 
 def effective_queries(values: Mapping[str, float], name: str) -> float:

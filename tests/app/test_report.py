@@ -86,6 +86,14 @@ def test_seen_skus_follow_unseen_ones_and_parts_of_a_direction_are_a_line_each(c
     assert rows[5][1] == "0.500 (.37-.63)" and rows[16][1] == "0.500 (.24-.76)"
 
 
+def test_intervals_are_as_wide_as_those_of_the_effective_queries_which_have_no_line(capsys):
+    after = {"test/image_to_text/recall@1": 0.5, "test/image_to_text/recall@5": 0.5, "test/image_to_text/queries": 400}
+    print_table({"after": after | {"test/image_to_text/effective_queries@1": 40.0}})
+    rows = lines_of(capsys.readouterr().out)
+    assert [first for first, _ in rows] == ["image to text", "  recall@1", "  recall@5", "  queries"]
+    assert [last for _, last in rows[1:3]] == ["0.500 (.35-.65)", "0.500 (.45-.55)"]
+
+
 def test_results_are_written_whole(tmp_path):
     write_results(tmp_path / "results.json", {"after": {"a": 1.0}})
     write_results(tmp_path / "results.json", {"after": {"a": 2.0}})
