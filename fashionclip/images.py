@@ -137,7 +137,8 @@ def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> I
     Args:
         path: Any file of `FORMATS`, or one that is open.
         at_least: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side stays at or
-            above this many pixels (Pillow's `draft`; 1080x1440 to 224: 3.8 ms against 16.0).
+            above this many pixels (Pillow's `draft`; 1080x1440 to 224: 3.8 ms against 16.0), and what has over `LARGE`
+            pixels is shrunk by a whole number.
 
     Raises:
         UnreadableImageError: See `open_photo`.
@@ -146,10 +147,12 @@ def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> I
         if at_least is not None:
             shrink = max(1.0, min(image.size) / at_least)
             image.draft("RGB", (int(image.width / shrink), int(image.height / shrink)))
-        with _one_large if image.width * image.height > LARGE else nullcontext():
+        large = image.width * image.height > LARGE
+        shrink = max(1, min(image.size) // at_least) if large and at_least is not None else 1
+        with _one_large if large else nullcontext():
             image.load()
             turn = UPRIGHT.get(_orientation(image))
-            picture = _to_srgb(image)
+            picture = _to_srgb(image, shrink=shrink)
             return picture if turn is None else picture.transpose(turn)
 
 
@@ -207,17 +210,18 @@ def _orientation(image: Image.Image) -> int:
     return number if isinstance(number, int) and 1 <= number <= 8 else 1
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """The decoded picture in RGB, on white and without metadata; the same object where it was RGB."""
+def _to_srgb(image: Image.Image, *, shrink: int) -> Image.Image:
+    """The decoded picture in RGB, on white and without metadata, its sides divided by `shrink`."""
     profile = image.info.get("icc_profile")
     if image.mode == "RGB" and "transparency" not in image.info:
-        picture = _by_profile(image, profile)
+        picture = _by_profile(image.reduce(shrink) if shrink > 1 else image, profile)
     else:
-        picture, white = Image.new("RGB", image.size), _white(image)
-        rows = max(1, BAND // image.width)
+        picture, white = Image.new("RGB", [-(-side // shrink) for side in image.size]), _white(image)
+        rows = max(1, BAND // image.width // shrink) * shrink
         for top in range(0, image.height, rows):
             band = image.crop((0, top, image.width, min(top + rows, image.height)))
-            picture.paste(_by_profile(_on_white(band, white=white), profile), (0, top))
+            band = _by_profile(_on_white(band, white=white), profile)
+            picture.paste(band.reduce(shrink) if shrink > 1 else band, (0, top // shrink))
     picture.info = {}  # Pillow would write comments, EXIF and profiles again
     return picture
 
