@@ -26,6 +26,15 @@ def shown(text: str, *, lines: bool = False) -> str:
     return unseen.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def is_utf8(name: str) -> bool:
+    r"""Whether the name of a file is UTF-8; Python keeps bytes that are not as half characters.
+
+    >>> is_utf8("café"), is_utf8("caf\udce9")
+    (True, False)
+    """
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def safe_cell(text: str) -> str:
     """A cell of a CSV that spreadsheets take for a text or a number, never for a formula, which could run programs.
 

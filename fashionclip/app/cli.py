@@ -6,11 +6,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from fashionclip.app.commands import export, index, judge, search, serve
 from fashionclip.app.door import one_message
 from fashionclip.app.home import expand_options
+from fashionclip.errors import InputError
+from fashionclip.foreign_text import is_utf8
 
 COMMANDS: tuple[ModuleType, ...] = (export, index, search, serve, judge)
 
@@ -30,4 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = parser.parse_args(given)
     expand_options(options)
     with one_message():
+        odd = [value for value in vars(options).values() if isinstance(value, Path) and not is_utf8(str(value))]
+        if odd:
+            raise InputError(f"{odd[0]}: this name is not UTF-8. Rename the file or folder.")
         options.command.run(options)

@@ -125,6 +125,11 @@ def prepare_kaggle_products(
     print(f"reading {table}")
     found = _read_styles(table, descriptions) if table.name == "styles.csv" else _read_table(table)
     rows = _with_photo(found, photo_files)
+    alone = sorted(
+        {*photo_files} - {row["photo"] for row in found.rows} - {image_id for image_id, _, _ in found.dropped}
+    )
+    if alone:
+        print(f"{table}: {len(alone):,} of {len(photo_files):,} photos have no row, such as {alone[0]!r}")
     outcomes = write_photos(
         [(photo_files[row["photo"]], partial / row["path"]) for row in rows], max_side=max_side, workers=workers
     )

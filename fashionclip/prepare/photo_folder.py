@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fashionclip.errors import InputError
+from fashionclip.foreign_text import is_utf8
 from fashionclip.images import SUFFIXES
 from fashionclip.manifest import stable_hash
 from fashionclip.tables import match_photos, read_table, told
@@ -43,7 +44,7 @@ def photos_below(folder: Path) -> list[str]:
             path, suffix = below + entry.name, os.path.splitext(entry.name)[1].lower()
             if entry.name.startswith("."):
                 continue
-            if not _is_utf8(entry.name):
+            if not is_utf8(entry.name):
                 left_out["file names", "they are not UTF-8"].append(path)
             elif entry.is_dir(follow_symlinks=False):
                 inside.append(f"{path}/")
@@ -56,8 +57,7 @@ def photos_below(folder: Path) -> list[str]:
             elif suffix in SUFFIXES and not entry.is_dir():
                 left_out["names of photos", "they are pipes, devices or links to nothing"].append(path)
     for (what, why), paths in sorted(left_out.items()):
-        first = min(paths).encode("utf-8", "backslashreplace").decode()
-        print(f"{folder}: {len(paths):,} {what} are left out, since {why}, such as {first!r}")
+        print(f"{folder}: {len(paths):,} {what} are left out, since {why}, such as {min(paths)!r}")
     return sorted(found)
 
 
@@ -136,11 +136,3 @@ def read_groups(
         print(f"{file}: {says}")
     named = {base: row for base, row in zip(photos, matches.rows, strict=True) if row is not None and group[row]}
     return groups | {base: f"group {group[row]}" for base, row in named.items()}
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -6,7 +6,7 @@ import pandas as pd
 
 from fashionclip.app.sweep import summarize
 
-ASSETS = Path(__file__).parents[1] / "assets"
+CASES = Path(__file__).parents[1] / "assets" / "cases"
 
 
 def write_job(folder, overrides, results=None):
@@ -41,7 +41,7 @@ def test_each_job_has_its_own_monitor(tmp_path, capsys):
 
 
 def test_values_with_brackets_are_shown_as_they_are(tmp_path, capsys):
-    folder = copytree(ASSETS / "sweep_brackets", tmp_path / "sweep")
+    folder = copytree(CASES / "sweep_brackets", tmp_path / "sweep")
     write_job(folder / "2", ["model.backbone.freeze=[/old] :bell:"])
     summarize(folder)
     printed = capsys.readouterr().out

@@ -157,7 +157,7 @@ def test_table_without_names_does_not_become_one_group(tmp_path) -> None:
     assert dataset.manifest["group_id"].is_unique
 
 
-def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path) -> None:
+def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path, capsys) -> None:
     lines = [
         style(1, "Be Reasonable,Do It My Way, Tee"),
         style(2, '"Stray quote at the start'),
@@ -181,6 +181,7 @@ def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path) -> None:
         "4": "Quoted, with a comma",
         "5": "Feed within a name",
     }
+    assert "photos have no row" not in capsys.readouterr().out
     reasons = {"duplicate_id": ["1"], "malformed": ["9"], "no_text": ["6", "7"], "photo_missing": ["8"]}
     assert dropped(dataset) == reasons
     assert dataset.info["config"]["mended_rows"] == 1
@@ -262,6 +263,11 @@ def test_ids_that_a_program_took_for_numbers_and_names_as_macos_writes_them(tmp_
     draw(7).save(source / "images" / "007.jpeg")
     draw(8).save(source / "images" / "cafe\u0301.JFIF")
     assert column(prepare(source, tmp_path / "set"), "text") == {"1": "One", "007": "Seven", "café": "Cup"}
+
+
+def test_photos_without_a_row_are_said(tmp_path, capsys) -> None:
+    prepare(write_styles(tmp_path / "release", [style(1, "Tee")], photo_ids=[1, 2, 3]), tmp_path / "set")
+    assert "styles.csv: 2 of 3 photos have no row, such as '2'" in capsys.readouterr().out
 
 
 def test_name_may_stand_on_two_lines_and_a_stray_quote_swallows_none(tmp_path) -> None:

@@ -47,7 +47,7 @@ def test_file_names_that_are_not_utf8_are_told_and_left_out(shop, capsys):
     with open(os.fsencode(shop) + b"/caf\xe9.png", "wb"):
         pass
     assert len(read_source(shop)) == 12
-    assert "1 file names are left out" in (said := capsys.readouterr().out) and "caf\\\\udce9.png" in said
+    assert "1 file names are left out" in (said := capsys.readouterr().out) and "caf\\udce9.png" in said
 
 
 def test_a_table_gives_text_and_attributes(shop, tmp_path):
@@ -164,6 +164,19 @@ def test_pipes_links_and_what_is_not_read_are_said(tmp_path, capsys):
     )
     (tmp_path / "linked shop").symlink_to(shop)
     assert len(read_source(tmp_path / "linked shop")) == 3, "the folder itself may be a link"
+
+
+def test_folder_that_may_not_be_opened_is_said(shop, capsys, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(folder):
+        if str(folder).endswith("new"):
+            raise PermissionError(folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert all("/" not in photo.path for photo in read_source(shop).photos())
+    assert "1 folders are left out, since they may not be opened, such as 'new/'" in capsys.readouterr().out
 
 
 def test_what_cannot_be_a_source(shop, tmp_path):
