@@ -85,6 +85,7 @@ class Backbone(nn.Module):
         self.architecture = dict(architecture)
         text: Any = clip.text if hasattr(clip, "text") else clip
         self._text = text
+        self.layout = _layout(self.clip.visual)
         self.tokenizer = Tokenizer(tokenize, cut=_cuttable(text))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
@@ -93,6 +94,8 @@ class Backbone(nn.Module):
             tops = sorted({name for name in names if name and name.count(".") < 2})
             raise InputError(f"model.backbone.freeze: no module {unknown}; has {tops} and what is below them.")
         self.frozen = [names[name] for name in frozen]
+        if hasattr(clip, "text_decoder"):  # CoCa's, which writes captions and has no part in any loss here
+            self.frozen.append(clip.text_decoder)
         for module in self.frozen:
             module.requires_grad_(False)
         self.train(self.training)
@@ -161,8 +164,8 @@ class Backbone(nn.Module):
         """The output of the image tower or a part of it, of (B, 3, S, S) uint8 pixels."""
         if images.device.type == "cpu" and len(images) > PHOTOS and not torch.is_grad_enabled():
             return torch.cat([self.run(part, some) for some in images.split(PHOTOS)])
-        # Channels last: on 2 CPU cores EfficientNet-Lite0 trains on 14 photos/s instead of 9 at batch 60.
-        return part(self.normalize(images).contiguous(memory_format=torch.channels_last))
+        features = part(self.normalize(images).contiguous(memory_format=self.layout))
+        return features[0] if isinstance(features, tuple) else features  # CoCa's tower gives its tokens as well
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 pixels to the float range that the image tower was trained with."""
@@ -278,6 +281,11 @@ def load_backbone(
             f"model.backbone.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
             "hf-hub:owner/repo or local-dir:folder."
         )
+    if plain and (text := (open_clip.get_model_config(name) or {})["text_cfg"].get("hf_model_name")):
+        raise InputError(
+            f"model.backbone.name={name}: its text tower is {text} of transformers, known by its name on a hub alone. "
+            "Neither a checkpoint nor an export can hold it. Choose a model whose text tower is open_clip's own."
+        )
     tags = open_clip.list_pretrained_tags_by_model(name) if plain else []
     if load_weights and plain and pretrained and pretrained not in tags and not Path(pretrained).is_file():
         if Path(pretrained).is_dir():
@@ -308,7 +316,7 @@ def load_backbone(
     if load_weights and image_weights is not None:
         image_weights(clip.visual.trunk)
     if hasattr(clip.visual, "trunk"):
-        clip.visual.trunk.to(memory_format=torch.channels_last)
+        clip.visual.trunk.to(memory_format=_layout(clip.visual))
     cfg = open_clip.get_model_preprocess_cfg(clip)
     size = cfg["size"][0] if isinstance(cfg["size"], Sequence) else cfg["size"]
     preprocess = Preprocess(
@@ -426,6 +434,19 @@ def _skip_hub_if_away() -> None:
         get_session().head(constants.ENDPOINT, timeout=5)
     except Exception:
         constants.HF_HUB_OFFLINE = True
+
+
+def _layout(visual: nn.Module) -> torch.memory_format:
+    """Channels last: on 2 CPU cores EfficientNet-Lite0 trains on 14 photos/s instead of 9 at batch 60.
+
+    But not with a strided 1 x 1 convolution over fewer than 16 channels, such as in MobileCLIP's stem: in that layout
+    its backward pass on a CPU writes past its memory and ends the process (torch 2.14.1, oneDNN).
+    """
+    crashes = any(
+        isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and max(m.stride) > 1 and m.in_channels < 16
+        for m in visual.modules()
+    )
+    return torch.contiguous_format if crashes else torch.channels_last
 
 
 def _lengths(tokens: Tensor) -> Tensor:

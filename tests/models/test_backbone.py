@@ -119,6 +119,7 @@ def test_weights_from_a_file_or_folder(build, tmp_path, form):
         ({"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}, "could not be loaded"),
         ({"name": "ViT-B-32", "pretrained": "no-such-tag"}, "neither a file nor a tag .* one of .*laion2b_s34b_b79k"),
         ({"name": "ViT-B-33"}, "open_clip knows no such model"),
+        ({"name": "roberta-ViT-B-32"}, "its text tower is roberta-base of transformers"),
         ({"name": "local-dir:no/such/folder"}, "no model there"),
         ({"name": "fashionclip-tiny", "freeze": ["visual.trunk"]}, r"no module \['visual.trunk'\]; has .*visual"),
     ],
@@ -246,6 +247,34 @@ def test_another_image_size(name):
     backbone = load_backbone(name=name, image_size=64).eval()
     assert backbone.preprocess.size == 64
     assert backbone.encode_image(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape[0] == 2
+
+
+COCA = {
+    **CUSTOM,
+    "vision_cfg": {**VISION, "attentional_pool": True, "attn_pooler_heads": 4, "output_tokens": True},
+    "text_cfg": {**TEXT, "context_length": 76, "embed_cls": True, "output_tokens": True},
+    "multimodal_cfg": {"context_length": 76, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+def test_the_towers_of_coca_without_its_decoder(build):
+    backbone = build(COCA)
+    pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    image, text = backbone.encode_image(pixels), backbone.encode_text(backbone.tokenizer(TEXTS))
+    assert image.shape == (2, 16) and text.shape == (len(TEXTS), 16)
+    torch.testing.assert_close(image, backbone.clip.encode_image(backbone.normalize(pixels)))
+    (image.sum() + text.sum()).backward()
+    assert all((p.grad is not None) == p.requires_grad for n, p in backbone.named_parameters() if "logit" not in n)
+
+
+def test_a_stem_that_crashes_channels_last_is_laid_out_as_usual():
+    """MobileCLIP-S1 takes a training step in `test_families.py`, which ended the process."""
+    with torch.device("meta"):
+        towers = {
+            name: open_clip.create_model(name, device="meta").visual for name in ("MobileCLIP-S1", "convnext_base")
+        }
+    assert module._layout(towers["MobileCLIP-S1"]) is torch.contiguous_format
+    assert module._layout(towers["convnext_base"]) is torch.channels_last
 
 
 def test_convolutions_are_laid_out_channels_last():
