@@ -100,6 +100,7 @@ def quiet_lightning() -> None:
     are computed of all processes' samples, each once.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # their report, where one is asked for
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*sync_dist=True")
     warnings.filterwarnings("ignore", message=".*During `trainer.test\\(\\)`, it is recommended")

@@ -1,22 +1,37 @@
-"""Pictures of what a run learns: photos nearest to some texts, or some triplets, before and after training; and the
-judgements that it gets most wrong."""
+"""Pictures of what a run learns: photos nearest to some texts or photos, and some triplets, before and after training;
+and the judgements that it gets most wrong."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from fashionclip.data.rows import Rows
 from fashionclip.images import load_image
 from fashionclip.manifest import ROLES
-from fashionclip.metrics.accumulate import Nearest, RetrievalMetrics
+from fashionclip.metrics.accumulate import EXAMPLES, NEAREST, Nearest, RetrievalMetrics
 from fashionclip.metrics.judged import Offenders
 from fashionclip.metrics.triplet_scores import Shown, TripletScores
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 ACROSS = 4  # offenders in a line
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Some photos (E,) by row of the manifest, the rows (E, N) of the photos nearest to them, and which are right."""
+
+    image_row: Tensor
+    nearest_row: Tensor
+    right: Tensor
 
 
 @dataclass(frozen=True)
@@ -24,25 +39,56 @@ class Examples:
     """What an evaluation pass has kept to look at; None where it has no such thing."""
 
     nearest: Nearest | None
+    alike: Alike | None
     triplets: Shown | None
 
 
-def examples_of(metrics: RetrievalMetrics) -> Examples:
-    """Of the last pass."""
+def examples_of(metrics: RetrievalMetrics, domain: Sequence[str]) -> Examples:
+    """Of the last pass: photos nearest to some texts, or, where no texts are embedded, to some photos; and triplets.
+
+    Args:
+        metrics: Those of the pass.
+        domain: Domain of each row of the manifest: photos of users are looked up among those of shops.
+    """
     scores = [measure for measure in metrics.also if isinstance(measure, TripletScores)]
-    return Examples(metrics.nearest if metrics.texts else None, scores[0].shown if scores else None)
+    return Examples(
+        nearest=metrics.nearest if metrics.texts else None,
+        alike=None if metrics.texts else _alike(metrics, domain),
+        triplets=scores[0].shown if scores else None,
+    )
+
+
+def _alike(metrics: RetrievalMetrics, domain: Sequence[str]) -> Alike:
+    row, image = metrics.embedded.image_row, metrics.embedded.image  # (I,), (I, D)
+    of_user = torch.tensor([domain[place] == "query" for place in row.tolist()], device=row.device)
+    among = torch.ones_like(of_user) if of_user.all() or not of_user.any() else ~of_user  # (I,) where is looked
+    asking = (of_user if of_user.any() else among).nonzero()[:, 0]
+    asking = _spread(asking, 20 * EXAMPLES)  # (A,) of them, those with a right answer are shown
+    right = torch.zeros(len(asking), len(row), dtype=torch.bool, device=row.device)
+    for code in metrics.alike:
+        right |= code.to(row.device)[row][asking, None] == code.to(row.device)[row]
+    allowed = among & (asking[:, None] != torch.arange(len(row), device=row.device))  # (A, I)
+    right &= allowed
+    some = _spread(right.any(1).nonzero()[:, 0], EXAMPLES)  # (E,)
+    scores = (image[asking[some]] @ image.T).masked_fill(~allowed[some], -torch.inf)
+    closest = scores.topk(min(NEAREST, int(allowed.sum(1).min()))).indices
+    return Alike(row[asking[some]].cpu(), row[closest].cpu(), right[some].gather(1, closest).cpu())
+
+
+def _spread(values: Tensor, most: int) -> Tensor:
+    """At most so many of the values, evenly spread."""
+    return values[torch.linspace(0, len(values) - 1, min(most, len(values)), device=values.device).long()]
 
 
 def draw_examples(folder: Path, rows: Rows, stages: Mapping[str, Examples]) -> None:
-    """Draws `examples.png` (texts and photos) and `triplets.png`, of "before" and "after", where there are such."""
-    nearest = {
-        stage: examples.nearest
-        for stage, examples in stages.items()
-        if examples.nearest and len(examples.nearest.text_id)
-    }
+    """Draws `examples.png` (texts or photos, and photos) and `triplets.png`, of "before" and "after"."""
+    nearest = {stage: e.nearest for stage, e in stages.items() if e.nearest and len(e.nearest.text_id)}
+    alike = {stage: e.alike for stage, e in stages.items() if e.alike and len(e.alike.image_row)}
     triplets = {stage: e.triplets for stage, e in stages.items() if e.triplets and len(e.triplets.rows)}
     if nearest:
         draw_nearest(folder / "examples.png", rows, nearest)
+    if alike:
+        draw_alike(folder / "examples.png", rows, alike)
     if triplets:
         draw_triplets(folder / "triplets.png", rows, triplets)
 
@@ -55,28 +101,69 @@ def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> No
         rows: The dataset.
         stages: Such as "before" and "after", of the same texts.
     """
+    texts = next(iter(stages.values())).text_id
+
+    def ask(axes: Axes, line: int) -> None:
+        axes.axis("off")
+        shown = textwrap.shorten(rows.text[int(texts[line])], 90, placeholder="…")
+        axes.text(0, 0.5, textwrap.fill(shown, 30), va="center", fontsize=9, parse_math=False)
+
+    found = {stage: (n.image_row, rows.text_id[n.image_row] == n.text_id[:, None]) for stage, n in stages.items()}
+    _draw_found(picture, rows, found, ask=ask, width=2.6)
+
+
+def draw_alike(picture: Path, rows: Rows, stages: Mapping[str, Alike]) -> None:
+    """Draws one line a photo and one block of the photos nearest to it a stage, right answers framed.
+
+    Args:
+        picture: PNG to write.
+        rows: The dataset.
+        stages: Such as "before" and "after", of the same photos.
+    """
+    asked = next(iter(stages.values())).image_row
+
+    def ask(axes: Axes, line: int) -> None:
+        axes.imshow(load_image(rows.root / rows.path[int(asked[line])], at_least=160))
+        axes.set(xticks=[], yticks=[])
+
+    found = {stage: (alike.nearest_row, alike.right) for stage, alike in stages.items()}
+    _draw_found(picture, rows, found, ask=ask, width=1.1)
+
+
+def _draw_found(
+    picture: Path,
+    rows: Rows,
+    stages: Mapping[str, tuple[Tensor, Tensor]],
+    *,
+    ask: Callable[[Axes, int], None],
+    width: float,
+) -> None:
+    """Draws what was asked in a column of `width` inches, and beside it the photos found at each stage.
+
+    Args:
+        picture: PNG to write.
+        rows: The dataset.
+        stages: By name: rows (E, N) of the photos found, and which of them are right.
+        ask: Draws what line 0 to E - 1 asked for.
+        width: Width of its column.
+    """
     from matplotlib.figure import Figure
 
-    texts = next(iter(stages.values())).text_id.tolist()
-    found = {stage: nearest.image_row.shape[1] for stage, nearest in stages.items()}
-    figure = Figure(figsize=(2.6 + 1.0 * sum(found.values()), 1.3 * len(texts) + 0.4), layout="constrained")
-    blocks: Any = figure.subfigures(
-        1, len(stages) + 1, wspace=0.03, width_ratios=[2.6, *(0.95 * n for n in found.values())]
-    )
-    for axes, text in zip(blocks[0].subplots(len(texts), 1, squeeze=False)[:, 0], texts, strict=True):
-        axes.axis("off")
-        shown = textwrap.shorten(rows.text[text], 90, placeholder="…")
-        axes.text(0, 0.5, textwrap.fill(shown, 30), va="center", fontsize=9, parse_math=False)
-    for block, (stage, nearest) in zip(blocks[1:], stages.items(), strict=True):
+    lines = len(next(iter(stages.values()))[0])
+    across = [found.shape[1] for found, _ in stages.values()]
+    figure = Figure(figsize=(width + 1.0 * sum(across), 1.3 * lines + 0.4), layout="constrained")
+    blocks: Any = figure.subfigures(1, len(stages) + 1, wspace=0.03, width_ratios=[width, *(0.95 * n for n in across)])
+    for line, axes in enumerate(blocks[0].subplots(lines, 1, squeeze=False)[:, 0]):
+        ask(axes, line)
+    blocks[0].suptitle(" ", fontsize=10)  # as high as the others', so that lines stand side by side
+    for block, (stage, (found, right)) in zip(blocks[1:], stages.items(), strict=True):
         block.suptitle(f"nearest photos {stage} training", fontsize=10)
-        grid = block.subplots(len(texts), found[stage], squeeze=False)
-        for line, text, image_rows in zip(grid, texts, nearest.image_row.tolist(), strict=True):
-            for axes, row in zip(line, image_rows, strict=True):
-                axes.imshow(load_image(rows.root / rows.path[row], at_least=160))
-                axes.set(xticks=[], yticks=[])
-                right = rows.text_key[rows.text_id[row]] == rows.text_key[text]
-                for edge in axes.spines.values():
-                    edge.set(color="tab:green" if right else "lightgrey", linewidth=3 if right else 0.5)
+        grid = block.subplots(lines, found.shape[1], squeeze=False)
+        for axes, row, is_right in zip(grid.flat, found.flatten().tolist(), right.flatten().tolist(), strict=True):
+            axes.imshow(load_image(rows.root / rows.path[row], at_least=160))
+            axes.set(xticks=[], yticks=[])
+            for edge in axes.spines.values():
+                edge.set(color="tab:green" if is_right else "lightgrey", linewidth=3 if is_right else 0.5)
     figure.savefig(picture, dpi=110)
 
 

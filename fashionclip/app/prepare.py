@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -12,7 +14,7 @@ from fashionclip.manifest import PreparedDataset, read_dataset
 
 
 def prepare(cfg: DictConfig) -> PreparedDataset:
-    """Runs a dataset's preparation.
+    """Runs a dataset's preparation, and says whether it took the place of another dataset or left a split empty.
 
     Raises:
         InputError: Root or source is not given, or not as the preparation needs it.
@@ -22,8 +24,25 @@ def prepare(cfg: DictConfig) -> PreparedDataset:
     if OmegaConf.is_missing(cfg, "source"):
         if not cfg.get("download"):
             raise InputError("dataset.source: not given. Expected the folder of the raw data: dataset.source=DIR.")
-        return instantiate(cfg, source=".")
-    return instantiate(cfg)
+        cfg.source = "."
+    before = _info(Path(cfg.root))
+    dataset: PreparedDataset = instantiate(cfg)
+    after = _info(Path(cfg.root))
+    if before and after["fingerprint"] != before["fingerprint"]:
+        print(
+            f"{cfg.root}: took the place of a dataset of other source, content or settings. Runs trained on that one "
+            "keep its fingerprint. To keep both, prepare into another dataset.root."
+        )
+    empty = [name for name, count in after.get("counts", {}).get("splits", {}).items() if not count]
+    if empty and after != before:
+        print(f"{cfg.root}: no photo fell into {' and '.join(empty)}. Prepare more, or with other dataset.ratios.")
+    return dataset
+
+
+def _info(root: Path) -> dict[str, Any]:
+    """What `dataset.json` holds; nothing where no dataset is prepared."""
+    file = root / "dataset.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def open_dataset(cfg: DictConfig) -> PreparedDataset:

@@ -118,6 +118,7 @@ def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
     names = [str(name) for name in history]
     curves = [name for name in names if name.startswith(f"val/{direction}/recall@") or name in drawn]
     curves = curves or [name for name in names if name.startswith(monitor)]  # of all, and of each kind of mismatch
+    curves.sort(key=lambda name: (name.partition("@")[0], int(name.partition("@")[2] or 0)))  # recall@5 before @10
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     if "train/loss" in history:
@@ -128,7 +129,7 @@ def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
         points = history.dropna(subset=name)
         label = name.removeprefix("val/").removeprefix(f"{direction}/").replace("/", " ").replace("_", " ")
         right.plot(points["step"], points[name], marker="o", markersize=3, label=label)
-    right.set(title=f"validation, {direction.replace('_', ' ')}", xlabel="step", ylim=(0, 1))
+    right.set(title=f"validation, {direction.replace('_', ' ')}", xlabel="step", ylim=(-0.02, 1.02))
     if curves:
         right.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
     for axes in (left, right):

@@ -133,10 +133,10 @@ def train(cfg: DictConfig) -> float:
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
 
     check_monitor(cfg.loss.monitor, trainer.validate(module, data, verbose=False))  # the point at step 0
-    before, *_ = trainer.test(module, data, verbose=False) or [
-        {}
-    ]  # with trainer.limit_test_batches=0 nothing is tested
-    looked_at = {"before": examples_of(module.metrics)}
+    # trainer.limit_test_batches=0 leaves nothing to test
+    before, *_ = trainer.test(module, data, verbose=False) or [{}]
+    domain = dataset.manifest["domain"].tolist()
+    looked_at = {"before": examples_of(module.metrics, domain)}
     judged = {"before": module.judged.calibration} if module.judged else {}
     if trainer.is_global_zero:
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="before", step=0)
@@ -154,7 +154,7 @@ def train(cfg: DictConfig) -> float:
         history = folder / "csv" / "metrics.csv"
         if history.is_file():  # without logger.csv, and in a trainer.fast_dev_run, there is none
             draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)
-        draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics)})
+        draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics, domain)})
         if module.judged:
             draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
             if draw_offenders(folder / "offenders.png", rows, module.judged.offenders):

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from fashionclip.atomic import locked, write_text
 from fashionclip.errors import InputError
@@ -61,6 +64,33 @@ def own_run_folder() -> Iterator[None]:
                 "hydra.run.dir (or hydra.sweep.dir), or move the folder away."
             )
         yield
+
+
+class RunFolderCheck(Callback):
+    """Ends the program with a line where the run folder cannot be made or written; Hydra itself ends in a traceback."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        check_folder(config, "hydra.run.dir")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        check_folder(config, "hydra.sweep.dir")
+
+
+def check_folder(config: DictConfig, key: str) -> None:
+    """Makes the folder that a key of the config names, and writes a byte into it.
+
+    Raises:
+        SystemExit: It cannot be made or written. (Hydra lets no other exception of a callback pass.)
+    """
+    try:
+        folder = Path(OmegaConf.select(config, key))  # which makes it, where the key is `fresh`
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as probe:
+            probe.write(b"x")
+    except (OSError, InterpolationResolutionError) as error:
+        raise SystemExit(
+            f"error: {key}: cannot be written ({str(error).splitlines()[0]}). Make room there or give another {key}."
+        ) from None
 
 
 def write_run_config(file: Path, cfg: DictConfig) -> None:

@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from fashionclip.app.examples import draw_offenders
+from fashionclip.app.examples import Alike, Examples, draw_examples, draw_offenders, examples_of
 from fashionclip.data.rows import Rows
 from fashionclip.manifest import COLUMNS, PreparedDataset
+from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.judged import Offenders
 
 
@@ -42,3 +45,34 @@ def test_offenders_fill_as_many_lines_as_they_need(rows, tmp_path, ids, lines):
 def test_without_any_there_is_no_picture(rows, tmp_path):
     assert not draw_offenders(tmp_path / "offenders.png", rows, offenders([]))
     assert not (tmp_path / "offenders.png").exists()
+
+
+def passed(domain, item, image):
+    """A pass of photos without texts, as the metrics keep it."""
+    embedded = Embedded(torch.arange(len(item)), torch.tensor(image), torch.empty(0), torch.empty(0, 2))
+    return examples_of(
+        SimpleNamespace(texts=False, also=(), alike=[torch.tensor(item)], embedded=embedded), domain
+    ).alike
+
+
+def test_photos_of_users_are_looked_up_among_those_of_shops():
+    """The nearest of all is the user's other photo; the third user's product is not in the shop."""
+    domain = ["query", "query", "query", "catalog", "catalog"]
+    image = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [0.8, 0.6]]
+    alike = passed(domain, [7, 7, 9, 7, 8], image)
+    assert alike.image_row.tolist() == [0, 1]
+    assert alike.nearest_row.tolist() == [[4, 3], [4, 3]] and alike.right.tolist() == [[False, True]] * 2
+
+
+def test_without_users_photos_are_looked_up_among_the_others():
+    alike = passed(["catalog"] * 3, [7, 7, 9], [[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
+    assert alike.image_row.tolist() == [0, 1], "the third has no fellow"
+    assert alike.nearest_row.tolist() == [[2, 1], [2, 0]] and alike.right.tolist() == [[False, True]] * 2
+
+
+def test_photos_and_their_nearest_are_drawn_where_no_text_is_embedded(rows, tmp_path):
+    alike = Alike(torch.tensor([0, 1]), torch.tensor([[2, 3, 4], [5, 6, 7]]), torch.tensor([[True, False, False]] * 2))
+    stages = {stage: Examples(nearest=None, alike=alike, triplets=None) for stage in ("before", "after")}
+    draw_examples(tmp_path, rows, stages)
+    with Image.open(tmp_path / "examples.png") as picture:
+        assert picture.size == (pytest.approx((1.1 + 6) * 110, abs=2), pytest.approx((2 * 1.3 + 0.4) * 110, abs=2))

@@ -101,7 +101,6 @@ def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypat
         pytest.param(["+trainer.overfit_batches=2"], True, marks=pytest.mark.slow),
         pytest.param(["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"], True, marks=pytest.mark.slow),
         pytest.param(["+trainer.limit_test_batches=0"], True, marks=pytest.mark.slow),
-        pytest.param(["+trainer.profiler=simple", "scheduler=plateau"], True, marks=pytest.mark.slow),
         pytest.param(
             ["trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3", "scheduler=plateau"],
             True,
@@ -115,6 +114,12 @@ def test_short_runs_and_other_settings_of_the_trainer_work(run, tmp_path, overri
     assert (tmp_path / "checkpoints" / "best.ckpt").exists() == best
     assert ("no checkpoint was written" in capsys.readouterr().out) != best
     assert "after" in json.loads((tmp_path / "results.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_profiler_reports(run, caplog):
+    run("+trainer.profiler=simple")
+    assert "FIT Profiler Report" in caplog.text
 
 
 def test_a_monitor_that_is_not_measured_ends_before_the_first_step(run, tmp_path):

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from fashionclip.app.run_folder import RANKS, fresh_folder, own_run_folder, write_run_config
+from fashionclip.app.run_folder import RANKS, RunFolderCheck, fresh_folder, own_run_folder, write_run_config
 from fashionclip.errors import InputError
 
 CONFIGS = str(Path(__file__).parents[2] / "configs")
@@ -81,3 +81,29 @@ def test_a_run_made_from_a_run_s_config_writes_into_its_own_folder(tmp_path):
     assert again.callbacks.checkpoint.dirpath == again.callbacks.last.dirpath == "/new/checkpoints"
     assert again.logger.csv.save_dir == "/new" and again.callbacks.early_stopping.monitor.startswith("val/")
     assert "${loss.monitor}" not in (tmp_path / "config.yaml").read_text(), "all else is resolved"
+
+
+def told(folder):
+    return OmegaConf.create({"hydra": {"run": {"dir": str(folder)}, "sweep": {"dir": f"${{fresh:{folder}}}"}}})
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
+    RunFolderCheck().on_run_start(told(tmp_path / "a" / "b"))
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_a_line_with_its_key(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^error: hydra\.run\.dir: cannot be written \(.*Not a directory.*file/x"):
+        RunFolderCheck().on_run_start(told(tmp_path / "file" / "x"))
+    with pytest.raises(SystemExit, match=r"^error: hydra\.sweep\.dir: cannot be written \(.*Not a directory.*file/x"):
+        RunFolderCheck().on_multirun_start(told(tmp_path / "file" / "x"))
+
+
+def test_a_full_disk_is_a_line(tmp_path, monkeypatch):
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fashionclip.app.run_folder.TemporaryFile", full)
+    with pytest.raises(SystemExit, match="No space left on device"):
+        RunFolderCheck().on_run_start(told(tmp_path))
