@@ -27,6 +27,7 @@ MEANINGS = {  # by the metric's name without its @k; each fits a line
     "matching_accuracy": "share of photos nearer to their text than to all of others",
     "spread": "mean of 1 - cosine over all pairs of photos; 0: collapsed",
     "order_accuracy": "share of triplets, positive nearer than semi-positive; chance .5",
+    "unseen": "captions, logos and fonts that training never shows; seen: the others",
     "auroc": "chance that a match scores above a mismatch",
     "text_only_auroc": "auroc of a model that sees only texts; .5: they tell nothing",
     "average_precision": "precision, averaged over all thresholds",

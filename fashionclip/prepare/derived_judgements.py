@@ -220,8 +220,9 @@ def _worded(
     if not any(weights.values()):
         return None
     due = rng.choices(list(weights), weights=list(weights.values()))[0]
-    others = [""] if first else [variation for variation in ("less detail", "misspelling") if weights[variation]]
-    for variation in dict.fromkeys((due, *others)):
+    # Another try gives another synonym; a misspelling fits almost any text.
+    others = [""] if first else [v for v in (due, "less detail", "synonym", "misspelling") if weights[v]]
+    for variation in (due, *others):
         varied = _varied(texts, variation, partner, words=words, rng=rng)
         if varied is not None and _is_news(varied, find, rows, partner, said=said):
             return variation, varied
