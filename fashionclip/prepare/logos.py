@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from fashionclip.errors import InputError
+from fashionclip.images import UnreadableImageError, open_photo
 
 DRAWN_SIDE = 256  # px
 LOGO_SUFFIXES = {".png", ".webp", ".gif", ".tif", ".tiff"}  # formats that know transparency
@@ -84,9 +85,11 @@ def load_logo(name: str, file: str) -> Image.Image:
     if not file:
         return _draw(*DRAWN[name])
     try:
-        logo = Image.open(file).convert("RGBA")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: no logo that can be read ({error}). Remove or replace the file.") from None
+        with open_photo(file) as image:
+            logo = image.convert("RGBA")
+    except UnreadableImageError as error:
+        reason = error.__cause__ or error
+        raise InputError(f"{file}: no logo that can be read ({reason}). Remove or replace the file.") from None
     box = logo.getchannel("A").getbbox()
     if box is None:
         raise InputError(f"{file}: every pixel is transparent. Remove or replace the logo.")

@@ -158,6 +158,12 @@ def test_upload_of_a_fault_report(client, case, status, detail):
     assert answer.status_code == status and (detail is None or detail in answer.json()["detail"])
 
 
+def test_photo_of_another_profile_is_shown_in_its_colours(client, searcher):
+    searcher.photo("00.png").write_bytes((CASES / "icc" / "green.jpg").read_bytes())
+    with Image.open(io.BytesIO(client.get("/images/00.png").content)) as shown:
+        assert shown.getpixel((9, 9)) == pytest.approx((24, 192, 92), abs=3) and "icc_profile" not in shown.info
+
+
 def test_upload_of_very_many_scans_is_refused_without_decoding_it(client):
     data = photo_bytes(size=(2000, 2000), kind="JPEG", progressive=True)
     data = data[:-2] + data[data.rindex(b"\xff\xda") : -2] * 5000 + data[-2:]
