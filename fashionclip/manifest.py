@@ -32,8 +32,10 @@ from fashionclip.atomic import (
     discard_folder,
     finish_folder,
     is_begun,
+    naming,
     restore_folder,
     swap_is_torn,
+    write_text,
 )
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
@@ -433,10 +435,11 @@ def finish_dataset(
     keep = set(manifest["path"])
     for folder in ("images", *photo_folders):
         _remove_unlisted(building, folder, keep)
-    for name, table in {"manifest": manifest, **(tables or {})}.items():
-        table.to_parquet(building / f"{name}.parquet", index=False)
     safe = dropped.map(lambda cell: safe_cell(cell) if isinstance(cell, str) else cell)
-    safe.to_csv(building / "dropped.csv", index=False)
+    with naming(root):
+        for name, table in {"manifest": manifest, **(tables or {})}.items():
+            table.to_parquet(building / f"{name}.parquet", index=False)
+        safe.to_csv(building / "dropped.csv", index=False)
     splits = manifest["split"].value_counts()
     empty = [name for name in SPLITS if name not in splits]
     if empty:
@@ -456,7 +459,7 @@ def finish_dataset(
         "fingerprint": fingerprint,
         "config": dict(config),
     }
-    (building / "dataset.json").write_text(json.dumps(info, indent=2, default=str) + "\n", encoding="utf-8")
+    write_text(building / "dataset.json", json.dumps(info, indent=2, default=str) + "\n")
     (building / "fingerprint").unlink()
     finish_folder(root)
     return PreparedDataset(root=root, manifest=manifest, info=info)

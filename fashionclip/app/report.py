@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fashionclip.atomic import write_text
 from fashionclip.metrics.interval import effective_queries, wilson_interval
 from fashionclip.metrics.judgement import Reliability
 
@@ -39,9 +39,7 @@ Results = Mapping[str, Mapping[str, float]]  # stage ("before", "after") -> "tes
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
     """Writes metrics by stage, and what belongs to them, as JSON, in one step."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(results, indent=2) + "\n")
 
 
 def print_table(results: Results, *, monitor: str | None = None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
+from fashionclip.atomic import write_text
 from fashionclip.images import UnreadableImageError, fit_within, load_image
 from fashionclip.prepare.deepfashion2_annotations import Dropped, Photo, box_fault, crop_path, image_id
+from fashionclip.prepare.photos import write_jpeg
 
 JPEG_QUALITY = 92  # with halved colour, as the release's own photos are stored
 
@@ -58,9 +59,8 @@ def cut_items(
             boxes |= of_photo
             dropped += faults
         record.parent.mkdir(exist_ok=True)
-        unfinished = record.with_name(record.name + ".tmp")
-        unfinished.write_text(json.dumps({"boxes": boxes, "dropped": dropped}), encoding="utf-8")
-        os.replace(unfinished, record)  # last, so that what a record names is whole
+        done = json.dumps({"boxes": boxes, "dropped": dropped})
+        write_text(record, done, sync=False)  # last, so that what a record names is whole
     cut = []
     for photo in job.photos:
         names = [image_id(job.split, photo, item) for item in photo.items]
@@ -107,7 +107,7 @@ def _cut_photo(
         wider = _within((box[0] - across, box[1] - down, box[2] + across, box[3] + down), picture.size)
         file = folder / crop_path(job.split, photo, item)
         file.parent.mkdir(parents=True, exist_ok=True)
-        fit_within(picture.crop(wider), max_side=max_side).save(file, "JPEG", quality=JPEG_QUALITY)
+        write_jpeg(fit_within(picture.crop(wider), max_side=max_side), file, quality=JPEG_QUALITY)
         boxes[image_id(job.split, photo, item)] = list(box)
     return boxes, dropped
 

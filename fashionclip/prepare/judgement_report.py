@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from fashionclip.atomic import write_text
 from fashionclip.foreign_text import shown
 from fashionclip.manifest import SPLITS
 from fashionclip.prepare.judgement_checks import READING, Limits, Rule, breaches, row_rules, split_rules
@@ -144,9 +144,7 @@ def write_report(report: Report, file: Path) -> None:
         "findings": [asdict(finding) for finding in report.findings],
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, file)
+    write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _findings(facts: pd.DataFrame, rules: Sequence[Rule], broken: pd.DataFrame) -> list[Finding]:

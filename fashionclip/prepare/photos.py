@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from PIL import Image
 from tqdm import tqdm
 
 from fashionclip.atomic import whole_file
@@ -55,18 +58,32 @@ def write_photos(jobs: Sequence[tuple[Path, Path]], *, max_side: int, workers: i
 def _write_photo(job: tuple[Path, Path], *, max_side: int) -> WrittenPhoto:
     source, target = job
     try:
-        if not target.exists():
-            with whole_file(target, sync=False) as file:
-                if _fits_as_it_is(source, max_side):
-                    load_image(source)  # a truncated file must be found now, not in training
-                    with source.open("rb") as original:  # not a link: who writes over the source would change both
-                        shutil.copyfileobj(original, file)
-                else:
-                    photo = fit_within(load_image(source, at_least=max_side), max_side=max_side)
-                    photo.save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        if target.exists():
+            pass
+        elif _fits_as_it_is(source, max_side):
+            load_image(source)  # a truncated file must be found now, not in training
+            with whole_file(target, sync=False) as file, source.open("rb") as original:
+                shutil.copyfileobj(original, file)  # not a link: who writes over the source would change both
+        else:
+            photo = fit_within(load_image(source, at_least=max_side), max_side=max_side)
+            write_jpeg(photo, target, quality=JPEG_QUALITY, subsampling=0)
         return WrittenPhoto(hash=difference_hash(load_image(target)))
     except UnreadableImageError as error:
         return WrittenPhoto(error=str(error))
+
+
+def write_jpeg(photo: Image.Image, file: Path, **options: Any) -> None:
+    """Writes a photo whole or not at all. By itself Pillow does not notice a disk that took only the first part.
+
+    Args:
+        photo: What to write.
+        file: Where to; replaced where it is there.
+        options: Of Pillow's JPEG, such as `quality`.
+    """
+    encoded = io.BytesIO()
+    photo.save(encoded, "JPEG", **options)
+    with whole_file(file, sync=False) as stream:
+        stream.write(encoded.getvalue())
 
 
 def _fits_as_it_is(source: Path, max_side: int) -> bool:

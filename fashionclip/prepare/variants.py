@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fashionclip.atomic import write_text
 from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
 from fashionclip.manifest import stable_hash
 from fashionclip.prepare.edits import caption_distance, edit_caption, replace_caption
 from fashionclip.prepare.held_out import Stock
 from fashionclip.prepare.overlays import Content, NotDrawnError, Overlay, safe_box
-from fashionclip.prepare.photos import JPEG_QUALITY
+from fashionclip.prepare.photos import JPEG_QUALITY, write_jpeg
 
 TRIES = 20  # to find a set of logos that the photo does not have yet
 
@@ -167,7 +167,7 @@ def draw_variants(
             done["dropped"].append([variant.image_id, error.reason, str(error)])
             continue
         path = f"images/{variant.image_id}.jpg"
-        canvas.save(folder / path, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        write_jpeg(canvas, folder / path, quality=JPEG_QUALITY, subsampling=0)
         shown = "\n".join(sorted(content.logos)) or content.rendered  # two logos are the same in either order
         done["rows"].append(
             {
@@ -193,9 +193,7 @@ def draw_variants(
         )
         done["boxes"] += [[variant.image_id, name, *box] for name, box in drawn.logos]
     record.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = record.with_name(record.name + ".tmp")
-    unfinished.write_text(json.dumps(done), encoding="utf-8")
-    os.replace(unfinished, record)  # last, so that a base photo with a record is whole
+    write_text(record, json.dumps(done), sync=False)  # last, so that a base photo with a record is whole
     return done
 
 

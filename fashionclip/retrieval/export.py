@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -130,7 +131,7 @@ def _replacing(folder: Path) -> Iterator[Path]:
         with alone_at(folder), whole_folder(folder) as new:
             _check_replaceable(folder)
             yield new
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{folder}: cannot be written ({error}). Choose another folder, or make room.") from error
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
+from fashionclip.atomic import whole_file
 from fashionclip.errors import InputError
 from fashionclip.retrieval.folder import open_store, read_facts
 
@@ -54,6 +54,5 @@ def write_npz(folder: Path, file: Path, *, milvus: str | None = None) -> None:
         missing, dtype = (np.nan, np.float64) if field["kind"] == "number" else ("", np.str_)
         values = np.array([photo.attributes.get(name, missing) for photo in photos], dtype=dtype)
         arrays[f"attribute_{name}" if name in arrays or name == "file" else name] = values
-    temporary = file.with_name(file.name + ".tmp.npz")  # numpy adds the suffix where it is missing
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, file)
+    with whole_file(file) as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
