@@ -37,7 +37,7 @@ def installed(folder):
     except subprocess.TimeoutExpired:
         pytest.skip(f"milvus=={VERSION} could not be installed within {INSTALLED} s")
     if got.returncode:
-        pytest.skip(f"milvus=={VERSION} cannot be installed here: {got.stderr.strip()[-300:]}")
+        pytest.skip(f"milvus=={VERSION} cannot be installed here: {' '.join(got.stderr.split())[-300:]}")
     return folder / "bin" / "milvus-server"
 
 
