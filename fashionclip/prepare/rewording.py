@@ -11,6 +11,7 @@ from fashionclip.prepare.vocabulary import ASPECTS, CATEGORY, SYNONYMS, Aspect
 
 SHORTEST = 4  # letters of a word that is misspelled
 TRIES = 20
+JOINING = frozenset({"and", "&", "with", "of", "in", "for"})
 
 _OTHERS = {word: [other for other in line if other != word] for line in SYNONYMS for word in line}
 _SYNONYM = re.compile(
@@ -53,18 +54,21 @@ def with_misspelling(text: str, *, words: Collection[str], rng: random.Random) -
 def with_less(texts: tuple[str, str], *, aspect: Aspect) -> tuple[str, str] | None:
     """Two texts in less detail: what both say, and what each says of an aspect, in which alone they then differ.
 
-    A term such as "navy blue" stays or goes as a whole, since "blue" alone might say something else. None where nothing
-    can go of either, or one would no longer say what the garment is, or have less than two words.
+    A term such as "navy blue" stays or goes as a whole, since "blue" alone might say something else; "and" goes with
+    one of the words that it joins. None where nothing can go of either, or one would no longer say what the garment is,
+    or have less than two words.
 
     >>> with_less(("Acme Active Blue T-shirt", "Acme Casual Red T-shirts"), aspect=ASPECTS[0])
     ('Acme Blue T-shirt', 'Acme Red T-shirts')
     """
     parts = [_parts(text) for text in texts]
     said = [{part.says for part in of_text} for of_text in parts]
-    kept = [
-        [part for part in of_text if part.aspect is aspect or part.says in other]
-        for of_text, other in zip(parts, reversed(said), strict=True)
-    ]
+    kept = []
+    for of_text, other in zip(parts, reversed(said), strict=True):
+        stays = [part.aspect is aspect or part.says in other for part in of_text]
+        beside = zip([False, *stays[:-1]], [*stays[1:], False], strict=True)
+        joined = [part.says not in JOINING or all(both) for part, both in zip(of_text, beside, strict=True)]
+        kept.append([part for part, *stay in zip(of_text, stays, joined, strict=True) if all(stay)])
     shorter = [" ".join(part.text for part in of_text) for of_text in kept]
     names_it = all(any(part.aspect is CATEGORY for part in of_text) for of_text in kept)
     if not names_it or shorter == list(texts) or min(len(text.split()) for text in shorter) < 2:

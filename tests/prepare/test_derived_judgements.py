@@ -255,7 +255,11 @@ def test_a_synonym_keeps_case_and_a_misspelling_is_no_other_word() -> None:
         (("Acme Navy Blue Fun Shoes", "Bolt Blue Fun Sandals"), CATEGORY, ("Fun Shoes", "Fun Sandals")),
         (("Acme Blue Bag", "Bolt Red Backpack"), COLOUR, None),
         (("Blue Shirt", "Red Shirt"), COLOUR, None),
-        (("Acme Blue Shirt", "Red Shirt"), COLOUR, ("Blue Shirt", "Red Shirt")),
+        (
+            ("Pack of 3 Red and Blue Checked Ties", "Pack of 3 Grey and Blue Solid Tie"),
+            PATTERN,
+            ("Pack of 3 Blue Checked Ties", "Pack of 3 Blue Solid Tie"),
+        ),
     ],
 )
 def test_less_detail_is_what_both_say_and_what_tells_them_apart(texts, aspect, expected) -> None:
