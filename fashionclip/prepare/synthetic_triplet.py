@@ -118,7 +118,7 @@ def prepare_synthetic_triplet(
 
     Args:
         name: Name of the dataset, for the record.
-        source: Folder of photos (.jpg, .jpeg, .png, .webp), in any subfolder; None for those of the demo catalogue.
+        source: Folder of photos, in any subfolder (see `photos_below`); None for those of the demo catalogue.
         demo_source: Where that catalogue is drawn, unless it is there.
         demo_items, demo_shots: Its products, and photos of each.
         limit: Use so many base photos, by chance; None for all.

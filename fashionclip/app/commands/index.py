@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", type=Path, help="a prepared dataset, or a folder of photos")
     parser.add_argument("--to", type=Path, required=True, metavar="INDEX", help="folder of the index")
     parser.add_argument(
-        "--table", type=Path, metavar="FILE.csv", help="what a plain folder's photos show, by their names"
+        "--table", type=Path, metavar="FILE.csv", help="what a plain folder's photos show, by their names; CSV or Excel"
     )
     parser.add_argument(
         "--milvus",
