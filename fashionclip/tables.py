@@ -69,7 +69,7 @@ def read_table(file: Path, *, titles: Collection[str]) -> Table:
         titles: Some that its header may have, in upper or lower case.
 
     Raises:
-        InputError: There is no such file, it holds no text, or nothing.
+        InputError: There is no such file, it holds no text or nothing, or its titles cannot be read.
     """
     layout = layout_of(file, titles=titles)
     if layout.encoding in UNUSUAL:
@@ -78,6 +78,8 @@ def read_table(file: Path, *, titles: Collection[str]) -> Table:
     rows: list[list[str]] = []
     unread: list[tuple[int, str, str]] = []
     for line, cells in records(file, layout):
+        if isinstance(cells, str) and not header:
+            raise InputError(f"{file}: its titles in line {line} are {cells}. Mend them.")
         if isinstance(cells, str):
             unread.append((line, "", cells))
         elif not header:

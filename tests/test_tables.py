@@ -83,6 +83,7 @@ def test_line_that_is_no_row_is_left_out_and_said(tmp_path, capsys) -> None:
         (b"", r"table\.csv: empty\. Expected a line of titles"),
         (b"\n \n", r"table\.csv: empty\. Expected a line of titles"),
         ("a,b\n".encode("utf-16-le"), "holds zero bytes, so it is no text in a known encoding"),
+        (b'"a" b,c\n1,2\n', r"table\.csv: its titles in line 1 are not readable as CSV"),
         (None, r"table\.csv: no such file\. Give a CSV"),
     ],
 )
