@@ -99,9 +99,11 @@ def quiet_lightning() -> None:
     On several processes it also warns of each metric that they might not agree on, and of samples that come twice; ours
     are computed of all processes' samples, each once.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # their report, where one is asked for
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*sync_dist=True")
     warnings.filterwarnings("ignore", message=".*During `trainer.test\\(\\)`, it is recommended")
+    warnings.filterwarnings("ignore", message="Using `DistributedSampler`")  # a row that comes twice counts once
     warnings.filterwarnings("ignore", message=".*in eval mode at the start")  # frozen towers are, on purpose

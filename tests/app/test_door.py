@@ -1,4 +1,6 @@
 import errno
+import logging
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -8,10 +10,11 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader, Dataset
 
-from fashionclip.app.door import one_message
+from fashionclip.app.door import one_message, quiet_lightning
 from fashionclip.errors import Stopped
 from fashionclip.images import UnreadableImageError
 
@@ -142,3 +145,21 @@ def test_a_job_of_a_multirun_that_fails_lets_the_others_go_on(monkeypatch, capsy
         _ = 1 / 0
     said = capsys.readouterr().err
     assert said.startswith("error: a.jpg\n") and "ZeroDivisionError" in said
+
+
+def test_lightning_does_not_talk_of_what_is_meant_so(caplog):
+    """Each is said on every process of a training, some for each of 64 metrics."""
+    noise = (
+        "Found 12 module(s) in eval mode at the start of training. This may lead to unexpected behavior",
+        "It is recommended to use `self.log('val/spread', ..., sync_dist=True)` when logging on epoch level",
+        "Using `DistributedSampler` with the dataloaders. During `trainer.test()`, it is recommended",
+    )
+    with warnings.catch_warnings(record=True) as heard:
+        quiet_lightning()
+        for message in noise:
+            warnings.warn(message, PossibleUserWarning, stacklevel=1)
+        warnings.warn("something else", PossibleUserWarning, stacklevel=1)
+    assert [str(warning.message) for warning in heard] == ["something else"]
+    logging.getLogger("lightning.fabric.utilities.distributed").info("Initializing distributed: GLOBAL_RANK: 0")
+    logging.getLogger("lightning.pytorch.profilers.profiler").info("FIT Profiler Report")
+    assert "Initializing" not in caplog.text

@@ -1,6 +1,9 @@
 import json
 
-from fashionclip.app.report import MEANINGS, print_table, write_results
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fashionclip.app.report import MEANINGS, draw_history, print_table, write_results
 
 
 def lines_of(printed):
@@ -99,3 +102,18 @@ def test_results_are_written_whole(tmp_path):
     write_results(tmp_path / "results.json", {"after": {"a": 2.0}})
     assert json.loads((tmp_path / "results.json").read_text()) == {"after": {"a": 2.0}}
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_the_legend_of_the_history_lies_beside_the_curves(tmp_path, monkeypatch):
+    columns = [f"val/x/recall@{k}" for k in (10, 20, 5)]
+    table = {"step": [0, 1], "train/loss": [2.0, 1.0], **{column: [0.0, 1.0] for column in columns}}
+    pd.DataFrame(table).to_csv(tmp_path / "metrics.csv", index=False)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    draw_history(tmp_path / "metrics.csv", tmp_path / "history.png", monitor="val/x/recall@10")
+    drawn[0].draw_without_rendering()
+    axes = drawn[0].axes[1]
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["recall@5", "recall@10", "recall@20"]
+    assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+    assert legend.get_window_extent().x1 <= drawn[0].bbox.x1
