@@ -59,7 +59,7 @@ def run(tmp_path, demo_dataset):
 
 
 def test_a_run_returns_the_monitored_value_on_val_of_its_best_checkpoint(run, tmp_path, capsys):
-    returned = run("trainer.max_epochs=3")
+    returned = run("trainer.max_epochs=2")
     fitted = (
         pd.read_csv(tmp_path / "csv" / "metrics.csv")[MONITOR].dropna().tolist()[1:]
     )  # but for that before training
@@ -67,10 +67,11 @@ def test_a_run_returns_the_monitored_value_on_val_of_its_best_checkpoint(run, tm
     assert returned == pytest.approx(max(fitted)) == results["val"][MONITOR]
     assert results["monitor"] == MONITOR and set(results) == {"monitor", "val", "before", "after"}
     printed = capsys.readouterr().out
-    assert printed.count("before training   ") == 1 and "epoch 3/3   loss" in printed
+    assert printed.count("before training   ") == 1 and "epoch 2/2   loss" in printed
     assert f"best: {MONITOR} {returned:.3f}, after epoch" in printed and "  mrr *" in printed
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypatch):
     """Two files, and logger.csv left out besides: the picture of the history needs its table."""
     (tmp_path / "mine.py").write_text(
