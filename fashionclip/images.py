@@ -114,7 +114,7 @@ def open_photo(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
             error = UnidentifiedImageError("cannot identify image file")
             reason = f"{error} as {', '.join(FORMATS)}"
         raise UnreadableImageError(
-            f"{path}: cannot be decoded ({reason}). Replace the file, or re-run prepare.py, which drops it."
+            f"{path}: cannot be decoded ({reason}). Replace the file, or remove it and re-run prepare.py."
         ) from error
 
 
