@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
-from fashionclip.models.folder import CONFIG, check_architecture, check_folder, read_weights
+from fashionclip.models.folder import BOUNDS, CONFIG, check_architecture, check_folder, read_weights
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 TAGGED = ("mean", "std", "interpolation", "resize_mode")  # what a tag of open_clip says of preprocessing
@@ -270,11 +270,15 @@ def load_backbone(
             for the weights that `pretrained` names.
 
     Raises:
-        InputError: The name, tag or file is unknown, or weights or tokenizer are out of reach.
+        InputError: The name, tag or file is unknown, weights or tokenizer are out of reach, or what a folder or hub
+            says of the model leads elsewhere (see `models/folder.py`).
     """
     for file in ARCHITECTURES.glob("*.json"):
         if file.stem not in open_clip.list_models():
             open_clip.add_model_config(file)
+    low, high = BOUNDS["image_size"]
+    if image_size is not None and not low <= image_size <= high:
+        raise InputError(f"model.backbone.image_size={image_size}: expected {low} to {high:,} pixels.")
     plain = ":" not in name
     if plain and open_clip.get_model_config(name) is None:
         raise InputError(

@@ -1,10 +1,14 @@
 import json
+import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -14,11 +18,14 @@ from fashionclip.app.export import export_run
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.models.backbone import load_backbone
+from fashionclip.models.folder import CONFIG
 from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.plain_open_clip import load_plain
+from fashionclip.retrieval.record import RECORD, read_record
 from fashionclip.retrieval.samples import chosen_of, lowest_cosine
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+REPO = Path(__file__).parents[2]
+CONFIGS = REPO / "configs"
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 # Small models of three families, with the preprocessing that open_clip's tags of the real ones state.
 FAMILIES = {
@@ -278,6 +285,34 @@ def test_what_a_checkpoint_describes_is_written_nowhere_else(run, tmp_path):
     assert not (tmp_path / "outside.json").exists()
 
 
+def test_a_checkpoint_that_describes_another_model_than_its_weights(run, tmp_path):
+    checkpoint = load_checkpoint(run)
+    files = checkpoint["backbone"]
+    config = json.loads(files[CONFIG])
+    config["model_cfg"]["text_cfg"] |= {"width": 4096, "layers": 64}
+    with pytest.raises(InputError, match=r"for which .* bytes are too few"):
+        backbone_of({**checkpoint, "backbone": {**files, CONFIG: json.dumps(config).encode()}})
+    config["model_cfg"]["text_cfg"] = {
+        **TEXT,
+        "hf_tokenizer_name": "x",
+        "tokenizer_kwargs": {"trust_remote_code": True},
+    }
+    with pytest.raises(InputError, match="trust_remote_code"):
+        backbone_of({**checkpoint, "backbone": {**files, CONFIG: json.dumps(config).encode()}})
+    state = checkpoint["state_dict"]
+    state["backbone.clip.text_projection"] = state["backbone.clip.text_projection"][:3]
+    with pytest.raises(InputError, match="its weights do not fit its own model"):
+        backbone_of(checkpoint)
+
+
+def test_a_model_of_a_hub_is_rebuilt_without_it(run):
+    checkpoint = load_checkpoint(run)
+    wanted = backbone_of(checkpoint)
+    for name in ("hf-hub:nobody/nothing", "local-dir:no/such/folder"):
+        checkpoint["config"]["model"]["backbone"] |= {"name": name, "pretrained": "no/such/file.pt"}
+        assert backbone_of(checkpoint).preprocess == wanted.preprocess
+
+
 def test_every_relation_of_ours_may_be_rebuilt():
     files = [*(CONFIGS / "loss").glob("*.yaml"), *(CONFIGS / "dataset").glob("*.yaml")]
     named = {target for file in files for target in re.findall(r"_target_: (fashionclip\.data\.\S+)", file.read_text())}
@@ -293,3 +328,58 @@ def test_a_dataset_that_has_been_replaced(run, demo_dataset):
     checkpoint["config"]["dataset_fingerprint"] = "of another seed"
     with pytest.raises(InputError, match=r"another dataset than this run was trained on.*dataset=demo dataset\.root="):
         dataset_of(checkpoint)
+
+
+def run_script(*command, home):
+    """What a script prints that must end well, offline and with this home of the hub's client."""
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=REPO, env=environment, text=True, capture_output=True
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout
+
+
+def test_an_export_says_what_it_could_not_be_checked_by(run, tmp_path, capsys):
+    file = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["config"]["dataset_fingerprint"] = "of another seed"
+    checkpoint["state_dict"]["backbone.clip.logit_scale"] += 1
+    torch.save(checkpoint, file)
+    facts = export_run(run, tmp_path / "export")
+    said = capsys.readouterr().out
+    assert "another dataset than the run was trained on" in said and facts["data"]["counts"] is None
+    assert f"{RECORD}: of other weights than {run}'s" in said and "training_run" not in facts["checked"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "tag"), [("ViT-B-16-SigLIP", "webli"), ("MobileCLIP-S1", "datacompdr"), ("PE-Core-T-16-384", "meta")]
+)
+def test_scripts_agree_on_real_architectures(name, tag, words, demo_dataset, tmp_path):
+    """With random weights. The tokenizer of SigLIP lies in the hub's cache for training, and nowhere after it."""
+    cached = tmp_path / "hub" / "hub" / f"models--timm--{name}"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(words, cached / "snapshots" / ("0" * 40))
+    (cached / "snapshots" / ("0" * 40) / "config.json").write_text("{}")  # transformers asks for it first
+    model = ["model=tiny", f"model.backbone.name={name}", f"model.backbone.pretrained={tag}"]
+    model += ["+model.backbone.load_weights=false", "model.backbone.freeze=[visual]"]
+    data = ["dataset=kaggle-products", f"dataset.root={demo_dataset.root}", "data.batch_size=8", "data.num_workers=0"]
+    short = ["loss=contrastive", "trainer.max_epochs=1", "trainer.limit_train_batches=1", "~logger.tensorboard"]
+    run, again, export = tmp_path / "run", tmp_path / "again", tmp_path / "export"
+    run_script("train.py", *model, *data, *short, f"hydra.run.dir={run}", home=tmp_path / "hub")
+    nowhere = tmp_path / "nowhere"
+    run_script("evaluate.py", f"ckpt={run}", "data.num_workers=0", f"hydra.run.dir={again}", home=nowhere)
+    after = json.loads((run / "results.json").read_text())["after"]
+    assert json.loads((again / "results.json").read_text())["metrics"] == pytest.approx(after, abs=1e-4)
+    said = run_script("-m", "fashionclip", "export", run, "--to", export, home=nowhere)
+    assert "that the training run has embedded" in said
+    index = ["index", export, demo_dataset.root, "--to", tmp_path / "index", "--npz", tmp_path / "index.npz"]
+    run_script("-m", "fashionclip", *index, home=nowhere)
+    record = read_record(run / RECORD, decode_size=2 * load_encoder(export).backbone.preprocess.size)
+    files = [file.relative_to(demo_dataset.root) for file in chosen_of(demo_dataset, count=8)[0]]
+    with np.load(tmp_path / "index.npz") as found:
+        place = {Path(name): row for row, name in enumerate(found["image_names"])}
+        image = found["embeddings"][[place[file] for file in files]]
+    assert lowest_cosine(image, record.embeddings["image"]) >= 0.9999
