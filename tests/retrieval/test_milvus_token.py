@@ -60,7 +60,7 @@ def told(listener):
 def test_no_token_goes_to_an_address_of_index_json(index, listener, export, shop):
     for arguments in (
         ["search", str(index), "dress"],
-        ["serve", str(index), "--port", "0"],
+        ["serve", str(index), "--port", "0", "--photos", str(shop)],
         ["index", str(export), str(shop), "--to", str(index)],
     ):
         before = listener.calls
