@@ -89,7 +89,7 @@ class PairRelation:
         return SomeSampler(worded.nonzero()[:, 0], seed=seed)
 
     def evaluated(self) -> Relates:
-        return self
+        return WithOwnTexts()
 
     def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
         image_row = torch.unique(chosen)
@@ -103,6 +103,14 @@ class PairRelation:
             text_id=rows.text_key[rows.text_id[chosen]],
         )
         return Related(image_row=image_row, text_id=text_id, relation=pairs)
+
+
+class WithOwnTexts:
+    """Photos with their texts, all of them, for evaluation."""
+
+    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+        text_id = torch.unique(rows.text_id[chosen[rows.worded[chosen]]])
+        return Related(image_row=torch.unique(chosen), text_id=text_id, relation=None)
 
 
 class ImagesAlone:

@@ -37,7 +37,7 @@ def rows_of(loader, epoch=0):
     """The manifest rows of each batch of an epoch."""
     if hasattr(loader.sampler, "set_epoch"):
         loader.sampler.set_epoch(epoch)
-    return [batch.image_row[batch.relation.image_index].tolist() for batch in loader]
+    return [batch.image_row.tolist() for batch in loader]
 
 
 @pytest.fixture(autouse=True)

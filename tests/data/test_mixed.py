@@ -4,7 +4,7 @@ import torch
 from fashionclip.batch import Mixed
 from fashionclip.data.content import AttributeDistance
 from fashionclip.data.mixed import MixedRelation
-from fashionclip.data.relations import ImagesAlone, PairRelation, TripletRelation
+from fashionclip.data.relations import ImagesAlone, PairRelation, TripletRelation, WithOwnTexts
 
 ITEMS, TEXTS = "aabcdde", ["shoe", "shoe", "hat", "cap", "", "bag", "sock"]
 
@@ -47,7 +47,7 @@ def test_it_needs_what_its_parts_need(rows, parts):
     mixed = MixedRelation(parts=parts, sampler="triplets")
     assert mixed.columns == ("item_id", "text", "look", "base", "colour")
     assert mixed.uses_text and not mixed.uses_judgements
-    assert isinstance(mixed.evaluated(), PairRelation)
+    assert isinstance(mixed.evaluated(), WithOwnTexts)
     assert not isinstance(mixed.evaluated(), ImagesAlone)
     assert sorted(mixed.sampler(rows, torch.arange(7), seed=0)) == list(range(7))
 

@@ -108,6 +108,13 @@ def test_names_that_differ_in_case_alone_are_one_item_of_triplets(make_rows):
     assert relation.item_id[0] == relation.item_id[1] and relation.item_id[2] == relation.item_id[4]
 
 
+def test_evaluation_takes_every_text_also_of_photos_that_are_the_same(make_rows):
+    rows = make_rows("abcd", ["shoe", "hat", "zebra", ""], photo_hash=["x", "y", "x", "z"])
+    related = PairRelation().evaluated().relate(rows, torch.tensor([2, 0, 1, 3, 0]))
+    assert related.image_row.tolist() == [0, 1, 2, 3]
+    assert sorted(rows.text[i] for i in related.text_id.tolist()) == ["hat", "shoe", "zebra"]
+
+
 @pytest.fixture
 def triplets(make_rows):
     rows = make_rows("aabcdde", [""] * 7, look=list("aabcdde"), base=list("1111222"), colour=list("xxxyxxy"))
