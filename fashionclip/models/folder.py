@@ -6,6 +6,7 @@ open_clip follows its config wherever it points: to Python files of a tokenizer,
 from __future__ import annotations
 
 import json
+import logging
 import math
 import pickle
 import re
@@ -178,6 +179,13 @@ def _largest_weights(folder: Path) -> int | None:
 
 def _count(folder: Path) -> int:
     """Weights of the model, without room for them."""
-    with torch.device("meta"):
-        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False, device="meta")
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # open_clip warns that it has loaded no weights
+    try:
+        with torch.device("meta"):
+            model = open_clip.create_model(
+                f"local-dir:{folder}", load_weights=False, pretrained_text=False, device="meta"
+            )
+    finally:
+        logging.disable(before)
     return sum(weight.numel() for weight in model.parameters())
