@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from fashionclip.atomic import whole_file
+from fashionclip.errors import Stopped
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -23,5 +24,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         with whole_file(path) as stream:
             try:
                 torch.save(checkpoint, stream)
-            except RuntimeError as error:  # with which torch covers that of a write that found no room
-                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
+            except RuntimeError as error:  # with which torch covers what ended a write: a full disk, or a signal
+                if isinstance(error.__context__, (OSError, KeyboardInterrupt, Stopped)):
+                    raise error.__context__ from None
+                raise

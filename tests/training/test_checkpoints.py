@@ -1,8 +1,10 @@
 import errno
+import io
 import os
 import resource
 import signal
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning as L
@@ -12,6 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
+from fashionclip.errors import Stopped
+from fashionclip.training import checkpoints
 from fashionclip.training.checkpoints import WholeCheckpoints
 
 CALLBACKS = Path(__file__).parents[2] / "configs" / "callbacks" / "default.yaml"
@@ -38,6 +42,7 @@ def test_best_is_the_best_and_last_is_the_last_epoch(tmp_path):
     node = OmegaConf.load(CALLBACKS)
     chosen = OmegaConf.create({"callbacks": {name: node[name] for name in ("checkpoint", "last")}})
     chosen.callbacks.checkpoint.update(dirpath=str(tmp_path / "checkpoints"), monitor="val/recall")
+    chosen.callbacks.last.update(dirpath=str(tmp_path / "checkpoints"))
     trainer = L.Trainer(
         max_epochs=3,
         accelerator="cpu",
@@ -97,3 +102,18 @@ def test_a_checkpoint_that_finds_no_room_is_named_and_leaves_the_one_before(writ
         signal.signal(signal.SIGXFSZ, handler)
     assert (failure.value.errno, failure.value.filename) == (errno.EFBIG, str(written))
     assert torch.load(written, weights_only=True)["weights"].sum() == 0 and all_files(tmp_path) == [written]
+
+
+@pytest.mark.parametrize("stop", [Stopped("kept", code=143), KeyboardInterrupt()])
+def test_a_signal_within_a_write_comes_out_as_it_is(written, tmp_path, monkeypatch, stop):
+    class Stream(io.BytesIO):
+        def write(self, data):
+            if self.tell():
+                raise stop
+            return super().write(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "whole_file", lambda _: nullcontext(Stream()))
+        with pytest.raises(type(stop)) as raised:
+            WholeCheckpoints().save_checkpoint({"weights": torch.ones(10_000)}, written)
+    assert raised.value is stop and all_files(tmp_path) == [written]
