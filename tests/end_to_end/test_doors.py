@@ -31,6 +31,18 @@ def run(script, *arguments):
     return output
 
 
+@pytest.fixture
+def evaluate(monkeypatch):
+    """`evaluate.py` in this process, whose imports are done."""
+
+    def evaluate(*arguments):
+        monkeypatch.chdir(REPO)
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", "data.num_workers=0", *map(str, arguments)])
+        runpy.run_path("evaluate.py", run_name="__main__")
+
+    return evaluate
+
+
 @pytest.fixture(scope="module")
 def dataset(demo_dataset):
     return ["dataset=kaggle-products", f"dataset.root={demo_dataset.root}"]
@@ -42,7 +54,7 @@ def search(dataset):
     return ["loss=contrastive", *dataset]
 
 
-def test_train_then_evaluate(search, tmp_path):
+def test_train_then_evaluate(search, tmp_path, evaluate):
     folder = tmp_path / "run"
     output = run("train.py", *SMALL, *search, f"hydra.run.dir={folder}", "logger=wandb", "logger.wandb.offline=true")
     assert "text to image" in output and f"run folder: {folder}" in output
@@ -59,7 +71,7 @@ def test_train_then_evaluate(search, tmp_path):
             assert picture.width > 500
 
     again = tmp_path / "again"
-    run("evaluate.py", f"ckpt={folder}", "data.num_workers=0", f"hydra.run.dir={again}")
+    evaluate(f"ckpt={folder}", f"hydra.run.dir={again}")
     measured = json.loads((again / "results.json").read_text())["metrics"]
     assert measured == pytest.approx(after, abs=1e-6)
 
@@ -81,7 +93,7 @@ def bare(tmp_path_factory):
     ]
 
 
-def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path):
+def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path, evaluate):
     output = run("train.py", *bare, "loss.mining=batch-hard", f"hydra.run.dir={tmp_path / 'run'}")
     assert "variants of 20 base photos" in output, "prepared on first use"
     results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
@@ -90,7 +102,7 @@ def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path):
     assert (tmp_path / "run" / "triplets.png").is_file()
     projector = tmp_path / "run" / "tensorboard" / "00000" / "before" / "metadata.tsv"
     assert projector.read_text().startswith("kind\tcaption\ttext\tbase_id")
-    run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
+    evaluate(f"ckpt={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'again'}")
     again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
     assert again == pytest.approx(results, abs=1e-6, nan_ok=True)
 
@@ -162,7 +174,7 @@ def test_seen_skus_on_two_processes_and_again_on_one(skus, tmp_path):
     assert "test/query_to_sku/recall@1" in untouched and not any("seen" in name for name in untouched)
 
 
-def test_judgements_of_products(demo_dataset, tmp_path):
+def test_judgements_of_products(demo_dataset, tmp_path, evaluate, capfd):
     data = ["dataset=match-mismatch", f"dataset.root={tmp_path / 'prepared'}"]
     said = run(
         "prepare.py", *data, f"dataset.derive_from={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2"
@@ -175,8 +187,8 @@ def test_judgements_of_products(demo_dataset, tmp_path):
     for name in ("reliability.png", "training_history.png", "offenders.png"):
         with Image.open(tmp_path / "run" / name) as picture:
             assert picture.width > 400
-    said = run("evaluate.py", f"ckpt={tmp_path / 'run'}", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'again'}")
-    assert f"worst judgements: {tmp_path / 'again' / 'offenders.png'}" in said
+    evaluate(f"ckpt={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'again'}")
+    assert f"worst judgements: {tmp_path / 'again' / 'offenders.png'}" in capfd.readouterr().out
     assert (tmp_path / "again" / "offenders.png").is_file()
     again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
     assert again == pytest.approx(results, abs=1e-6, nan_ok=True), "threshold and calibration are the checkpoint's"
