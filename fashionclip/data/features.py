@@ -103,4 +103,4 @@ def _written(unfinished: Path) -> tuple[int, int]:
     except (FileNotFoundError, ValueError):  # none, or killed within the header
         return 0, 0
     done = (unfinished.stat().st_size - start) // (size * dtype.itemsize)
-    return done, start + done * size * dtype.itemsize
+    return (done, start + done * size * dtype.itemsize) if done else (0, 0)

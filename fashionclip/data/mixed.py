@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from fashionclip.batch import Judgements, Mixed, Pairs
-from fashionclip.data.relations import Related, Relates, Relation
+from fashionclip.data.relations import Related, Relates, Relation, without_twins
 from fashionclip.data.rows import Rows
 
 
@@ -47,6 +47,7 @@ class MixedRelation:
         return max(self.parts.values(), key=lambda part: (part.uses_judgements, part.uses_text)).evaluated()
 
     def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+        chosen = without_twins(rows, chosen)  # for all parts alike, so that they speak of the same photos
         related = {name: part.relate(rows, chosen, draws=draws) for name, part in self.parts.items()}
         # Each begins with the distinct rows in order; one that loads some twice has these behind.
         image_row = max((one.image_row for one in related.values()), key=len)

@@ -93,7 +93,7 @@ class PairRelation:
 
     def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
         image_row = torch.unique(chosen)
-        chosen = _without_twins(rows, chosen[rows.worded[chosen]])
+        chosen = without_twins(rows, chosen[rows.worded[chosen]])
         image_index = torch.searchsorted(image_row, chosen)
         text_id, text_index = torch.unique(rows.text_id[chosen], return_inverse=True)
         pairs = Pairs(
@@ -180,7 +180,7 @@ class TripletRelation:
         return ImagesAlone()
 
     def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
-        image_row = torch.unique(_without_twins(rows, chosen))
+        image_row = torch.unique(without_twins(rows, chosen))
         if self.second_view:
             lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
             image_row = torch.cat([image_row, image_row[lonely]])
@@ -211,7 +211,7 @@ class TripletRelation:
         return Related(image_row=image_row, text_id=torch.empty(0, dtype=torch.long), relation=triplets)
 
 
-def _without_twins(rows: Rows, chosen: Tensor) -> Tensor:
+def without_twins(rows: Rows, chosen: Tensor) -> Tensor:
     """The chosen rows (N,), but for those whose photo an other of them, that comes earlier, shows byte for byte."""
     codes, photo = torch.unique(rows.photo_id[chosen], return_inverse=True)  # (P,), (N,)
     first = torch.full_like(codes, len(chosen)).scatter_reduce(0, photo, torch.arange(len(chosen)), "amin")

@@ -34,7 +34,8 @@ class RetrievalMetrics(Metric):
 
     Right answers: to a text, the photos of every product that has this text, in whatever spelling, and photos that are
     the same as one of these byte for byte; to a photo, the texts that it is a right answer to; to a photo among photos,
-    those that agree with it in one of the `alike` codes, where itself and those that are the same as it are left out.
+    those that agree with it in one of the `alike` codes, and whatever is the same as one of these, or right for what is
+    the same as it; itself and those that are the same as it are left out.
     A row that comes twice, as a distributed sampler pads, counts once.
 
     Args:
@@ -119,7 +120,9 @@ class RetrievalMetrics(Metric):
         self.nearest = Nearest(seen[:0].cpu(), row[:0, None].cpu())
         values = self._with_texts(row, image, seen, text) if self.texts and len(seen) else {}
         same = relevant_pairs([photo_id], [photo_id])  # each photo and itself among them
-        ranks = rank_relevant(image, image, relevant_pairs(alike, alike), exclude=same)
+        right = with_fellows(relevant_pairs(alike, alike), photo_id)  # of a photo, and of those that are the same as it
+        right = with_fellows(right.flip(1), photo_id).flip(1)
+        ranks = rank_relevant(image, image, right, exclude=same)
         values |= measured(ranks, self.functions, direction="image_to_image", group=group) | {"spread": spread(image)}
         for measure in self.also:
             values |= measure(self.embedded)

@@ -71,7 +71,7 @@ from fashionclip.prepare.variants import BasePhoto, Rules, draw_variants, pictur
 FEWEST_FOR_PROCESSES = 16  # base photos; starting processes takes longer than fewer
 COLUMNS = (
     "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category",
-    "base_id", "kind", "overlay", "caption", "rendered_caption", "edit", "semipos_distance",
+    "base_id", "picture_id", "kind", "overlay", "caption", "rendered_caption", "edit", "semipos_distance",
     "font", "colour", "size", "box", "unseen",
 )  # fmt: skip
 
@@ -232,7 +232,8 @@ def prepare_synthetic_triplet(
     if len(shown) == 1:
         raise InputError(f"{folder}: variants of only one base photo, {shown[0]!r}; {TWO_NEEDED}")
     for row in rows:
-        row["group_id"], row["split"] = group[row["base_id"]], split[row["base_id"]]
+        base = row["base_id"]
+        row["picture_id"], row["group_id"], row["split"] = pictures[base], group[base], split[base]
     manifest = pd.DataFrame(rows, columns=COLUMNS).astype({"semipos_distance": "float64", "size": "int64"})
     triplets = draw_triplets(manifest, pictures=pictures, per_anchor=triplets_per_anchor, seed=seed)
     fixed = triplets["anchor"].map(manifest.set_index("image_id")["split"]) != "train"

@@ -1,4 +1,5 @@
 from itertools import chain
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -132,6 +133,14 @@ def test_a_batch_larger_than_the_data_becomes_smaller_and_says_so(
     loader = of_few(data, rows, batch_size).train_dataloader()
     assert [sorted(batch) for batch in loader.batch_sampler] == [[0, 3, 7]]
     assert f"data.batch_size={batch_size}: a batch holds all 3 rows" in capsys.readouterr().out
+
+
+def test_an_overfitted_batch_is_refused_on_several_processes(make_rows, data, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    few = of_few(data, make_rows("abc", ["shoe", "hat", "cap"]), 1)
+    few.trainer = SimpleNamespace(overfit_batches=2)
+    with pytest.raises(InputError, match=r"trainer\.overfit_batches: .* Use trainer\.devices=1"):
+        few.train_dataloader()
 
 
 def test_fewer_rows_than_processes_are_refused(make_rows, data, monkeypatch):

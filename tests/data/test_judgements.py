@@ -105,6 +105,19 @@ def test_drawn_mismatches_are_texts_of_other_groups_in_the_batch(tmp_path):
     assert {(0, "three"), (0, "one")} <= seen, "of row 7, which is of another group"
 
 
+def test_what_another_judgement_calls_a_match_is_no_drawn_mismatch(tmp_path):
+    dataset = prepared(tmp_path, groups="ab", texts=["Acme Shirt Slim", "Acme Shirt"])
+    table = pd.DataFrame(
+        [(0, "Acme Shirt Slim"), (0, "ACME shirt"), (1, "Acme Shirt"), (1, "Blue Shirt")], columns=["image_row", "text"]
+    )
+    rows = Rows(dataset, coded=["group_id"], judgements=table.assign(label="match", kind="match"))
+    seen = set()
+    for _ in range(20):
+        related = JudgementRelation(per_label=1, drawn=1).relate(rows, torch.tensor([0, 1]))
+        seen |= {row[:2] for row in spoken(rows, related) if row[3] == -1}
+    assert seen == {(0, "Blue Shirt"), (1, "Acme Shirt Slim")}, "the shirt in capitals is what the other one matches"
+
+
 def test_a_text_in_other_case_or_of_the_same_photo_is_no_drawn_mismatch(tmp_path):
     """Of four products of four groups, 0 and 1 have one name, and 0 and 2 one photo."""
     dataset = prepared(tmp_path, groups="abcd", texts=["Red Shoe", "red  shoe", "crimson shoe", "hat"])

@@ -43,6 +43,20 @@ def test_each_part_relates_the_same_photos_and_texts_as_by_itself(rows, parts):
     assert len(mixed.image_row) == 10, "three photos have no fellow of their look, and come twice"
 
 
+@pytest.mark.parametrize("second_view", [False, True])
+def test_photos_that_are_the_same_leave_all_parts_speaking_of_the_same_photos(make_rows, parts, second_view):
+    columns = {"look": list(ITEMS), "base": list("1111222"), "colour": list("xxxyxxy")}
+    rows = make_rows(ITEMS, TEXTS, photo_hash=list("0102345"), **columns)
+    parts["triplets"].second_view = second_view
+    mixed = MixedRelation(parts=parts, sampler="triplets").relate(rows, torch.arange(7))
+    texts, photos = mixed.relation.parts["texts"], mixed.relation.parts["triplets"]
+    row = mixed.image_row.tolist()
+    assert 2 not in row and len(photos.item_id) == len(row)
+    assert photos.item_id.tolist() == rows.code["look"][mixed.image_row].tolist()
+    pairs = zip(texts.image_index.tolist(), texts.text_index.tolist(), strict=True)
+    assert [(row[i], rows.text[int(mixed.text_id[t])]) for i, t in pairs] == [(i, TEXTS[i]) for i in (0, 1, 3, 5, 6)]
+
+
 def test_it_needs_what_its_parts_need(rows, parts):
     mixed = MixedRelation(parts=parts, sampler="triplets")
     assert mixed.columns == ("item_id", "text", "look", "base", "colour")

@@ -294,6 +294,10 @@ def test_groups_and_same_pictures_share_a_split(tmp_path):
     assert all(group[f"{number:02}"] == group[f"{number % 4:02}"] for number in range(20))
     assert group["29"] == group["00"] and group.nunique() == 4 + 9
     assert (manifest.groupby("group_id")["split"].nunique() == 1).all()
+    picture = manifest.groupby("base_id")["picture_id"].first()
+    assert picture["29"] == picture["00"] and picture.nunique() == 29, (
+        "of a sender's photos each is a picture by itself"
+    )
 
 
 CASES = Path(__file__).parents[1] / "assets" / "cases"
