@@ -93,7 +93,7 @@ class RetrievalDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         chosen = self.rows.of_split("train")
         sampler = self.relation.sampler(self.rows, chosen, seed=self.seed)
-        if self.trainer and self.trainer.overfit_batches and distributed.world_size() > 1:
+        if getattr(self.trainer, "overfit_batches", 0) and distributed.world_size() > 1:
             raise InputError(
                 "trainer.overfit_batches: with it Lightning itself deals out the rows to several processes, which then "
                 "cannot share a batch. Use trainer.devices=1, or trainer.limit_train_batches."
