@@ -277,10 +277,11 @@ def _check_scans(path: Path | str | BinaryIO, image: JpegImageFile) -> None:
     """Refuses a JPEG of so many scans that it would keep the decoder busy for minutes."""
     file = image.fp
     assert file is not None
-    if "progressive" not in image.info:
+    back = 8 + 2 * image.layers
+    if "progressive" not in image.info and file.tell() >= back:  # of several pictures (MPO), Pillow is at the start
         # Pillow has just read the header of the first scan. Where it has all colours, libjpeg takes no other one.
-        header = bytes((0xFF, 0xDA, 0, 6 + 2 * image.layers, image.layers))
-        file.seek(-(8 + 2 * image.layers), os.SEEK_CUR)
+        header = bytes((0xFF, 0xDA, 0, back - 2, image.layers))
+        file.seek(-back, os.SEEK_CUR)
         if file.read(len(header)) == header:
             return
     file.seek(0)

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from fashionclip import images
 from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image, open_photo, without_ends
 from fashionclip.prepare.near_duplicates import MAX_DISTANCE
+from fashionclip.prepare.photos import write_photos
 
 CASES = Path(__file__).parent / "assets" / "cases"
 ORIENTATION = 0x0112
@@ -145,6 +146,38 @@ def test_scans_of_a_jpeg_that_is_not_progressive_are_counted_too(tmp_path) -> No
     (tmp_path / "photo.jpg").write_bytes(bytes(data[:-2] + data[scan:-2] * 200 + data[-2:]))
     with pytest.raises(UnreadableImageError, match="201 scans in a JPEG"):
         load_image(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_several_pictures_in_one_jpeg_as_phones_and_cameras_write_it(tmp_path, turned, progressive) -> None:
+    exif = Image.Exif()
+    exif[images.EXIF_ORIENTATION] = 6
+    file = tmp_path / "cam.jpg"
+    photo, options = draw(0, (1600, 1200)), {"exif": exif} if turned else {}
+    photo.save(file, "MPO", save_all=True, append_images=[draw(1, (400, 300))], progressive=progressive, **options)
+    with open_photo(file) as image:
+        assert image.format == "MPO"
+    expected = photo.transpose(Image.Transpose.ROTATE_270) if turned else photo
+    for at_least, shrink in ((None, 1), (224, 4)):
+        read = load_image(file, at_least=at_least)  # by name: bytes in memory may be sought before their start
+        assert read.size == (expected.width // shrink, expected.height // shrink)
+        assert mean_difference(read, expected.resize(read.size)) < 3
+    [outcome] = write_photos([(file, tmp_path / "out.jpg")], max_side=400, workers=0)
+    assert not outcome.error and max(load_image(tmp_path / "out.jpg").size) == 400
+
+
+def test_scans_of_several_pictures_are_counted_of_the_first(tmp_path) -> None:
+    film = [draw(number) for number in range(1, 30)]
+    draw(0).save(tmp_path / "film.jpg", "MPO", save_all=True, append_images=film, progressive=True)
+    assert load_image(tmp_path / "film.jpg").size == (160, 120)
+    draw(0).save(tmp_path / "cam.jpg", "MPO", save_all=True, append_images=film[:1], progressive=True)
+    data = (tmp_path / "cam.jpg").read_bytes()
+    end = data.index(b"\xff\xd9")
+    last = data[data.rindex(b"\xff\xda", 0, end) : end]
+    (tmp_path / "cam.jpg").write_bytes(data[:end] + last * 200 + data[end:])
+    with pytest.raises(UnreadableImageError, match="210 scans in a JPEG"):
+        load_image(tmp_path / "cam.jpg")
 
 
 def palette_with_a_hole() -> Image.Image:
