@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import pandas as pd
 
@@ -47,13 +48,10 @@ class Mismatches:
         self.split: list[str] = manifest["split"].tolist()
         self.plain = [text_key(text) for text in self.text]
         self._words = [frozenset(plain.split()) for plain in self.plain]
-        self._fellows = _fellows(manifest, self.plain)
-        self._own_texts = [frozenset(self.plain[other] for other in fellows) for fellows in self._fellows]
-        self._bearers: dict[str, list[int]] = defaultdict(list)
-        for row, plain in enumerate(self.plain):
-            self._bearers[plain].append(row)
+        likened = [manifest["group_id"].tolist(), manifest["item_id"].tolist(), self.plain]
+        self._own_texts = _joined([frozenset((plain,)) for plain in self.plain], likened)
         self._of_split = {split: [r for r, s in enumerate(self.split) if s == split] for split in set(self.split)}
-        self._aspects = [AspectFacts(aspect, manifest, self._fellows) for aspect in ASPECTS]
+        self._aspects = [AspectFacts(aspect, manifest, likened) for aspect in ASPECTS]
 
     def own_texts(self, row: int) -> frozenset[str]:
         """The texts, by `text_key`, that are true of a row's product: its own, and those of its fellows."""
@@ -104,7 +102,7 @@ class Mismatches:
         plain = text_key(text)
         if plain in self.own_texts(row):
             return False
-        return facts is None or not any(facts.true[row] & facts.true[other] for other in self._bearers.get(plain, ()))
+        return facts is None or not facts.true[row] & facts.of_bearers.get(plain, frozenset())
 
     def _contradicts(self, row: int, other: int, *, facts: AspectFacts) -> bool:
         """Whether another product's text is wrong of a row's photo in an aspect."""
@@ -120,7 +118,7 @@ class Mismatches:
 
     def _differ(self, row: int, other: int) -> bool:
         """Whether another product's text contradicts what is true of a product, or says nothing that is known of it."""
-        if other in self._fellows[row] or not self.plain[other] or self.plain[other] in self.own_texts(row):
+        if not self.plain[other] or self.plain[other] in self.own_texts(row):
             return False
         known = [aspect for aspect in self._aspects if aspect.true[row] and aspect.said[other]]
         return not known or any(not aspect.true[row] & aspect.said[other] for aspect in known)
@@ -132,16 +130,21 @@ class AspectFacts:
     Attributes:
         said: Families that each row's text names.
         true: Families that are true of each row's product.
+        of_bearers: Families that are true of any product with a text, by `text_key`.
     """
 
-    def __init__(self, aspect: Aspect, manifest: pd.DataFrame, fellows: list[frozenset[int]]) -> None:
+    def __init__(self, aspect: Aspect, manifest: pd.DataFrame, likened: Sequence[Sequence[str]]) -> None:
+        @cache  # for a few texts on very many rows
+        def families(text: str) -> Families:
+            return aspect.families(term.name for term in aspect.find(text))
+
         self.aspect = aspect
-        self.said = [aspect.families(term.name for term in aspect.find(text)) for text in manifest["text"]]
+        self.said = [families(text) for text in manifest["text"]]
         columns = [column for column in aspect.columns if column in manifest]
         rows = manifest[columns].itertuples(index=False) if columns else [()] * len(manifest)
-        found = [aspect.find(" / ".join(map(str, values))) for values in rows]
-        stated = [aspect.families(term.name for term in terms) for terms in found]
-        self.true = [_union([s for row in group for s in (self.said[row], stated[row])]) for group in fellows]
+        stated = [families(" / ".join(map(str, values))) for values in rows]
+        self.true = _joined([says | states for says, states in zip(self.said, stated, strict=True)], likened)
+        self.of_bearers = _union_by(likened[-1], self.true)
         given = [column for column in aspect.given if column in manifest]
         self._given = list(manifest[given].itertuples(index=False, name=None)) if given else [()] * len(manifest)
         self._speaking: dict[object, list[int]] = defaultdict(list)
@@ -155,19 +158,29 @@ class AspectFacts:
         return self._speaking.get((split, self._given[row]), []), self._speaking.get(split, [])
 
 
-def _fellows(manifest: pd.DataFrame, plain: list[str]) -> list[frozenset[int]]:
-    """For each row the rows of its group, of its item, and with its text, itself among them."""
-    fellows = [{row} for row in range(len(plain))]
-    for column in (manifest["group_id"].tolist(), manifest["item_id"].tolist(), plain):
-        together: dict[str, list[int]] = defaultdict(list)
-        for row, value in enumerate(column):
-            if value:
-                together[value].append(row)
-        for rows in together.values():
-            for row in rows:
-                fellows[row].update(rows)
-    return [frozenset(rows) for rows in fellows]
+def _joined(facts: Sequence[frozenset[str]], likened: Sequence[Sequence[str]]) -> list[frozenset[str]]:
+    """For each row what is known of it and of all rows of its group, of its item, and with its text.
+
+    No list of those rows is made: of few texts, each has very many. Rows that know the same share one set.
+
+    Args:
+        facts: What is known of each row.
+        likened: Group, item and text of each row; where it is "", the row has none.
+    """
+    unions = [(column, _union_by(column, facts)) for column in likened]
+    shared: dict[frozenset[str], frozenset[str]] = {}
+    joined = []
+    for row, known in enumerate(facts):
+        for column, union in unions:
+            if column[row] and not union[column[row]] <= known:
+                known = union[column[row]] if known <= union[column[row]] else known | union[column[row]]
+        joined.append(shared.setdefault(known, known))
+    return joined
 
 
-def _union(sets: Iterable[Families]) -> Families:
-    return frozenset().union(*sets)
+def _union_by(column: Sequence[str], facts: Sequence[frozenset[str]]) -> dict[str, frozenset[str]]:
+    """All that is known of the rows with each value."""
+    together: dict[str, set[str]] = defaultdict(set)
+    for value, known in zip(column, facts, strict=True):
+        together[value] |= known
+    return {value: frozenset(known) for value, known in together.items()}

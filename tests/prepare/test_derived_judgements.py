@@ -237,6 +237,44 @@ def test_the_likest_text_that_is_wrong_is_exchanged() -> None:
     assert partner(free=lambda row: row == 2) == ""
 
 
+def check_against_a_list_of_fellows(manifest: pd.DataFrame) -> None:
+    """By the definition: all that is said of any row of the same group or item, or with the same text."""
+    find = Mismatches(manifest)
+    rows = manifest.assign(plain=find.plain).to_dict("records")
+    for place, row in enumerate(rows):
+        alike = ("group_id", "item_id", "plain")
+        fellows = [row, *(other for other in rows if any(row[key] and row[key] == other[key] for key in alike))]
+        assert find.own_texts(place) == {other["plain"] for other in fellows}
+        for facts in find._aspects:
+            columns = [column for column in facts.aspect.columns if column in manifest]
+            said = [spoken(text, facts.aspect) for text in (f["text"] for f in fellows)]
+            said += [spoken(" / ".join(f[column] for column in columns), facts.aspect) for f in fellows]
+            assert facts.true[place] == set().union(*said)
+            bearers = [other for other, one in enumerate(rows) if one["plain"] == row["plain"]]
+            assert facts.of_bearers[row["plain"]] == set().union(*(facts.true[other] for other in bearers))
+
+
+def test_what_is_true_of_a_product_is_that_of_all_its_fellows(demo_dataset) -> None:
+    check_against_a_list_of_fellows(demo_dataset.manifest.reset_index(drop=True))
+    for seed in range(4):
+        rng = random.Random(seed)
+        manifest = catalogue(60, seed=seed, attributes=seed % 2 == 0)
+        for column, count in (("group_id", 20), ("item_id", 15)):
+            manifest[column] = [rng.choice(("", f"{column}{rng.randrange(count)}")) for _ in manifest.index]
+        manifest["text"] = [rng.choice(("", text)) for text in manifest["text"]]
+        check_against_a_list_of_fellows(manifest)
+
+
+def test_few_texts_on_many_products_take_no_more_room_than_the_texts() -> None:
+    texts = [f"{colour} {article}" for colour in ("Red", "Blue") for article in ARTICLES]
+    manifest = pd.DataFrame({"text": texts * 500, "split": "train", "item_id": [f"i{n}" for n in range(8000)]})
+    find = Mismatches(
+        manifest.assign(group_id=manifest["item_id"])
+    )  # a minute where each has a list of its 500 fellows
+    assert len({id(find.own_texts(row)) for row in manifest.index}) == len(texts)
+    assert max(len(find.own_texts(row)) for row in manifest.index) == 1
+
+
 def test_a_synonym_keeps_case_and_a_misspelling_is_no_other_word() -> None:
     rng = random.Random(0)
     assert {with_synonym("Grey SAREE", rng=rng) for _ in range(20)} == {"Gray SAREE", "Grey SARI"}
