@@ -7,6 +7,7 @@ the relations listed here.
 from __future__ import annotations
 
 import inspect
+import shlex
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
+from fashionclip.app.arguments import check_types
 from fashionclip.data.relations import Relation
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
@@ -23,7 +25,6 @@ from fashionclip.models.backbone import COMPILED, Backbone, load_backbone
 from fashionclip.models.folder import CONFIG, check_folder, read_weights
 
 BACKBONE = "fashionclip.models.backbone.load_backbone"
-IMAGE_WEIGHTS = "fashionclip.models.lite0.load_imagenet_weights"
 RELATIONS = (
     "fashionclip.data.relations.PairRelation",
     "fashionclip.data.relations.TripletRelation",
@@ -48,7 +49,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if (path / CONFIG).is_file():
             raise InputError(
                 f"ckpt={path}: is an export. Expected a run folder or a .ckpt file. To evaluate an export: "
-                f"model=tiny model.label=NAME model.backbone.name=local-dir:{path}"
+                f"model=tiny model.label=NAME {shlex.quote(f'model.backbone.name=local-dir:{path}')}"
             )
         raise InputError(f"ckpt={path}: no {file}. Expected a run folder or a .ckpt file.{way_on}")
     if not zipfile.is_zipfile(file):
@@ -83,14 +84,21 @@ def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
         InputError: The checkpoint names anything else to call, or its weights do not fit what it describes.
     """
     node = checkpoint["config"]["model"]["backbone"]
-    _check_plain(node, allowed=(BACKBONE, IMAGE_WEIGHTS), where="model.backbone")
-    known = set(inspect.signature(load_backbone).parameters) - {"image_weights", "load_weights"}
+    if not isinstance(node, dict):
+        raise InputError(f"checkpoint: its config has {str(node)[:100]!r} at model.backbone. Expected a node.")
+    node = {name: value for name, value in node.items() if name != "image_weights"}  # the checkpoint brings its own
+    _check_plain(node, allowed=(BACKBONE,), where="model.backbone")
+    known = set(inspect.signature(load_backbone).parameters) - {"load_weights"}
     settings = {name: value for name, value in node.items() if name in known}
+    check_types({"_target_": BACKBONE, **settings}, key="model.backbone")
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     with TemporaryDirectory() as folder:
         if "backbone" in checkpoint:
-            for name, content in checkpoint["backbone"].items():
+            files = checkpoint["backbone"]
+            if not isinstance(files, dict) or not all(isinstance(content, bytes) for content in files.values()):
+                raise InputError("checkpoint: its `backbone` is not the files of a model. It is not loaded.")
+            for name, content in files.items():
                 if Path(name).name != name:
                     raise InputError(f"checkpoint: names a file {name!r}, which would lie elsewhere. It is not loaded.")
                 Path(folder, name).write_bytes(content)
@@ -129,7 +137,7 @@ def dataset_of(checkpoint: dict[str, Any]) -> PreparedDataset:
         raise InputError(
             f"{dataset.root}: holds another dataset than this run was trained on; its test split may have photos of "
             "that training. Prepare it as it was then. Or name a dataset to evaluate on it as it is: "
-            f"dataset={dataset.info['config'].get('name', 'NAME')} dataset.root={dataset.root}"
+            f"dataset={dataset.info['config'].get('name', 'NAME')} {shlex.quote(f'dataset.root={dataset.root}')}"
         )
     return dataset
 
@@ -155,9 +163,10 @@ def _check_plain(node: Any, *, allowed: Collection[str], where: str) -> None:
             place = f"{where}.{name}"
             if name == "_target_":
                 if value not in allowed:
+                    way_on = ", or list it in RELATIONS of app/checkpoint.py" if allowed is RELATIONS else ""
                     raise InputError(
                         f"checkpoint: its config names {value!r} to be called at {place}, which is not done. Expected "
-                        f"one of {sorted(allowed)}."
+                        f"one of {sorted(allowed)}{way_on}."
                     )
             elif not isinstance(name, str) or (name.startswith("_") and name != "_partial_"):
                 raise InputError(f"checkpoint: its config has {place}, which is not followed.")

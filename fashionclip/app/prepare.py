@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def open_dataset(cfg: DictConfig) -> PreparedDataset:
             return prepare(cfg)
         raise InputError(
             f"dataset.root={cfg.root}: no prepared dataset there. Run: "
-            f"python prepare.py dataset={cfg.name} dataset.source=DIR dataset.root={cfg.root}"
+            f"python prepare.py dataset={cfg.name} dataset.source=DIR {shlex.quote(f'dataset.root={cfg.root}')}"
         )
     return read_dataset(cfg.root)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ class DeepFashion2ImageTextDataset(Dataset):
         self.transform, self.text_key = transform, text_key
         file = self.sku_root / f"{split}_image_text.jsonl"
         if not file.is_file():
-            raise InputError(f"{file}: not there. Run: python prepare.py dataset=df2 dataset.root={self.sku_root}")
+            root = shlex.quote(f"dataset.root={self.sku_root}")
+            raise InputError(f"{file}: not there. Run: python prepare.py dataset=df2 {root}")
         self.lines = PackedStrings(file.read_text(encoding="utf-8").splitlines())  # shared by loading processes
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -296,7 +297,7 @@ def load_backbone(
             check_folder(Path(pretrained))
             raise InputError(
                 f"model.backbone.pretrained={pretrained}: is a folder with a model. Give it as the model itself: "
-                f"model.backbone.name=local-dir:{pretrained} model.backbone.pretrained=null"
+                f"{shlex.quote(f'model.backbone.name=local-dir:{pretrained}')} model.backbone.pretrained=null"
             )
         raise InputError(
             f"model.backbone.pretrained={pretrained}: neither a file nor a tag that open_clip has for {name}. "
@@ -392,7 +393,8 @@ def _weights(pretrained: str | None) -> Iterator[str | None]:
     if isinstance(found, dict) and "pytorch-lightning_version" in found:
         raise InputError(
             f"{where}: is a checkpoint of a training, with more than the weights of a model. Export it: fashionclip "
-            f"export {pretrained} --to DIR, then model.backbone.name=local-dir:DIR model.backbone.pretrained=null"
+            f"export {shlex.quote(pretrained)} --to DIR, then "
+            "model.backbone.name=local-dir:DIR model.backbone.pretrained=null"
         )
     state = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):

@@ -10,6 +10,7 @@ import logging
 import math
 import pickle
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ BOUNDS = {
 }
 TOKENIZER_SETTINGS = ("clean", "strip_sep_token", "language", "reduction_mask")
 CHANNELS = {"mean": (-10, 10), "std": (1e-3, 100)}  # of three each
+WHOLE = {"size": BOUNDS["image_size"], "fill_color": (0, 255)}
 CHOICES = {"interpolation": ("bicubic", "bilinear", "random"), "resize_mode": ("shortest", "longest", "squash")}
 LARGEST_CONFIG = 1_000_000  # bytes
 
@@ -78,7 +80,7 @@ def check_folder(folder: Path, *, weights: int | None = None) -> None:
 def run_instead(folder: Path) -> str:
     """What to do where a run was given in place of its export; nothing where it is none."""
     if (folder / "checkpoints").is_dir() or folder.suffix == ".ckpt":
-        return f"It is a run: fashionclip export {folder} --to DIR, and give DIR."
+        return f"It is a run: fashionclip export {shlex.quote(str(folder))} --to DIR, and give DIR."
     return ""
 
 
@@ -114,7 +116,10 @@ def check_architecture(architecture: Mapping[str, Any], *, where: str) -> None:
     if timm is not None and not re.fullmatch(r"[\w.]+", str(timm)):
         raise InputError(f"{where}: vision_cfg.timm_model_name={timm!r}. Expected the plain name of a model of timm's.")
     for part in PARTS:
-        for name, value in (architecture.get(part, {}).get("tokenizer_kwargs") or {}).items():
+        given = architecture.get(part, {}).get("tokenizer_kwargs") or {}
+        if not isinstance(given, dict):
+            raise InputError(f"{where}: {part}.tokenizer_kwargs={str(given)[:50]}. Expected names with values.")
+        for name, value in given.items():
             if name not in TOKENIZER_SETTINGS or not isinstance(value, bool | str):
                 raise InputError(
                     f"{where}: {part}.tokenizer_kwargs has {name}={value!r}, which is not passed on. Expected no more "
@@ -141,6 +146,10 @@ def _check_preprocessing(given: Any, *, where: str) -> None:
             low, high = CHANNELS[name]
             known = isinstance(value, list) and len(value) == 3
             known = known and all(_is_number(v) and low <= v <= high for v in value)
+        elif name in WHOLE and value is not None:
+            low, high = WHOLE[name]
+            values = value if name == "size" and isinstance(value, list) and len(value) == 2 else [value]
+            known = all(_is_number(v) and isinstance(v, int) and low <= v <= high for v in values)
         else:
             known = name not in CHOICES or value in CHOICES[name]
         if not known:
@@ -155,9 +164,13 @@ def _check_tokenizer(folder: Path) -> None:
     """Of transformers, whose config may name a class in a Python file beside it."""
     if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: its text tower needs a tokenizer of transformers, and none lies there.")
-    for name in ("tokenizer_config.json", "config.json", "processor_config.json", "preprocessor_config.json"):
-        if (folder / name).is_file() and "auto_map" in _read(folder / name):
-            raise InputError(f"{folder / name}: names Python code to run (auto_map), which is not done.")
+    for name in ("tokenizer_config.json", "config.json"):  # what else auto_map names there is of models, never built
+        named = _read(folder / name).get("auto_map", {}) if (folder / name).is_file() else {}
+        if not isinstance(named, dict) or "AutoTokenizer" in named:
+            raise InputError(
+                f"{folder / name}: names Python code to run as its tokenizer (auto_map), which is not done. If the "
+                "tokenizer is one of transformers' own, take auto_map out of the file; else choose another model."
+            )
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -178,7 +191,11 @@ def _largest_weights(folder: Path) -> int | None:
 
 
 def _count(folder: Path) -> int:
-    """Weights of the model, without room for them."""
+    """Weights of the model, without room for them.
+
+    Raises:
+        InputError: It cannot be built.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)  # open_clip warns that it has loaded no weights
     try:
@@ -186,6 +203,9 @@ def _count(folder: Path) -> int:
             model = open_clip.create_model(
                 f"local-dir:{folder}", load_weights=False, pretrained_text=False, device="meta"
             )
+    except Exception as error:  # of open_clip, timm or torch, of a setting missing, unknown or of a wrong type
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"{folder / CONFIG}: open_clip can build no model of it ({reason}). Correct it.") from error
     finally:
         logging.disable(before)
     return sum(weight.numel() for weight in model.parameters())

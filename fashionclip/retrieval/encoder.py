@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def export_digest(folder: Path) -> str:
     """
     for file in (CONFIG, WEIGHTS, FACTS):
         if not (folder / file).is_file():
-            way_on = run_instead(folder) or f"Run: fashionclip export RUN --to {folder}"
+            way_on = run_instead(folder) or f"Run: fashionclip export RUN --to {shlex.quote(str(folder))}"
             raise InputError(f"{folder}: no export there (no {file}). {way_on}")
     digest = hashlib.sha256()
     for file in (CONFIG, WEIGHTS):

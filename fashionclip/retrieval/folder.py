@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,14 @@ def read_facts(folder: Path) -> IndexFacts:
     file = folder / FILE
     if (folder / EXPORT).is_file():
         raise InputError(
-            f"{folder}: is an export, not an index yet. Run: fashionclip index {folder} PHOTOS --to INDEX, and give it."
+            f"{folder}: is an export, not an index yet. Run: fashionclip index {shlex.quote(str(folder))} PHOTOS "
+            "--to INDEX, and give it."
         )
     if not file.is_file():
-        raise InputError(f"{folder}: no index there (no {FILE}). Run: fashionclip index EXPORT PHOTOS --to {folder}")
+        raise InputError(
+            f"{folder}: no index there (no {FILE}). Run: fashionclip index EXPORT PHOTOS --to "
+            f"{shlex.quote(str(folder))}"
+        )
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -113,7 +118,7 @@ def photos_to_serve(folder: Path, facts: IndexFacts, photos: Path | None) -> Pat
     if photos is None and not root.is_relative_to(folder.resolve()):
         raise InputError(
             f"{folder}: its photos lie elsewhere, in {root} as it says. What lies there is shown to whoever can reach "
-            f"this page: confirm it with --photos {root}, or name the folder where they lie now."
+            f"this page: confirm it with --photos {shlex.quote(str(root))}, or name the folder where they lie now."
         )
     if not root.is_dir():
         raise InputError(f"{root}: no folder there. Name the one where the photos of {folder} lie now: --photos DIR")

@@ -59,9 +59,9 @@ def write_record(file: Path, backbone: Backbone, dataset: PreparedDataset) -> No
             continue
     if not photos:
         return
-    training = backbone.training
-    embeddings = embed(backbone.eval(), Samples(photos=photos, texts=texts, source=source))
-    backbone.train(training)
+    training, dtype = backbone.training, backbone.mean.dtype  # bfloat16 after trainer.precision=bf16-true
+    embeddings = embed(backbone.float().eval(), Samples(photos=photos, texts=texts, source=source))
+    backbone.to(dtype).train(training)
     tensors = {f"photo/{n:02}": torch.frombuffer(bytearray(c), dtype=torch.uint8) for n, c in enumerate(contents)}
     tensors |= {name: torch.from_numpy(rows) for name, rows in embeddings.items()}
     told = {"texts": json.dumps(texts), "source": source, "weights": weights_digest(backbone)}
@@ -95,9 +95,10 @@ def read_record(file: Path, *, decode_size: int) -> Record:
 
 
 def weights_digest(backbone: Backbone) -> str:
-    """SHA-256 over a backbone's weights and their names."""
+    """SHA-256 over a backbone's weights and their names; of weights in float32, as which a checkpoint's are loaded."""
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone.state_dict().items()):
         digest.update(name.encode())
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -48,7 +48,8 @@ class EpochLines(L.Callback):
             line += "   best so far"
         loss = torch.stack(self.losses).mean().item() if self.losses else math.nan
         self.losses.clear()
-        self._say(trainer, f"epoch {epoch}/{trainer.max_epochs}   loss {loss:.3f}   {line}")
+        of = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""  # -1 where trainer.max_steps ends it
+        self._say(trainer, f"epoch {epoch}{of}   loss {loss:.3f}   {line}")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.best:

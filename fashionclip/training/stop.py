@@ -6,6 +6,7 @@ Lightning ends the program by itself at both: with exit code 1 at Ctrl-C, with 0
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ class StopOnSignal(L.Callback):
         score = f" ({checkpoint.monitor} {checkpoint.best_model_score:.3f})" if checkpoint.monitor else ""
         return (
             f"stopped by {name}; kept: {checkpoint.best_model_path}, the best so far{score}, without results.json: "
-            f"python evaluate.py ckpt={self.folder} measures it; run folder: {self.folder}"
+            f"python evaluate.py {shlex.quote(f'ckpt={self.folder}')} measures it; run folder: {self.folder}"
         )
 
 

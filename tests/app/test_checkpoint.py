@@ -13,7 +13,7 @@ import open_clip
 import pytest
 import torch
 
-from fashionclip.app.checkpoint import IMAGE_WEIGHTS, RELATIONS, backbone_of, dataset_of, load_checkpoint, relation_of
+from fashionclip.app.checkpoint import RELATIONS, backbone_of, dataset_of, load_checkpoint, relation_of
 from fashionclip.app.export import export_run
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
@@ -255,7 +255,7 @@ def in_a_list(node, bad):
 
 
 def deep(node, bad):
-    return {**node, "image_weights": {"_target_": IMAGE_WEIGHTS, "_partial_": True, "path": {"more": [bad]}}}
+    return {**node, "mean": {"more": [bad]}}
 
 
 def as_arguments(node, bad):
@@ -275,6 +275,41 @@ def test_what_a_checkpoint_names_is_not_called(run, tmp_path, put, part, rebuild
         with pytest.raises(InputError, match=f"checkpoint: its config (names|has) .*{part}"):
             rebuild(checkpoint)
         assert not marker.exists()
+
+
+def test_what_filled_a_trunk_before_the_training_is_neither_called_nor_refused(run, tmp_path):
+    checkpoint = load_checkpoint(run)
+    node = checkpoint["config"]["model"]["backbone"]
+    for weights in ({"_target_": "mine.load_weights", "_partial_": True}, *harmful(tmp_path / "marker").values()):
+        backbone_of({**checkpoint, "config": {"model": {"backbone": {**node, "image_weights": weights}}}})
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "message"),
+    [
+        ({"image_size": "x"}, None, r"model\.backbone\.image_size=x: expected a whole number or null"),
+        ({"freeze": 3}, None, r"model\.backbone\.freeze=3: expected a list"),
+        ("tiny", None, "'tiny' at model.backbone"),
+        ({}, 3, "not the files of a model"),
+        ({}, {CONFIG: "text"}, "not the files of a model"),
+        ({}, {CONFIG: b'{"model_cfg": {"vision_cfg": {}, "text_cfg": {}, "wide": 1}}'}, "can build no model of it"),
+        ({}, {CONFIG: b'{"model_cfg": {"vision_cfg": {}, "text_cfg": {"tokenizer_kwargs": 1}}}'}, "tokenizer_kwargs=1"),
+    ],
+)
+def test_a_checkpoint_that_describes_no_model_is_one_message(run, settings, files, message):
+    checkpoint = load_checkpoint(run)
+    model = checkpoint["config"]["model"]
+    model["backbone"] = {**model["backbone"], **settings} if isinstance(settings, dict) else settings
+    checkpoint["backbone"] = checkpoint["backbone"] if files is None else files
+    with pytest.raises(InputError, match=message) as refused:
+        backbone_of(checkpoint)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_relation_of_ones_own_is_refused_with_the_way_on():
+    with pytest.raises(InputError, match=r"'mine\.Relation'.*or list it in RELATIONS of app/checkpoint\.py"):
+        relation_of({"config": {"loss": {"relation": {"_target_": "mine.Relation"}}}})
 
 
 def test_what_a_checkpoint_describes_is_written_nowhere_else(run, tmp_path):

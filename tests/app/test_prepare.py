@@ -19,6 +19,12 @@ def test_a_missing_root_is_one_message(function, root):
         function(cfg)
 
 
+def test_the_command_that_prepares_a_dataset_quotes_a_root_with_blanks(tmp_path):
+    cfg = OmegaConf.create({"name": "df2", "source": "???", "root": f"{tmp_path}/my data"})
+    with pytest.raises(InputError, match=rf"dataset\.source=DIR 'dataset\.root={tmp_path}/my data'"):
+        open_dataset(cfg)
+
+
 @pytest.fixture
 def demo(tmp_path):
     """Prepares a small demo catalogue with overrides; always at the same root."""

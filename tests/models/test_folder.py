@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 
 import open_clip
 import pytest
@@ -75,6 +76,29 @@ def test_code_beside_a_model_is_not_run(folder, marker, load, trusted, monkeypat
     assert not marker.exists()
 
 
+MARQO = {"auto_map": {"AutoModel": "marqo_fashionSigLIP.MarqoFashionSigLIP"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        (MARQO, False),
+        ({}, False),
+        ({"auto_map": {**MARQO["auto_map"], "AutoTokenizer": [None, "words.Words"]}}, True),
+        ({"auto_map": ["words.Words", None]}, True),
+        ({"auto_map": "words.Words"}, True),
+    ],
+)
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_a_model_beside_a_tokenizer_is_no_reason_to_refuse_it(folder, file, content, refused):
+    """Marqo-FashionSigLIP's layout: the folder's tokenizer is transformers' own, its code is of a model."""
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / file).write_text(json.dumps(content))
+    change(folder, text_cfg={"hf_tokenizer_name": "somebody/words"})
+    with pytest.raises(InputError, match="take auto_map out of the file") if refused else nullcontext():
+        check_folder(folder)
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -122,6 +146,13 @@ def test_commands_do_not_run_it_either(folder, marker, command, tmp_path):
         ({"preprocess": {"mean": [float("nan")] * 3}}, "has mean="),
         ({"preprocess": {"mean": 0.5}}, "has mean="),
         ({"preprocess": {"resize_mode": "any"}}, "has resize_mode=any"),
+        ({"preprocess": {"fill_color": "x"}}, "has fill_color=x"),
+        ({"preprocess": {"size": [32, "x"]}}, "has size="),
+        ({"text_cfg": {"tokenizer_kwargs": [1]}}, "tokenizer_kwargs="),
+        ({"text_cfg": {"tokenizer_kwargs": "abc"}}, "tokenizer_kwargs=abc"),
+        ({"vision_cfg": {"width": 192.0, "head_width": 64}}, "open_clip can build no model of it"),
+        ({"embed_dim": None}, "open_clip can build no model of it"),
+        ({"vision_cfg": {"unheard_of": 1}}, "open_clip can build no model of it .*unheard_of"),
     ],
 )
 def test_what_leads_elsewhere_or_is_out_of_bounds_is_refused(folder, settings, message):
@@ -139,10 +170,10 @@ def test_a_config_that_is_none(folder, content):
 
 
 def test_a_run_in_place_of_an_export_is_told_apart(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "a run" / "checkpoints").mkdir(parents=True)
     for load in (load_encoder, check_folder):
-        with pytest.raises(InputError, match=f"fashionclip export {tmp_path} --to DIR"):
-            load(tmp_path)
+        with pytest.raises(InputError, match=f"fashionclip export '{tmp_path}/a run' --to DIR"):
+            load(tmp_path / "a run")
 
 
 def test_every_model_of_open_clip_is_within_the_bounds():

@@ -5,6 +5,8 @@ import shutil
 import pytest
 
 from fashionclip.app.cli import main
+from fashionclip.errors import InputError
+from fashionclip.retrieval.folder import EXPORT, IndexFacts, photos_to_serve, read_facts
 
 
 @pytest.fixture
@@ -43,3 +45,17 @@ def test_an_export_is_no_index_and_an_index_no_export(export, shop, tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(SystemExit, match=r"no export there .* It is a run: fashionclip export"):
         main(["search", str(index), "dress", "--export", str(tmp_path / "run")])
+
+
+def test_commands_to_paste_quote_a_path_with_blanks(tmp_path):
+    folder, photos = tmp_path / "my index", tmp_path / "my photos"
+    folder.mkdir()
+    photos.mkdir()
+    facts = IndexFacts(export="export", digest="", size=16, source=str(photos))
+    with pytest.raises(InputError, match=rf"--photos '{photos.resolve()}', or"):
+        photos_to_serve(folder, facts, None)
+    with pytest.raises(InputError, match=rf"fashionclip index EXPORT PHOTOS --to '{folder}'"):
+        read_facts(folder)
+    (folder / EXPORT).touch()
+    with pytest.raises(InputError, match=rf"fashionclip index '{folder}' PHOTOS --to"):
+        read_facts(folder)

@@ -6,8 +6,9 @@ import torch
 
 from fashionclip.errors import InputError
 from fashionclip.models.backbone import load_backbone
+from fashionclip.retrieval.export import CLOSE
 from fashionclip.retrieval.record import COUNT, read_record, weights_digest, write_record
-from fashionclip.retrieval.samples import embed
+from fashionclip.retrieval.samples import embed, lowest_cosine
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +53,15 @@ def test_the_digest_is_of_names_and_weights(backbone):
     assert weights_digest(other) != digest
     other.load_state_dict(backbone.state_dict())
     assert weights_digest(other) == digest
+
+
+def test_a_record_of_a_training_in_bfloat16_is_of_the_weights_as_a_checkpoint_is_loaded(demo_dataset, tmp_path):
+    trained = load_backbone(name="fashionclip-tiny").to(torch.bfloat16)
+    write_record(tmp_path / "record", trained, demo_dataset)
+    assert {weight.dtype for weight in trained.parameters()} == {torch.bfloat16}, "as it was"
+    rebuilt = load_backbone(name="fashionclip-tiny").eval()
+    rebuilt.load_state_dict(trained.state_dict())
+    record = read_record(tmp_path / "record", decode_size=2 * rebuilt.preprocess.size)
+    assert record.weights == weights_digest(rebuilt)
+    found = embed(rebuilt, record.samples)
+    assert all(lowest_cosine(found[kind], record.embeddings[kind]) >= CLOSE for kind in found)

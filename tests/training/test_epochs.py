@@ -54,6 +54,13 @@ def test_each_validation_is_a_line_and_the_best_one_is_kept(capsys):
     assert run.lines.best == {MONITOR: 0.25, "val/spread": 0.125}
 
 
+def test_where_steps_end_a_training_no_last_epoch_is_named(capsys):
+    run = Run()
+    run.trainer.max_epochs = -1
+    run.epoch(0.5)
+    assert capsys.readouterr().out.startswith("epoch 1   loss 1.500")
+
+
 def test_an_early_stop_is_said(capsys):
     run = Run()
     run.epoch(0.5)
