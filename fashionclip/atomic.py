@@ -4,6 +4,7 @@
     <name>, a folder    put together in .<name>.fashionclip/new, and renamed; what it replaces waits in
                         .<name>.fashionclip/old, from where it comes back if the process is killed between the renames
     any of them         one process at a time, held by a lock on a file beside it
+    a very long <name>  stands as its hash in these names
 
 Nothing else is ever renamed or removed: these names are nobody else's, and a folder `.<name>.fashionclip` without our
 mark in it is left alone. All of it outlives a killed process. A single file outlives a power cut as well, where asked.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -27,6 +29,7 @@ from fashionclip.errors import InputError
 
 MARK = "made-by-fashionclip"
 ASK_AGAIN = 0.2  # seconds between two looks at a lock that another process holds
+LONGEST_NAME = 255  # bytes, of a file in its folder, nearly everywhere
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -53,7 +56,7 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written; `filename` tells where, also where the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.fashionclip-new")
+    temporary = _beside(path, ".fashionclip-new")
     try:
         with naming(path), temporary.open("wb") as stream:
             yield stream
@@ -132,7 +135,10 @@ def alone_at(folder: Path) -> Iterator[None]:
     """Lets one process at a time put a folder together; another waits. The functions below expect it."""
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder.with_name(f".{folder.name}.fashionclip-lock"), name=folder):
+    if folder.exists() and not os.access(folder.parent, os.W_OK):  # nobody here can replace it, only read it
+        yield
+        return
+    with locked(_beside(folder, ".fashionclip-lock"), name=folder):
         yield
 
 
@@ -213,8 +219,15 @@ def discard_folder(folder: Path) -> None:
 
 
 def _place(folder: Path) -> Path:
-    folder = folder.resolve()
-    return folder.with_name(f".{folder.name}.fashionclip")
+    return _beside(folder.resolve(), ".fashionclip")
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """Our own name beside a file or folder; of a name that would become too long, a hash stands in it."""
+    name = f".{path.name}{ending}"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}{ending}"
+    return path.with_name(name)
 
 
 def _is_ours(place: Path) -> bool:

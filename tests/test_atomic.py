@@ -48,6 +48,28 @@ def test_a_file_that_finds_no_room_is_named(tmp_path):
     assert failure.value.filename.startswith(str(tmp_path / "none"))
 
 
+def test_the_longest_name_of_a_file_is_written_too(tmp_path):
+    for name in ("a" * 238, "a" * 239, "a" * 255, "é" * 127):  # bytes are what counts
+        write_text(tmp_path / name, "whole")
+        assert contents(tmp_path) == {name: "whole"}
+        (tmp_path / name).unlink()
+
+
+def test_the_longest_name_of_a_folder_is_written_too(tmp_path):
+    for text in ("old", "new"):
+        write_folder(tmp_path / ("a" * 255), text)
+        assert contents(tmp_path) == {f"{'a' * 255}/{part}": text for part in ("one", "two")}
+
+
+def test_what_stands_in_a_place_that_cannot_be_written_is_not_locked(tmp_path, monkeypatch):
+    (tmp_path / "shop").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # tests may run as root, who may do all
+    with alone_at(tmp_path / "shop"):
+        assert os.listdir(tmp_path) == ["shop"]
+    with alone_at(tmp_path / "other"):  # where nothing stands, the attempt says what is wrong
+        assert len(os.listdir(tmp_path)) == 2
+
+
 def write_folder(folder, text):
     with alone_at(folder):
         restore_folder(folder)
