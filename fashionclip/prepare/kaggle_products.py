@@ -233,11 +233,12 @@ def _read_styles(table: Path, descriptions: Path) -> _Source:
         print(f"{table}: read as {UNUSUAL[layout.encoding]}")
     records = loose_records(table, layout)
     _, first = next(records, (0, []))
-    header = [title.strip() for title in first]
+    header = _without_empty_end([title.strip() for title in first])
     _check_header(header, STYLES_HEADER, table)
     source = _Source()
     for number, cells in records:
         source.read += 1
+        cells = [*cells[: len(header)], *_without_empty_end(cells[len(header) :])]
         if len(cells) > len(header) and header[-1] == STYLES_HEADER[-1]:
             cells = [*cells[: len(header) - 1], layout.separator.join(cells[len(header) - 1 :])]  # of an unquoted name
             source.mended += 1
@@ -277,6 +278,11 @@ def _read_table(table: Path) -> _Source:
         else:
             source.drop(_photo_ids(row["photo"])[0], "no_description", f"description is {cell['description']!r}")
     return source
+
+
+def _without_empty_end(cells: list[str]) -> list[str]:
+    """Without the cells that a comma at the end of a line makes."""
+    return cells[: max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)]
 
 
 def _with_photo(source: _Source, photo_files: Mapping[str, Path]) -> list[dict[str, str]]:

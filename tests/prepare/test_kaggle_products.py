@@ -187,6 +187,17 @@ def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path, capsys) -> N
     assert dataset.info["config"]["mended_rows"] == 1
 
 
+@pytest.mark.parametrize("commas", ["", ",", ",,"])
+def test_commas_at_the_end_of_lines_are_no_part_of_a_name(tmp_path, commas) -> None:
+    lines = [style(1, "Turtle Blue Shirt,"), style(2, "Do It, My Way" + commas), style(3, "Plain" + commas)]
+    source = write_styles(tmp_path / "release", [*lines, style(4, "Two, ,") + " "])
+    table = source / "styles.csv"
+    table.write_text(table.read_text().replace("productDisplayName", "productDisplayName" + commas, 1))
+    dataset = prepare(source, tmp_path / "set")
+    assert column(dataset, "text") == {"1": "Turtle Blue Shirt", "2": "Do It, My Way", "3": "Plain", "4": "Two"}
+    assert dropped(dataset) == {} and dataset.info["config"]["mended_rows"] == 1
+
+
 def test_repeated_names_of_styles_csv_all_stay_and_share_a_split(tmp_path) -> None:
     dataset = prepare(
         write_styles(tmp_path / "release", [style(number, f"Name {number % 15}") for number in range(60)]),
