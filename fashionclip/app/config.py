@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationKeyError
 
 from fashionclip.app.arguments import arguments_of, check_types
 from fashionclip.errors import InputError
 
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
+READ = ("loss.batch_size",)  # where it is there, without being an argument of anything
 GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
     "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},
     "optimizer": {"params"},
@@ -24,6 +25,13 @@ GIVEN = {  # arguments that are not config's to set, by the place whose target t
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config as dicts, lists and scalars, which a checkpoint may hold; missing values stay "???"."""
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def fill_groups(cfg: DictConfig, groups: Iterable[str] = OPEN) -> None:
+    """Makes a group that was left out (`~logger`) an empty one."""
+    with open_dict(cfg):
+        for group in groups:
+            cfg[group] = cfg.get(group) or {}
 
 
 def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -46,6 +54,13 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
         if last.startswith("_") or above in ([group] for group in OPEN):
             continue
         if not built:
+            replaces = override.startswith("++")  # or adds, which cannot be told any more
+            if key in READ or (replaces and key in NUMBERS):
+                continue
+            if replaces:
+                raise InputError(
+                    f"{key}: '++' may add a key that nothing reads. Set it without '+', or correct the name."
+                )
             there = OmegaConf.select(cfg, places[-1]) if places else cfg
             others = [name for name in there if name != last] if isinstance(there, DictConfig) else []
             takes = f"holds {_listed(others)}, set without '+'" if others else "holds nothing else"
@@ -152,8 +167,8 @@ NUMBERS = {  # where they are in the config
     "augmentation.flip": SHARE,
     "augmentation.rotation": Number(least=0, most=180),
     "trainer.accumulate_grad_batches": COUNT,
-    "trainer.check_val_every_n_epoch": COUNT,
-    "trainer.log_every_n_steps": ANY_COUNT,
+    "trainer.check_val_every_n_epoch": COUNT_OR_NONE,
+    "trainer.log_every_n_steps": Number(whole=True, least=0, null=True),
     "trainer.gradient_clip_val": Number(least=0, null=True),
     "callbacks.early_stopping.patience": ANY_COUNT,
     "dataset.seed": ANY_COUNT,
@@ -205,6 +220,8 @@ def check_values(cfg: DictConfig) -> None:
         ) from error
     for key, expected in NUMBERS.items():
         value = OmegaConf.select(cfg, key, default=...)
+        if isinstance(value, ListConfig) and key.startswith("optimizer."):
+            continue  # such as Adafactor's eps: the optimizer's own types say whether it takes one
         if value is not ... and not expected.fits(value):
             raise InputError(f"{key}={'null' if value is None else value}: expected {expected}.")
     for group in OPEN:
@@ -246,10 +263,16 @@ def _check_training(cfg: DictConfig) -> None:
             f"trainer.max_epochs={epochs}: expected 1 or more, since a schedule plans over all steps; or -1 with "
             "+trainer.max_steps=N. With trainer.max_time training ends at whichever comes first."
         )
-    if 0 < epochs < cfg.trainer.check_val_every_n_epoch and not cfg.trainer.get("fast_dev_run"):
+    every = cfg.trainer.get("check_val_every_n_epoch", 1)
+    if every is None and type(cfg.trainer.get("val_check_interval")) is not int:
         raise InputError(
-            f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}: more than "
-            f"trainer.max_epochs={epochs}, so no epoch is validated and no best checkpoint chosen. Lower it."
+            "trainer.check_val_every_n_epoch=null: nothing else says when to validate. Add "
+            "+trainer.val_check_interval=N, a whole number of steps."
+        )
+    if every is not None and 0 < epochs < every and not cfg.trainer.get("fast_dev_run"):
+        raise InputError(
+            f"trainer.check_val_every_n_epoch={every}: more than trainer.max_epochs={epochs}, so no epoch is "
+            "validated and no best checkpoint chosen. Lower it."
         )
 
 

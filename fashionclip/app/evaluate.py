@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fashionclip.app.checkpoint import backbone_of, dataset_of, is_of, judge_of, load_checkpoint, relation_of
-from fashionclip.app.config import plain
+from fashionclip.app.config import fill_groups, plain
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.examples import draw_offenders
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
@@ -31,11 +31,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Prints the table, writes `results.json` into Hydra's run folder, and returns the metrics.
 
     Raises:
-        InputError: No checkpoint and no model, or both, or no dataset is given; one of them cannot be read; or the
-            run's dataset is another one by now.
+        InputError: No checkpoint and no model, or both, or no dataset is given; one of them cannot be read; the
+            run's dataset is another one by now; or nothing is left to measure.
     """
     L.seed_everything(cfg.seed, workers=True, verbose=False)  # where a model has parts without weights
     quiet_lightning()
+    fill_groups(cfg, ["metrics"])
     folder = Path(HydraConfig.get().runtime.output_dir)
     relation: Relation = PairRelation()
     if cfg.ckpt is not None and cfg.model is not None:
@@ -88,7 +89,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     )
     if trainer.is_global_zero and cfg.ckpt is not None and not own:
         print(f"{prepared.root}: another dataset than {cfg.ckpt} was trained on; photos may be the same.")
-    measured = trainer.test(module, data, verbose=False)[0]
+    tested = trainer.test(module, data, verbose=False)
+    if not tested:
+        raise InputError("trainer.limit_test_batches=0: nothing is left to measure. Leave it out.")
+    measured = tested[0]
     if trainer.is_global_zero:
         write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured})
         print_table({"value": measured})

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from fashionclip.app.config import check_added_keys, check_devices, check_monitor, check_values, plain
+from fashionclip.app.config import check_added_keys, check_devices, check_monitor, check_values, fill_groups, plain
 from fashionclip.app.dashboards import check_wandb, ended_wandb, log_embeddings, log_pictures
 from fashionclip.app.door import quiet_lightning
 from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
@@ -48,6 +48,7 @@ def train(cfg: DictConfig) -> float:
     """
     check_added_keys(cfg, HydraConfig.get().overrides.task)
     expand_config(cfg)
+    fill_groups(cfg)
     check_values(cfg)
     check_devices(cfg.trainer)
     check_wandb(cfg.logger)

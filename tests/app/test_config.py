@@ -14,6 +14,7 @@ from fashionclip.app.config import (
     check_monitor,
     check_triplets,
     check_values,
+    fill_groups,
     plain,
 )
 from fashionclip.errors import InputError
@@ -90,6 +91,7 @@ def test_unknown_keys_and_choices_are_refused(override):
         ("+trainer.callbacks=[]", r"trainer\.callbacks: unknown key. Its place takes \[accelerator"),
         ("+nonsense=1", "nonsense: nothing reads a key that is added there"),
         ("+data.size=1", r"Its place holds \[batch_size, cache_features, eval_batch_size, num_workers\], set without"),
+        ("++data.size=1", r"data\.size: '\+\+' may add a key that nothing reads. Set it without '\+'"),
         ("+callbacks.checkpoint.keep=1", r"callbacks\.checkpoint\.keep: unknown key. Its place takes .*save_top_k"),
     ],
 )
@@ -112,6 +114,8 @@ def test_added_keys_that_nothing_reads_are_refused_with_those_that_are_taken(ove
         "+logger.more={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: x}",
         "+dataset.overlays.stamp={_target_: fashionclip.prepare.overlays.LogoOverlay}",
         "~logger.csv",
+        "+loss.batch_size=32",
+        "++data.batch_size=3",
     ],
 )
 def test_added_keys_that_their_place_takes_are_allowed(override):
@@ -138,6 +142,12 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
         (["callbacks.checkpoint.monitor=val/other"], "callbacks.checkpoint: monitor=val/other"),
         (["~callbacks.checkpoint"], "callbacks.checkpoint: left out"),
         (["~logger.csv", "~logger.tensorboard"], "Add ~callbacks.learning_rate."),
+        (["~logger"], "Add ~callbacks.learning_rate."),
+        (["~callbacks"], "callbacks.checkpoint: left out"),
+        (["trainer.check_val_every_n_epoch=null"], "Add +trainer.val_check_interval=N"),
+        (["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=0.5"], "a whole number of steps"),
+        (["data.batch_size=[1]"], "data.batch_size=[1]: expected"),
+        (["optimizer.eps=[1e-3]"], "optimizer.eps="),
         (["~model.lr"], "optimizer.lr: Interpolation key 'model.lr' not found"),
         (["trainer.max_epochs=0"], "python evaluate.py model=lite0-unfrozen dataset=synthetic-triplet"),
         (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: expected 1 or more"),
@@ -156,8 +166,10 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
     ],
 )
 def test_values_that_cannot_work_are_one_line_each(overrides, message):
+    cfg = resolvable(overrides)
+    fill_groups(cfg)
     with pytest.raises(InputError) as refused:
-        check_values(resolvable(overrides))
+        check_values(cfg)
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -168,11 +180,18 @@ def test_values_that_cannot_work_are_one_line_each(overrides, message):
         ["loss=mixed", "dataset=df2", "trainer=ddp", "trainer.devices=2", "augmentation=strong"],
         ["loss=match-mismatch", "dataset=match-mismatch", "optimizer=adam", "trainer.devices=[0]"],
         ["trainer.max_epochs=-1", "+trainer.max_steps=3", "optimizer.lr=1", "dataset.overlays.logo=null"],
+        ["~logger", "~callbacks.learning_rate"],
+        ["~metrics", "~logger.csv"],
+        ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=2", "trainer.log_every_n_steps=null"],
+        ["optimizer._target_=torch.optim.Adafactor", "~optimizer.betas", "optimizer.eps=[null,1e-3]"],
+        ["+loss.batch_size=32"],
         ["experiment=clothing-search", "+trainer.fast_dev_run=true", "trainer.max_time='00:01:00:00'"],
     ],
 )
 def test_values_that_work_pass(overrides):
-    check_values(resolvable(overrides))
+    cfg = resolvable(overrides)
+    fill_groups(cfg)
+    check_values(cfg)
 
 
 @pytest.mark.parametrize("dataset", ["demo", "df2", "match-mismatch", "synthetic-triplet"])

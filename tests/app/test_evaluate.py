@@ -45,6 +45,11 @@ def test_a_checkpoint_and_a_model_are_refused(evaluate, run):
         evaluate(f"ckpt={run}", "model=tiny")
 
 
+def test_an_evaluation_of_nothing_is_refused(evaluate, run):
+    with pytest.raises(SystemExit, match=r"trainer\.limit_test_batches=0: nothing is left to measure"):
+        evaluate(f"ckpt={run}", "+trainer.limit_test_batches=0")
+
+
 def test_a_dataset_that_was_replaced_is_refused_unless_named(evaluate, run, demo_dataset):
     wanted, said = evaluate(f"ckpt={run}")
     assert "another dataset" not in said

@@ -47,7 +47,8 @@ def run(tmp_path, demo_dataset):
 
     def trained(*overrides):
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("train", [*given, *overrides], return_hydra_config=True)
+            kept = [one for one in given if "~logger" not in overrides or one != "~logger.tensorboard"]
+            cfg = compose("train", [*kept, *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]
@@ -99,6 +100,12 @@ def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypat
     ("overrides", "best"),
     [
         (["+trainer.fast_dev_run=true"], False),
+        pytest.param(
+            ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=3", "trainer.log_every_n_steps=null"],
+            True,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["~logger", "~callbacks.learning_rate"], True, marks=pytest.mark.slow),
         pytest.param(["+trainer.overfit_batches=2"], True, marks=pytest.mark.slow),
         pytest.param(["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"], True, marks=pytest.mark.slow),
         pytest.param(["+trainer.limit_test_batches=0"], True, marks=pytest.mark.slow),
