@@ -8,7 +8,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,8 @@ BLOCK = 1 << 20  # characters of a file looked at in one go
 GAPS = frozenset(("", "nan", "-nan", "none", "null", "na", "n/a", "<na>", "#n/a", "#na", "#n/a n/a"))
 LONGEST_GAP = max(map(len, GAPS))
 EXAMPLES = 3  # names said of those that do not match
+# What Excel writes above the titles, and expects there.
+_SEPARATOR_LINE = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 _WHOLE = re.compile(r"(\d+)\.0+")  # an id that a program took for a number
 csv.field_size_limit(1 << 24)  # characters of a cell; a page of HTML is larger than Python's own limit of 131,072
 
@@ -102,8 +104,8 @@ def read_table(file: Path, *, titles: Collection[str]) -> Table:
 
 
 def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
-    """Finds out how a table is written. The separator is the one that cuts its header into most of the wanted titles;
-    among equals, into most cells.
+    """Finds out how a table is written. The separator is the one that a first line such as `sep=;` names; else the one
+    that cuts its header into most of the wanted titles, and among equals, into most cells.
 
     Raises:
         InputError: There is no such file, or it holds no text.
@@ -115,6 +117,8 @@ def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
         return Layout(EXCEL, SEPARATORS[0])
     with file.open(encoding=encoding, newline="") as stream:
         line = next((line for line in stream if line.strip()), "")
+    if named := _SEPARATOR_LINE.fullmatch(line):
+        return Layout(encoding, named[1])
     wanted = {title.casefold() for title in titles}
 
     def score(separator: str) -> tuple[int, int]:
@@ -125,23 +129,39 @@ def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
 
 
 def records(file: Path, layout: Layout) -> Iterator[tuple[int, list[str] | str]]:
-    """The line each record begins at, and its cells, or why it is none; blank ones are left out."""
+    """The line each record begins at, and its cells; of lines that make up none, each line and why; no blank ones.
+
+    Quotes within a quoted cell that are not doubled are put up with where the line has as many cells as the first.
+    """
     if layout.encoding == EXCEL:
         yield from _excel_rows(file)
         return
     with file.open(encoding=layout.encoding, newline="") as stream:
         # strict: else a quote that is never closed would swallow all that follows without a word
-        reader = csv.reader(stream, delimiter=layout.separator, strict=True, skipinitialspace=True)
+        taken: list[str] = []  # lines of the record that is being read
+        reader = csv.reader(_noted(stream, taken), delimiter=layout.separator, strict=True, skipinitialspace=True)
+        width = 0
         while True:
             line = reader.line_num + 1
+            taken.clear()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield line, f"not readable as CSV ({error}); is a quote not closed, or not doubled within quotes?"
+                if "end of data" in str(error):
+                    why = f"not readable as CSV: a quote is not closed, so nothing from line {line} to the end is read"
+                else:
+                    why = f"not readable as CSV ({error}); is a quote not closed, or not doubled within quotes?"
+                    cells = next(csv.reader(taken, delimiter=layout.separator, skipinitialspace=True))
+                    if len(taken) == 1 and len(cells) == width and not cells[-1].endswith(("\n", "\r")):
+                        yield line, cells
+                        continue
+                for lost in range(len(taken)):
+                    yield line + lost, why
                 continue
             if any(cell.strip() for cell in cells):
+                width = width or len(cells)
                 yield line, cells
 
 
@@ -156,7 +176,7 @@ def loose_records(file: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]
     # Not splitlines(): it also cuts at form feeds and U+2028 within a text.
     with file.open(encoding=layout.encoding) as stream:
         begun, width = list[str](), 0
-        for number, line in enumerate(chain(stream, [""]), start=1):
+        for number, line in enumerate(chain(_noted(stream), [""]), start=1):
             separators = line.count(layout.separator)
             if begun and (separators >= width or not line):  # the quote was a stray one
                 for place, one in enumerate(begun):
@@ -170,6 +190,17 @@ def loose_records(file: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]
                 for place, cells in enumerate(csv.reader(begun, delimiter=layout.separator)):
                     yield number + 1 - len(begun) + place, cells
                 begun = []
+
+
+def _noted(stream: Iterable[str], taken: list[str] | None = None) -> Iterator[str]:
+    """Lines, that of a separator above the titles blank; `taken` gets each of them too."""
+    begun = False
+    for line in stream:
+        line = "\n" if not begun and _SEPARATOR_LINE.fullmatch(line) else line
+        begun = begun or bool(line.strip())
+        if taken is not None:
+            taken.append(line)
+        yield line
 
 
 def columns_of(header: Sequence[str], wanted: Mapping[str, str]) -> dict[str, int]:

@@ -71,10 +71,36 @@ def test_uneven_table_keeps_every_cell_in_its_column(tmp_path, text, header, row
 
 
 def test_line_that_is_no_row_is_left_out_and_said(tmp_path, capsys) -> None:
-    table = read_table(write(tmp_path, 'a,b\n1,2\n3,Red, soft\n4,"x" y\n5,6\n'), titles=("a",))
+    table = read_table(write(tmp_path, 'a,b\n1,2\n3,Red, soft\n4,"x" y,z\n5,6\n'), titles=("a",))
     assert table.rows == [["1", "2"], ["5", "6"]]
     assert [(line, first) for line, first, _ in table.unread] == [(3, "3"), (4, "")]
     assert "2 rows are left out, such as that of line 3: 3 cells, expected 2; quote texts" in capsys.readouterr().out
+
+
+def test_quotes_that_are_not_doubled_lose_no_row(tmp_path) -> None:
+    text = 'a,b\n1,"Red" shoe\n"12" TV",2\r\n3, "Blue" and "Green"\n"4" x,"5\n6"\n7,8\n'
+    table = read_table(write(tmp_path, text), titles=("a",))
+    assert table.rows == [["1", "Red shoe"], ['12 TV"', "2"], ["3", 'Blue and "Green"'], ['6"', ""], ["7", "8"]]
+    assert [line for line, _, _ in table.unread] == [5], "what goes on in the next line is not guessed at"
+
+
+def test_each_line_that_an_unclosed_quote_swallows_is_counted(tmp_path, capsys) -> None:
+    text = 'a,b\n1,2\n3,"Red\n' + "4,5\n" * 1000
+    table = read_table(write(tmp_path, text), titles=("a",))
+    assert table.rows == [["1", "2"]] and [line for line, _, _ in table.unread] == list(range(3, 1004))
+    said = "1,001 rows are left out, such as that of line 3: not readable as CSV: a quote is not closed, so"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "\nSEP=;\r\n", '"sep=;"\n'])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_separator_that_excel_writes_above_the_titles_counts(tmp_path, first, encoding) -> None:
+    file = write(tmp_path, f"{first}image,x;title\n1.jpg;Red\nsep=;\n", encoding=encoding)
+    table = read_table(file, titles=("image", "x"))
+    assert (table.header, table.rows) == (["image,x", "title"], [["1.jpg", "Red"], ["sep=", ""]])
+    assert [cells[0] for _, cells in loose_records(file, layout_of(file, titles=()))] == ["image,x", "1.jpg", "sep="]
+    assert layout_of(write(tmp_path, "sep=\t\na\tb,c\n"), titles=()).separator == "\t"
+    assert layout_of(write(tmp_path, "sep=x\n"), titles=()).separator == ","
 
 
 @pytest.mark.parametrize(
