@@ -60,7 +60,10 @@ def write_record(file: Path, backbone: Backbone, dataset: PreparedDataset) -> No
     if not photos:
         return
     training, dtype = backbone.training, backbone.mean.dtype  # bfloat16 after trainer.precision=bf16-true
-    embeddings = embed(backbone.float().eval(), Samples(photos=photos, texts=texts, source=source))
+    backbone.float().eval()
+    backbone.mean.copy_(torch.tensor(backbone.preprocess.mean)[:, None, None])  # which bfloat16 had rounded
+    backbone.std.copy_(torch.tensor(backbone.preprocess.std)[:, None, None])
+    embeddings = embed(backbone, Samples(photos=photos, texts=texts, source=source))
     backbone.to(dtype).train(training)
     tensors = {f"photo/{n:02}": torch.frombuffer(bytearray(c), dtype=torch.uint8) for n, c in enumerate(contents)}
     tensors |= {name: torch.from_numpy(rows) for name, rows in embeddings.items()}
