@@ -94,8 +94,7 @@ def derive_judgements(
         manifest, matches=matches, mismatches=mismatches, kinds=kinds, variations=variations, seed=seed
     )
     judged = manifest["image_id"].isin(judgements["image_id"])
-    says = "no text was found that is surely wrong of it"
-    dropped += [(image_id, "no_mismatch", says) for image_id in manifest["image_id"][~judged]]
+    dropped += _left_out(manifest, manifest.index[~judged], kinds=kinds, seed=seed)
     judgements["text_only"] = text_only_scores(judgements)
     counts = {
         str(split): dict(Counter(part["kind"].where(part["label"] == "mismatch", "match").tolist()))
@@ -185,6 +184,25 @@ def judge_rows(
                 text, from_where = (of.own, "own") if label == "match" else (of.others, "borrowed")
                 judged.append((ids[row], text, label, of.kind, of.variation, from_where, splits[row]))
     return pd.DataFrame(judged, columns=list(COLUMNS))
+
+
+def _left_out(
+    manifest: pd.DataFrame, rows: Sequence[int], *, kinds: Mapping[str, float], seed: int
+) -> list[tuple[str, str, str]]:
+    """The id of each row that got no judgement, the reason, and what it means."""
+    if not len(rows):
+        return []
+    find, rng = Mismatches(manifest), random.Random(f"{seed}/left out")
+    due = [kind for kind, share in kinds.items() if share > 0]
+    dropped = []
+    for row in rows:
+        found = any(find.partner(row, kind, free=lambda other: True, met=(), rng=rng) for kind in due)
+        if found:  # to exchange with it all the same would give that photo more judgements than asked for
+            why = "left_over", "each text found that is surely wrong of it is of a photo that had exchanged its own"
+        else:
+            why = "no_mismatch", "no text was found that is surely wrong of it"
+        dropped.append((manifest["image_id"][row], *why))
+    return dropped
 
 
 class _Exchanged(NamedTuple):

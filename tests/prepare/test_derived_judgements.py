@@ -1,6 +1,7 @@
 import json
 import math
 import random
+import shutil
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -344,6 +345,21 @@ def test_the_demo_becomes_judgements_with_its_splits_and_attributes(demo_dataset
     assert "already prepared" in capsys.readouterr().out
     derive(demo_dataset, tmp_path / "out", seed=1)
     assert "already prepared" not in capsys.readouterr().out
+
+
+def test_a_photo_that_was_left_over_is_told_from_one_without_a_wrong_text(demo_dataset, tmp_path) -> None:
+    """Three products in train, one of which finds no second to exchange with, and one alone in test."""
+    source = PreparedDataset(tmp_path / "in", pd.DataFrame(), {})
+    shutil.copytree(demo_dataset.root, source.root)
+    manifest = demo_dataset.manifest.drop_duplicates("group_id").head(4)
+    manifest = manifest.assign(split=["train"] * 3 + ["test"], text=["Red Shirt", "Blue Shirt", "Green Shirt", "Bag"])
+    manifest.reset_index(drop=True).to_parquet(source.root / "manifest.parquet")
+    dataset = derive(source, tmp_path / "out", matches=1, mismatches=1)
+    dropped = pd.read_csv(dataset.root / "dropped.csv", dtype=str).set_index("image_id")
+    alone = manifest["image_id"].iloc[3]
+    assert sorted(dropped["reason"]) == ["left_over", "no_mismatch"] and dropped["reason"][alone] == "no_mismatch"
+    assert "is of a photo that had exchanged its own" in dropped["detail"].drop(alone).item()
+    assert len(pd.read_parquet(dataset.root / "judgements.parquet")) == 4
 
 
 @pytest.mark.parametrize(
