@@ -56,7 +56,7 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     Raises:
         OSError: It cannot be written; `filename` tells where, also where the disk is full.
     """
-    temporary = _beside(path, ".fashionclip-new")
+    temporary = beside(path, ".fashionclip-new")
     try:
         with naming(path), temporary.open("wb") as stream:
             yield stream
@@ -138,7 +138,7 @@ def alone_at(folder: Path) -> Iterator[None]:
     if folder.exists() and not os.access(folder.parent, os.W_OK):  # nobody here can replace it, only read it
         yield
         return
-    with locked(_beside(folder, ".fashionclip-lock"), name=folder):
+    with locked(beside(folder, ".fashionclip-lock"), name=folder):
         yield
 
 
@@ -219,10 +219,10 @@ def discard_folder(folder: Path) -> None:
 
 
 def _place(folder: Path) -> Path:
-    return _beside(folder.resolve(), ".fashionclip")
+    return beside(folder.resolve(), ".fashionclip")
 
 
-def _beside(path: Path, ending: str) -> Path:
+def beside(path: Path, ending: str) -> Path:
     """Our own name beside a file or folder; of a name that would become too long, a hash stands in it."""
     name = f".{path.name}{ending}"
     if len(os.fsencode(name)) > LONGEST_NAME:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fashionclip.atomic import naming, write_text
+from fashionclip.atomic import beside, naming, write_text
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
 from fashionclip.manifest import LABELS
@@ -103,7 +103,7 @@ def judge_table(
     paths = [cells[place["image_path"]].strip() for cells in first]
     root = choose_root(paths, table=table) if image_root is None else image_root
     settings = [judge.encoder.digest, judge.threshold, judge.scale, judge.bias, str(root.resolve()), allow_outside_root]
-    partial, state = (to.with_name(f".{to.name}.fashionclip-{end}") for end in ("new", "state"))
+    partial, state = (beside(to, f".fashionclip-{end}") for end in ("new", "state"))
     to.parent.mkdir(parents=True, exist_ok=True)
     done = _resumed(partial, state, fingerprint=_fingerprint(table, settings))
 

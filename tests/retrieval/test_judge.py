@@ -77,6 +77,13 @@ def test_without_a_threshold_it_says_which_training_makes_one(facts):
         Judge(encoder)
 
 
+def test_verdicts_are_written_under_the_longest_name_too(photos):
+    table = write(photos, [("photos/red.png", "red", "a", "match")], header=("image_path", "text", "id", "label"))
+    out = photos / "out" / f"{'o' * 251}.csv"
+    assert judge_table(Judge(ColourEncoder()), table, out).rows == 1
+    assert [file.name for file in out.parent.iterdir()] == [out.name]
+
+
 def test_a_table_comes_back_with_verdicts_and_what_was_wrong(photos):
     rows = [
         ("photos/red.png", "Red  shirt,\nwith blue dots", "a", "Match"),
