@@ -4,7 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, InstantiationException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from fashionclip.app.arguments import arguments_of
@@ -251,3 +252,10 @@ def test_the_seeker_recipe():
     assert (cfg.loss.function.loss.form, cfg.loss.function.loss.margin, cfg.trainer.max_epochs) == ("edit", 1.0, 30)
     assert cfg.optimizer._target_ == "torch.optim.Adam" and cfg.optimizer.lr == 1e-5
     assert cfg.scheduler._target_.endswith("plateau")
+
+
+def test_hydra_itself_runs_no_command(tmp_path):
+    """From the version on that pyproject.toml asks for; 1.3.2 ran it."""
+    with pytest.raises(InstantiationException, match="blocklisted"):
+        instantiate({"_target_": "os.system", "_args_": [f"touch {tmp_path / 'ran'}"]})
+    assert not (tmp_path / "ran").exists()
