@@ -74,8 +74,9 @@ def test_a_signal_ends_a_training_with_what_is_kept(demo_dataset, tmp_path, numb
         wait_for(moment, process, file)
         (os.killpg if everybody else os.kill)(process.pid, number)
         code = process.wait(timeout=60)
-        time.sleep(1)
-        left = of_session(process.pid)
+        end = time.monotonic() + 15  # loading processes of a killed process look every 5 s whether it is still there
+        while (left := of_session(process.pid)) and time.monotonic() < end:
+            time.sleep(0.2)
     finally:
         if of_session(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
