@@ -108,7 +108,10 @@ def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> No
         shown = textwrap.shorten(rows.text[int(texts[line])], 90, placeholder="…")
         axes.text(0, 0.5, textwrap.fill(shown, 30), va="center", fontsize=9, parse_math=False)
 
-    found = {stage: (n.image_row, rows.text_id[n.image_row] == n.text_id[:, None]) for stage, n in stages.items()}
+    def right(n: Nearest) -> Tensor:
+        return rows.text_key[rows.text_id[n.image_row]] == rows.text_key[n.text_id][:, None]  # in whatever spelling
+
+    found = {stage: (n.image_row, right(n)) for stage, n in stages.items()}
     _draw_found(picture, rows, found, ask=ask, width=2.6)
 
 

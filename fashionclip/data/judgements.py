@@ -66,7 +66,9 @@ class JudgementRelation:
         for code in (rows.text_key[text], own, rows.item_id[image], rows.code["group_id"][image], rows.photo_id[image]):
             differ &= code[:, None] != code[None]
         table, said = _table(rows), int(rows.text_key.max()) + 1
-        matched = table.image_row[table.label] * said + rows.text_key[table.text_id[table.label]]
+        judged = table.of(image.unique())
+        judged = judged[table.label[judged]]
+        matched = table.image_row[judged] * said + rows.text_key[table.text_id[judged]]
         differ &= ~torch.isin(image[:, None] * said + rows.text_key[text], matched)  # also by a match of another batch
         able = differ.any(1).nonzero()[:, 0].repeat_interleave(self.drawn)
         none = torch.empty(0, dtype=torch.long)
