@@ -15,15 +15,17 @@ import argparse
 import json
 import math
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 REPO = Path(__file__).parents[1]
 LOSSES = {
@@ -50,6 +52,67 @@ class Checked:
     peak: float
 
 
+def in_process_of_its_own(*arguments: object) -> str:
+    """Runs Python in the project's folder.
+
+    Args:
+        arguments: What follows `python` on the command line.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        RuntimeError: It failed; with the end of what it printed.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, cwd=REPO, env=environment, text=True, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout
+
+
+def forked(*arguments: object) -> str:
+    """Does the same in a fork of this process, which has imported the libraries and has computed nothing with them.
+
+    Importing them anew takes 15 seconds of each command where Python's files lie on a slow disk. What is compiled is
+    better run in a process of its own: compilers have threads.
+
+    Raises:
+        RuntimeError: As above.
+    """
+    command = list(map(str, arguments))
+    if command[0] == "-m" and command[1] != "fashionclip":
+        return in_process_of_its_own(*arguments)
+    with tempfile.TemporaryFile("w+") as said:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.chdir(REPO)
+                for stream in (1, 2):
+                    os.dup2(said.fileno(), stream)
+                if command[0] == "-m":
+                    sys.argv = command[1:]
+                    runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+                else:
+                    sys.argv = command
+                    runpy.run_path(command[0], run_name="__main__")
+                status = 0
+            except SystemExit as ended:
+                status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        said.seek(0)
+        text = said.read()
+    if status:
+        raise RuntimeError(f"{' '.join(command)}: exit {os.waitstatus_to_exitcode(status)}\n{text[-3000:]}")
+    return text
+
+
 def check(
     loss: str,
     launch: str,
@@ -60,6 +123,7 @@ def check(
     folder: Path,
     more: tuple[str, ...] = (),
     again: bool = True,
+    run: Callable[..., str] = in_process_of_its_own,
 ) -> Checked:
     """Trains, evaluates and exports.
 
@@ -72,6 +136,7 @@ def check(
         folder: Empty or missing folder for what is written.
         more: Further overrides of the training.
         again: Whether to evaluate and export as well.
+        run: `in_process_of_its_own` or `forked`.
 
     Raises:
         RuntimeError: A command failed, or the metrics measured again differ.
@@ -115,19 +180,6 @@ def check(
     )
 
 
-def run(*arguments: object) -> None:
-    """Runs Python in the project's folder.
-
-    Raises:
-        RuntimeError: It failed; with the end of what it said.
-    """
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    command = [sys.executable, *map(str, arguments)]
-    done = subprocess.run(command, cwd=REPO, env=environment, text=True, capture_output=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])}: exit {done.returncode}\n{(done.stdout + done.stderr)[-3000:]}")
-
-
 def compare(trained: dict[str, float], measured: dict[str, float], *, close: float) -> None:
     """Refuses metrics that differ where they are measured again.
 
@@ -150,15 +202,13 @@ def compare(trained: dict[str, float], measured: dict[str, float], *, close: flo
         raise RuntimeError(f"other figures when measured again: {', '.join(differ[:5])}")
 
 
-def prepared(folder: Path) -> Path:
-    """A small drawn catalogue, prepared."""
-    from fashionclip.prepare.demo_catalog import write_demo_catalog
-
-    write_demo_catalog(folder / "raw", items=60, shots=3, seed=0)
-    data = folder / "data"
-    run("prepare.py", "dataset=kaggle-products", f"dataset.source={folder / 'raw'}", f"dataset.root={data}",
-        "dataset.max_side=160", "dataset.ratios={train: 0.6, val: 0.2, test: 0.2}")  # fmt: skip
-    return data
+def device() -> str:
+    """The GPUs of this machine and the precision to mix, "" without any; asked in a process that may touch them."""
+    ask = (
+        "import torch; n = torch.cuda.device_count(); "
+        "print(f'{n} x {torch.cuda.get_device_name(0)} {torch.cuda.is_bf16_supported()}' if n else '')"
+    )
+    return in_process_of_its_own("-c", ask).strip()
 
 
 def main() -> None:
@@ -166,38 +216,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--accelerator", choices=("gpu", "cpu"), default="gpu", help="what to check")
     accelerator = parser.parse_args().accelerator
-    gpus = torch.cuda.device_count()
-    if accelerator == "gpu" and not gpus:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # their threads are idle
+    gpus = device() if accelerator == "gpu" else "2 processes on a CPU True"
+    if not gpus:
         sys.exit("check-gpu did NOT run: torch sees no GPU on this machine. Nothing was checked.")
-    if accelerator == "gpu":
-        print(f"{gpus} x {torch.cuda.get_device_name(0)}, torch {torch.__version__}")
-    several = accelerator == "cpu" or gpus > 1
-    mixed = "bf16-mixed" if accelerator == "cpu" or torch.cuda.is_bf16_supported() else "16-mixed"
+    named, _, bf16 = gpus.rpartition(" ")
+    several = int(named.split()[0]) > 1
+    mixed = "bf16-mixed" if bf16 == "True" else "16-mixed"
+    import torch
+
+    import fashionclip.app.evaluate
+    import fashionclip.app.run  # noqa: F401  what `forked` needs not import again
+
+    print(f"{named}, torch {torch.__version__}")
     runs: list[tuple[str, str, str, tuple[str, ...]]] = [(loss, "1 process", mixed, ()) for loss in LOSSES]
-    runs += [(loss, "1 process", "32-true", ()) for loss in ("contrastive", "semipos")]
-    runs += [("contrastive", "1 process", mixed, ("model.compile=true",))]
     if accelerator == "gpu":
         runs += [("contrastive", "1 process", "16-mixed", ())]
+    runs += [(loss, "1 process", "32-true", ()) for loss in ("contrastive", "semipos")]
     if several:
         runs += [(loss, "2 processes", mixed, ()) for loss in LOSSES] + [("semipos", "torchrun", mixed, ())]
     else:
         print("two processes: NOT checked, since this machine has one GPU")
+    runs += [("contrastive", "1 process", mixed, ("model.compile=true",))]
     print(f"{'loss':16}{'launched as':14}{'precision':12}{'more':22}{'first loss':>11}{'of CPU':>9}{'last':>8}"
           f"{'seconds':>9}{'peak MB':>9}")  # fmt: skip
     failed = 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        data = prepared(folder)
+        data = folder / "data"
+        forked("prepare.py", "dataset=demo", f"dataset.source={folder / 'raw'}", f"dataset.root={data}",
+               "dataset.items=60", "dataset.max_side=160")  # fmt: skip
         references: dict[str, float] = {}
         for place, (loss, launch, precision, more) in enumerate(runs):
             said = f"{loss:16}{launch:14}{precision:12}{' '.join(more):22}"
             try:
                 if loss not in references:
                     of_cpu = check(loss, "1 process", "32-true", accelerator="cpu", data=data, again=False,
-                                   folder=folder / f"cpu-{loss}", more=("trainer.max_epochs=1",))  # fmt: skip
+                                   folder=folder / f"cpu-{loss}", more=("trainer.max_epochs=1",),
+                                   run=forked)  # fmt: skip
                     references[loss] = of_cpu.first
                 found = check(loss, launch, precision, accelerator=accelerator, data=data, more=more,
-                              folder=folder / str(place), again=launch != "torchrun")  # fmt: skip
+                              folder=folder / str(place), again=launch != "torchrun",
+                              run=in_process_of_its_own if more else forked)  # fmt: skip
                 differs = abs(found.first - references[loss]) > FIRST_LOSS[precision] * references[loss]
                 print(f"{said}{found.first:11.4f}{references[loss]:9.4f}{found.last:8.4f}{found.seconds:9.1f}"
                       f"{found.peak:9.0f}{'   DIFFERS' if differs else ''}", flush=True)  # fmt: skip
