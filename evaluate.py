@@ -4,9 +4,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fashionclip.app.door import one_message
 from fashionclip.app.home import expand_arguments, expand_config
 from fashionclip.app.run_folder import own_run_folder
+from fashionclip.app.user_errors import one_message
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="evaluate")

@@ -27,7 +27,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from fashionclip.images import fit_within
-from fashionclip.prepare.deepfashion2_crops import JPEG_QUALITY
+from fashionclip.prepare.deepfashion2.crops import JPEG_QUALITY
 
 MAX_SIDE, MIN_SIDE = 448, 32  # as in configs/dataset/deepfashion2-sku.yaml
 SPLITS = ("train", "validation")
@@ -82,7 +82,7 @@ def _sku(annotation: dict, item: dict) -> str:
 
 def ours(tree: Path, out: Path) -> int:
     """Number of items saved."""
-    from fashionclip.prepare.deepfashion2_sku import prepare_deepfashion2_sku
+    from fashionclip.prepare.deepfashion2.convert import prepare_deepfashion2_sku
 
     dataset = prepare_deepfashion2_sku(
         name="deepfashion2-sku",
@@ -128,7 +128,7 @@ def main() -> None:
         tree = options.work / f"df2-{images}"
         if not (tree / "whole").exists():
             shutil.rmtree(tree, ignore_errors=True)
-            write = [sys.executable, "-m", "fashionclip.prepare.deepfashion2_fixture"]
+            write = [sys.executable, "-m", "fashionclip.prepare.deepfashion2.standin"]
             photos = ["--photos", str(options.photos)] if options.photos else []
             subprocess.run([*write, "--to", str(tree), "--images", str(images), *photos], check=True)
             (tree / "whole").touch()

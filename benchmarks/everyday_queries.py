@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from fashionclip.images import load_image
-from fashionclip.retrieval.search import Hit, Searcher
+from fashionclip.retrieval.search.search import Hit, Searcher
 
 TOP_K = 5
 ACROSS = 2  # queries in a line of the picture

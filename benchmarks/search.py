@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 
 from fashionclip.retrieval.encoder import load_encoder
-from fashionclip.retrieval.fields import kinds_of
-from fashionclip.retrieval.folder import open_store, read_facts, write_facts
-from fashionclip.retrieval.index import update_index
-from fashionclip.retrieval.search import Searcher
-from fashionclip.retrieval.source import read_source
-from fashionclip.retrieval.store import SAME_SCORE, Found, Store
-from fashionclip.retrieval.where import parse_where
+from fashionclip.retrieval.index.filter_fields import kinds_of
+from fashionclip.retrieval.index.filter_parser import parse_where
+from fashionclip.retrieval.index.index import update_index
+from fashionclip.retrieval.index.index_folder import open_store, read_facts, write_facts
+from fashionclip.retrieval.index.index_source import read_source
+from fashionclip.retrieval.index.store import SAME_SCORE, Found, Store
+from fashionclip.retrieval.search.search import Searcher
 
 TOP_K = 10
 BATCH = 2_000  # vectors written at a time

@@ -27,12 +27,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from fashionclip.app.memory import keep_freed_memory
+from fashionclip.app.malloc import keep_freed_memory
 from fashionclip.batch import Batch
-from fashionclip.data.content import EditDistance
+from fashionclip.data.content_distance import EditDistance
 from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import TripletRelation
-from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform, eval_transform
 from fashionclip.images import load_image
 from fashionclip.losses.mining import MinedTripletLoss

@@ -11,10 +11,10 @@ import torch.distributed as dist
 from torch.nn.functional import normalize
 
 from fashionclip import distributed
-from fashionclip.metrics.accumulate import RetrievalMetrics
-from fashionclip.metrics.catalog import CatalogScores
-from fashionclip.metrics.judged import JudgementMetrics
+from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.ranking import mean_reciprocal_rank, recall
+from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
+from fashionclip.metrics.sku_metrics import CatalogScores
 
 ITEM_ID = torch.tensor([0, 1, 2, 3, 0, 4, 2, 5, 6])
 TEXT_ID = torch.tensor([0, 1, 2, 3, 4, 1, 5, 5, 6])  # products 1 and 4, 2 and 5 share a text

@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
 
-from fashionclip.data.content import AttributeDistance
+from fashionclip.data.content_distance import AttributeDistance
 from fashionclip.data.dataset import RetrievalDataset
 from fashionclip.data.judgements import JudgementRelation, judgements_of
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.mixed import MixedRelation
 from fashionclip.data.relations import PairRelation, TripletRelation
-from fashionclip.data.rows import Rows
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss
 from fashionclip.losses.mining import MININGS, MinedTripletLoss

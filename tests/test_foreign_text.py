@@ -1,6 +1,6 @@
 import pytest
 
-from fashionclip.app.door import one_message
+from fashionclip.app.user_errors import one_message
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell, shown
 

@@ -30,8 +30,8 @@ RELATIONS = (
     "fashionclip.data.relations.TripletRelation",
     "fashionclip.data.judgements.JudgementRelation",
     "fashionclip.data.mixed.MixedRelation",
-    "fashionclip.data.content.AttributeDistance",
-    "fashionclip.data.content.EditDistance",
+    "fashionclip.data.content_distance.AttributeDistance",
+    "fashionclip.data.content_distance.EditDistance",
 )
 NEEDED = ("model.backbone", "loss.relation", "dataset.root", "seed")  # of a checkpoint's config
 

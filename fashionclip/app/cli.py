@@ -10,8 +10,8 @@ from pathlib import Path
 from types import ModuleType
 
 from fashionclip.app.commands import export, index, judge, search, serve
-from fashionclip.app.door import one_message
 from fashionclip.app.home import expand_options
+from fashionclip.app.user_errors import one_message
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import is_utf8
 

@@ -12,16 +12,16 @@ from torch import nn
 
 from fashionclip.app.checkpoint import backbone_of, dataset_of, is_of, judge_of, load_checkpoint, relation_of
 from fashionclip.app.config import fill_groups, plain
-from fashionclip.app.door import quiet_lightning
+from fashionclip.app.datasets import open_dataset
 from fashionclip.app.examples import draw_offenders
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
-from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import print_table, write_results
+from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import judgements_of
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import PairRelation, Relation, check_columns
-from fashionclip.data.rows import Rows
-from fashionclip.data.seen import rows_of_seen_skus
+from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.training.module import RetrievalModule

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fashionclip.data.rows import Rows
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.images import load_image
 from fashionclip.manifest import ROLES
-from fashionclip.metrics.accumulate import EXAMPLES, NEAREST, Nearest, RetrievalMetrics
-from fashionclip.metrics.judged import Offenders
-from fashionclip.metrics.triplet_scores import Shown, TripletScores
+from fashionclip.metrics.judgement_metrics import Offenders
+from fashionclip.metrics.retrieval_metrics import EXAMPLES, NEAREST, Nearest, RetrievalMetrics
+from fashionclip.metrics.triplet_metrics import Shown, TripletScores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

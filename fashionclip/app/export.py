@@ -11,11 +11,11 @@ from typing import Any
 from fashionclip.app.checkpoint import backbone_of, is_of, judge_of, load_checkpoint
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
-from fashionclip.metrics.interval import effective_queries, wilson_interval
+from fashionclip.metrics.intervals import effective_queries, wilson_interval
 from fashionclip.models.backbone import Backbone
-from fashionclip.retrieval.export import write_export
-from fashionclip.retrieval.record import RECORD, Record, read_record, weights_digest
-from fashionclip.retrieval.samples import Samples, drawn_samples, samples_of
+from fashionclip.retrieval.export.export import write_export
+from fashionclip.retrieval.export.samples import Samples, drawn_samples, samples_of
+from fashionclip.retrieval.export.training_record import RECORD, Record, read_record, weights_digest
 
 COUNTS = ("queries", "texts", "skus", "count", "strict_ceiling@1", "strict_ceiling@10", "spread")
 

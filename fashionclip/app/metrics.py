@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import Relation
-from fashionclip.data.rows import Rows
 from fashionclip.manifest import ROLES, PreparedDataset, read_triplets
-from fashionclip.metrics.accumulate import RetrievalMetrics
-from fashionclip.metrics.catalog import CatalogScores
-from fashionclip.metrics.judged import JudgementMetrics
+from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.ranking import Ranks
-from fashionclip.metrics.triplet_scores import TripletScores
+from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
+from fashionclip.metrics.sku_metrics import CatalogScores
+from fashionclip.metrics.triplet_metrics import TripletScores
 
 SLICED_BY = ("category", "occlusion", "viewpoint")  # query to SKU, where the manifest has them
 

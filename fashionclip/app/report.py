@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fashionclip.atomic import write_text
-from fashionclip.metrics.interval import effective_queries, wilson_interval
-from fashionclip.metrics.judgement import Reliability
+from fashionclip.metrics.intervals import effective_queries, wilson_interval
+from fashionclip.metrics.judgement_functions import Reliability
 
 MEANINGS = {  # by the metric's name without its @k; each fits a line
     "recall": "share of queries with a right answer among the first k (95 % interval)",

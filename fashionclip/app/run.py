@@ -12,22 +12,22 @@ from omegaconf import DictConfig
 
 from fashionclip.app.config import check_added_keys, check_devices, check_monitor, check_values, fill_groups, plain
 from fashionclip.app.dashboards import check_wandb, ended_wandb, log_embeddings, log_pictures
-from fashionclip.app.door import quiet_lightning
+from fashionclip.app.datasets import open_dataset
 from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
 from fashionclip.app.home import expand_config
-from fashionclip.app.memory import keep_freed_memory
+from fashionclip.app.malloc import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
-from fashionclip.app.prepare import open_dataset
 from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
 from fashionclip.app.run_folder import write_run_config
+from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import judgements_of
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import check_columns
-from fashionclip.data.rows import Rows
-from fashionclip.data.seen import rows_of_seen_skus
+from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform, train_transform
 from fashionclip.errors import InputError
-from fashionclip.retrieval.record import RECORD, write_record
+from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.checkpoints import WholeCheckpoints
 from fashionclip.training.epochs import EpochLines
 from fashionclip.training.module import RetrievalModule

@@ -16,8 +16,8 @@ from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import write_features
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import Relates, Relation
-from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.errors import InputError
 

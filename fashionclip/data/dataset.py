@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from fashionclip import distributed
 from fashionclip.batch import Batch
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import Relates
-from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
 from fashionclip.manifest import stable_hash

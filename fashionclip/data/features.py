@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from fashionclip.atomic import locked, naming
-from fashionclip.data.rows import Rows
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
 

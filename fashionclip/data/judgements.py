@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from fashionclip.batch import Judgements
+from fashionclip.data.manifest_tensors import JudgementRows, Rows
 from fashionclip.data.relations import Related, Relates
-from fashionclip.data.rows import JudgementRows, Rows
 from fashionclip.data.samplers import SomeSampler
 from fashionclip.manifest import PreparedDataset, read_judgements, text_key
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from fashionclip.batch import Judgements, Mixed, Pairs
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import Related, Relates, Relation, without_twins
-from fashionclip.data.rows import Rows
 
 
 class MixedRelation:

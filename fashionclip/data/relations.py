@@ -11,8 +11,8 @@ from torch.utils.data import Sampler
 
 from fashionclip import distributed
 from fashionclip.batch import Pairs, Relations, Triplets
-from fashionclip.data.content import ContentDistance
-from fashionclip.data.rows import Rows
+from fashionclip.data.content_distance import ContentDistance
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.samplers import GroupSampler, SomeSampler
 from fashionclip.errors import InputError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fashionclip.metrics.interval import effective_count
+from fashionclip.metrics.intervals import effective_count
 
 # Scores this close are a tie: matmuls of other block sizes round the same cosine differently, up to 4e-7 at D=1024.
 TIE = 1e-6

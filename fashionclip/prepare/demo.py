@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from fashionclip.drawing.catalog import write_demo_catalog
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset
-from fashionclip.prepare.demo_catalog import write_demo_catalog
 from fashionclip.prepare.kaggle_products import prepare_kaggle_products
 
 

@@ -29,8 +29,8 @@ from fashionclip.manifest import (
     read_dataset,
     text_key,
 )
+from fashionclip.prepare.find_photos import photos_below
 from fashionclip.prepare.near_duplicates import near_pairs
-from fashionclip.prepare.photo_folder import photos_below
 from fashionclip.prepare.photos import write_photos
 from fashionclip.tables import UNUSUAL, composed, layout_of, loose_records, read_table, spellings, value_of
 

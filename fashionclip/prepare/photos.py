@@ -22,7 +22,7 @@ from fashionclip.images import (
     load_image,
     open_photo,
 )
-from fashionclip.prepare.cores import on_all_cores
+from fashionclip.parallel import on_all_cores
 
 JPEG_QUALITY = 92
 

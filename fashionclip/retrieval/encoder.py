@@ -18,7 +18,7 @@ from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.models.backbone import Backbone, load_backbone
 from fashionclip.models.folder import CONFIG, run_instead
-from fashionclip.retrieval.export import FACTS, WEIGHTS
+from fashionclip.retrieval.export.export import FACTS, WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from fashionclip import distributed
 from fashionclip.batch import Batch, Judgements
 from fashionclip.errors import InputError
-from fashionclip.metrics.accumulate import RetrievalMetrics
-from fashionclip.metrics.judged import JudgementMetrics
+from fashionclip.metrics.judgement_metrics import JudgementMetrics
+from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.models.backbone import Backbone
 from fashionclip.training.optim import parameter_groups
 

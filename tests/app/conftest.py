@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from fashionclip.retrieval.record import RECORD, write_record
+from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.module import RetrievalModule
 
 

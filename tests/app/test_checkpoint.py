@@ -20,9 +20,9 @@ from fashionclip.images import load_image
 from fashionclip.models.backbone import load_backbone
 from fashionclip.models.folder import CONFIG
 from fashionclip.retrieval.encoder import load_encoder
-from fashionclip.retrieval.plain_open_clip import load_plain
-from fashionclip.retrieval.record import RECORD, read_record
-from fashionclip.retrieval.samples import chosen_of, lowest_cosine
+from fashionclip.retrieval.export.plain_open_clip import load_plain
+from fashionclip.retrieval.export.samples import chosen_of, lowest_cosine
+from fashionclip.retrieval.export.training_record import RECORD, read_record
 
 REPO = Path(__file__).parents[2]
 CONFIGS = REPO / "configs"

@@ -113,7 +113,7 @@ def test_added_keys_that_nothing_reads_are_refused_with_those_that_are_taken(ove
         "+callbacks.clock={_target_: lightning.pytorch.callbacks.Timer, duration: '00:01:00:00'}",
         "+callbacks.clock._target_=lightning.pytorch.callbacks.Timer",
         "+logger.more={_target_: lightning.pytorch.loggers.CSVLogger, save_dir: x}",
-        "+dataset.overlays.stamp={_target_: fashionclip.prepare.overlays.LogoOverlay}",
+        "+dataset.overlays.stamp={_target_: fashionclip.prepare.synthetic_triplets.overlays.LogoOverlay}",
         "~logger.csv",
         "+loss.batch_size=32",
         "++data.batch_size=3",

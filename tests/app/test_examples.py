@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from fashionclip.app.examples import Alike, Examples, draw_examples, draw_offenders, examples_of
-from fashionclip.data.rows import Rows
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.manifest import COLUMNS, PreparedDataset
 from fashionclip.metrics.embedded import Embedded
-from fashionclip.metrics.judged import Offenders
+from fashionclip.metrics.judgement_metrics import Offenders
 
 
 @pytest.fixture

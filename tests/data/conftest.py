@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fashionclip.data.rows import Rows
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.manifest import COLUMNS, PreparedDataset
 
 

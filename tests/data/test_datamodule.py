@@ -9,8 +9,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fashionclip import distributed
 from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import PairRelation
-from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.images import Preprocess

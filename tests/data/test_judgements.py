@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fashionclip.data.judgements import JudgementRelation, judgements_of
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import check_columns
-from fashionclip.data.rows import Rows
 from fashionclip.errors import InputError
 from fashionclip.manifest import COLUMNS, PreparedDataset
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fashionclip.batch import Mixed
-from fashionclip.data.content import AttributeDistance
+from fashionclip.data.content_distance import AttributeDistance
 from fashionclip.data.mixed import MixedRelation
 from fashionclip.data.relations import ImagesAlone, PairRelation, TripletRelation, WithOwnTexts
 

@@ -5,7 +5,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from fashionclip.data.content import AttributeDistance
+from fashionclip.data.content_distance import AttributeDistance
 from fashionclip.data.relations import PairRelation, TripletRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.losses.contrastive import ContrastiveLoss

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fashionclip.prepare.deepfashion2_fixture import write_deepfashion2_fixture
-from fashionclip.prepare.demo_catalog import write_demo_catalog
+from fashionclip.drawing.catalog import write_demo_catalog
+from fashionclip.prepare.deepfashion2.standin import write_deepfashion2_fixture
 
 REPO = Path(__file__).parents[2]
 SMALL = ["model=tiny", "trainer.max_epochs=2", "data.batch_size=16", "data.num_workers=0"]

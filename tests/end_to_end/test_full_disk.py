@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fashionclip.prepare.demo_catalog import write_demo_catalog
+from fashionclip.drawing.catalog import write_demo_catalog
 
 REPO = Path(__file__).parents[2]
 SMALL = ["loss=contrastive", "data.batch_size=16", "data.num_workers=0", "trainer.enable_progress_bar=false"]

@@ -5,8 +5,8 @@ import torch
 
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.models.backbone import load_backbone
-from fashionclip.retrieval.export import write_export
-from fashionclip.retrieval.samples import Samples, drawn_samples, embed
+from fashionclip.retrieval.export.export import write_export
+from fashionclip.retrieval.export.samples import Samples, drawn_samples, embed
 from fashionclip.training.optim import parameter_groups
 
 FAMILIES = {

@@ -12,7 +12,7 @@ from fashionclip.errors import InputError
 from fashionclip.models.backbone import load_backbone, load_tokenizer
 from fashionclip.models.folder import BOUNDS, CONFIG, check_architecture, check_folder
 from fashionclip.retrieval.encoder import load_encoder
-from fashionclip.retrieval.plain_open_clip import load_plain
+from fashionclip.retrieval.export.plain_open_clip import load_plain
 
 SMALL = {
     "embed_dim": 16,

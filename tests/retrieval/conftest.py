@@ -8,7 +8,7 @@ from PIL import Image
 
 from fashionclip.models.backbone import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
-from fashionclip.retrieval.export import write_export
+from fashionclip.retrieval.export.export import write_export
 
 SMALL = {
     "embed_dim": 16,

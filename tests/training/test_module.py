@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import PairRelation
-from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.losses.contrastive import ContrastiveLoss
-from fashionclip.metrics.accumulate import RetrievalMetrics
 from fashionclip.metrics.ranking import recall
+from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.models.backbone import load_backbone
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import warmup_cosine

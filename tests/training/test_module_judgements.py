@@ -8,8 +8,8 @@ import torch
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import JudgementRelation, judgements_of
+from fashionclip.data.manifest_tensors import Rows
 from fashionclip.data.relations import PairRelation
-from fashionclip.data.rows import Rows
 from fashionclip.data.transforms import eval_transform
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss

@@ -40,6 +40,6 @@ def run(options: argparse.Namespace) -> None:
         print(f"  open_clip: lowest cosine to the run {image:.6f} (photos), {text:.6f} (texts)")
     print(f"export: {options.to}")
     if options.hub is not None:
-        from fashionclip.retrieval.hub import upload
+        from fashionclip.retrieval.export.hub import upload
 
         print(f"uploaded: {upload(options.to, options.hub)}")

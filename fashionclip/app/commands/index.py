@@ -37,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from fashionclip.app.memory import keep_freed_memory
+    from fashionclip.app.malloc import keep_freed_memory
     from fashionclip.retrieval.encoder import load_encoder
-    from fashionclip.retrieval.index import UNREADABLE, update_index
-    from fashionclip.retrieval.npz import check_npz, write_npz
-    from fashionclip.retrieval.source import read_source
+    from fashionclip.retrieval.index.index import UNREADABLE, update_index
+    from fashionclip.retrieval.index.index_source import read_source
+    from fashionclip.retrieval.index.npz import check_npz, write_npz
 
     device = device_of(options.device)
     if options.npz:

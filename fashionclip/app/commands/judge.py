@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fashionclip.errors import InputError
 
 if TYPE_CHECKING:
-    from fashionclip.retrieval.judged_table import Judged
+    from fashionclip.retrieval.judge.judge_csv import Judged
 
 NAME = "judge"
 HELP = "say whether a text describes a photo, or which of a CSV's texts do"
@@ -39,8 +39,8 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from fashionclip.retrieval.encoder import load_encoder
-    from fashionclip.retrieval.judge import Judge
-    from fashionclip.retrieval.judged_table import judge_table
+    from fashionclip.retrieval.judge.judge import Judge
+    from fashionclip.retrieval.judge.judge_csv import judge_table
 
     judge = Judge(load_encoder(options.model, device="cuda" if torch.cuda.is_available() else "cpu"))
     if options.csv is None:

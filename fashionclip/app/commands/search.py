@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fashionclip.foreign_text import shown
 
 if TYPE_CHECKING:
-    from fashionclip.retrieval.search import Hit, Query, Searcher
+    from fashionclip.retrieval.search.search import Hit, Query, Searcher
 
 NAME = "search"
 HELP = "find photos of an index by text, photo, or both"
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
 
     from fashionclip.errors import InputError
     from fashionclip.images import load_image
-    from fashionclip.retrieval.search import Query, Searcher
+    from fashionclip.retrieval.search.search import Query, Searcher
 
     if options.grid and (not options.grid.suffix or options.grid.is_dir() or not options.grid.parent.is_dir()):
         raise InputError(
@@ -79,7 +79,7 @@ def _answer(searcher: Searcher, query: Query, options: argparse.Namespace) -> No
     import json
     from dataclasses import asdict
 
-    from fashionclip.app.grid import draw_hits
+    from fashionclip.app.hits_picture import draw_hits
 
     hits = searcher.search(query, options.top_k)
     photos = [searcher.photo(hit.image_id) for hit in hits]

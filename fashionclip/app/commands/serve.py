@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> None:
 
     from fashionclip.app.page.app import create_app
     from fashionclip.app.page.connections import Impatient
-    from fashionclip.retrieval.folder import photos_to_serve, read_facts
-    from fashionclip.retrieval.search import Query, Searcher
+    from fashionclip.retrieval.index.index_folder import photos_to_serve, read_facts
+    from fashionclip.retrieval.search.search import Query, Searcher
 
     listening = listen(options.host, options.port)
     local = is_loopback(options.host)

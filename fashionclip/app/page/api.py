@@ -11,7 +11,7 @@ from fashionclip.app.page.pictures import LARGEST
 from fashionclip.app.page.service import HITS, Service
 from fashionclip.app.page.templating import photo_url
 from fashionclip.images import UnreadableImageError
-from fashionclip.retrieval.search import Hit
+from fashionclip.retrieval.search.search import Hit
 
 FRESH = 300  # seconds that a browser shows a photo without asking whether it has changed
 

@@ -15,13 +15,13 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from fashionclip.app.page.api import api
-from fashionclip.app.page.bounds import Bounds, Limits
-from fashionclip.app.page.html import html
-from fashionclip.app.page.refusal import refusal
+from fashionclip.app.page.error_pages import refusal
+from fashionclip.app.page.pages import html
+from fashionclip.app.page.request_limits import Bounds, Limits
 from fashionclip.app.page.service import Service
 from fashionclip.foreign_text import shown
-from fashionclip.retrieval.search import Searcher
-from fashionclip.retrieval.store import StoreUnavailable
+from fashionclip.retrieval.index.store import StoreUnavailable
+from fashionclip.retrieval.search.search import Searcher
 
 _log = logging.getLogger(__name__)
 

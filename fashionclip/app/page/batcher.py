@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
 from fashionclip.errors import InputError
-from fashionclip.retrieval.search import Hit, Query, Searcher
-from fashionclip.retrieval.store import StoreUnavailable
+from fashionclip.retrieval.index.store import StoreUnavailable
+from fashionclip.retrieval.search.search import Hit, Query, Searcher
 
 _log = logging.getLogger(__name__)
 

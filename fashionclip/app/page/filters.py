@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fashionclip.errors import InputError
-from fashionclip.retrieval.fields import Choices
+from fashionclip.retrieval.index.filter_fields import Choices
 
 SHORT = 12  # values that a person looks through, the most frequent first; more are in the order of the alphabet
 CHOSEN, LEAST, MOST = "is.", "min.", "max."  # before a field's name, in the form and in the page's address

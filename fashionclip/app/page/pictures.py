@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from fashionclip.images import UnreadableImageError, fit_within, load_image, open_photo
-from fashionclip.retrieval.search import Searcher
+from fashionclip.retrieval.search.search import Searcher
 
 LARGEST = 480  # pixels of the longer side of a photo as shown
 KEPT = 2048  # photos as shown, some 30 KB each

@@ -11,9 +11,9 @@ from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
 
 from fashionclip.app.page.batcher import BadQuery, Batcher, Busy
-from fashionclip.app.page.bounds import Limits
 from fashionclip.app.page.pictures import NotAPhoto, Pictures
-from fashionclip.retrieval.search import Hit, Query, Searcher
+from fashionclip.app.page.request_limits import Limits
+from fashionclip.retrieval.search.search import Hit, Query, Searcher
 
 HITS = 100  # photos in an answer, at most
 

@@ -41,7 +41,7 @@ class Colours:
 def colours(monkeypatch):
     for module in ("encoder", "search"):
         monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, **options: Colours())
-    monkeypatch.setattr("fashionclip.retrieval.search.export_digest", lambda folder: Colours.digest)
+    monkeypatch.setattr("fashionclip.retrieval.search.search.export_digest", lambda folder: Colours.digest)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from fashionclip.app.cli import main
 from fashionclip.app.commands.serve import is_loopback
-from fashionclip.retrieval.folder import IndexFacts, write_facts
+from fashionclip.retrieval.index.index_folder import IndexFacts, write_facts
 
 
 class Nothing:
@@ -25,7 +25,7 @@ def served(monkeypatch):
     """What would be served, and on which address."""
     import uvicorn
 
-    from fashionclip.retrieval.search import Searcher
+    from fashionclip.retrieval.search.search import Searcher
 
     found = {}
 

@@ -7,9 +7,9 @@ from PIL import Image
 
 from fashionclip.app.page.app import create_app
 from fashionclip.errors import InputError
-from fashionclip.retrieval.search import Hit
-from fashionclip.retrieval.store import StoreUnavailable
-from fashionclip.retrieval.where import Group, parse_where
+from fashionclip.retrieval.index.filter_parser import Group, parse_where
+from fashionclip.retrieval.index.store import StoreUnavailable
+from fashionclip.retrieval.search.search import Hit
 
 ODD = "new/50% off?.jpg"
 KINDS = {"category": "text", "colour": "text", "price": "number"}

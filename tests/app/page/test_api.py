@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from fashionclip.app.page.app import create_app
-from fashionclip.app.page.bounds import Bounds, Limits
+from fashionclip.app.page.request_limits import Bounds, Limits
 
 
 def photo_bytes(colour="Green", size=(40, 60), kind="PNG", **options):

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from fashionclip.app.page.app import create_app
-from fashionclip.app.page.bounds import Limits
+from fashionclip.app.page.request_limits import Limits
 
 
 @asynccontextmanager

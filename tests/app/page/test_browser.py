@@ -12,7 +12,7 @@ import uvicorn
 from PIL import Image
 
 from fashionclip.app.page.app import create_app
-from fashionclip.app.page.bounds import Limits
+from fashionclip.app.page.request_limits import Limits
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (

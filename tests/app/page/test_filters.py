@@ -2,7 +2,7 @@ import pytest
 
 from fashionclip.app.page.filters import NumberFilter, TextFilter, filters_of, where_of
 from fashionclip.errors import InputError
-from fashionclip.retrieval.where import Clause, Group, parse_where
+from fashionclip.retrieval.index.filter_parser import Clause, Group, parse_where
 
 FIELDS = {"base_colour": ["Red", "Blue"], "brand": ["Only"], "price": (1.5, 90.0)}
 

@@ -7,9 +7,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from fashionclip.app.page.app import create_app
-from fashionclip.retrieval.index import update_index
-from fashionclip.retrieval.search import Searcher
-from fashionclip.retrieval.source import read_source
+from fashionclip.retrieval.index.index import update_index
+from fashionclip.retrieval.index.index_source import read_source
+from fashionclip.retrieval.search.search import Searcher
 
 COLOURS = ("red", "lime", "blue")
 
@@ -45,8 +45,8 @@ def client(tmp_path, monkeypatch):
     (tmp_path / "table.csv").write_text(
         "image,title,Brand name,price\na/red.png,Rose,Levi's,30\na/lime.png,Leaf,O,60\nb/blue.png,Sky,O,10\n"
     )
-    monkeypatch.setattr("fashionclip.retrieval.search.load_encoder", lambda folder, **options: Colours())
-    monkeypatch.setattr("fashionclip.retrieval.search.export_digest", lambda folder: Colours.digest)
+    monkeypatch.setattr("fashionclip.retrieval.search.search.load_encoder", lambda folder, **options: Colours())
+    monkeypatch.setattr("fashionclip.retrieval.search.search.export_digest", lambda folder: Colours.digest)
     source = read_source(shop, table=tmp_path / "table.csv")
     update_index(tmp_path / "index", Colours(), source, export=tmp_path / "export", milvus=None)
     with TestClient(create_app(Searcher.open(tmp_path / "index"))) as client:

@@ -1,0 +1,155 @@
+"""The page: as a whole by its address, its results alone to the script on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.responses import HTMLResponse
+
+from fashionclip.app.page.filters import Filter, filters_of, where_of
+from fashionclip.app.page.schema import endpoints_of
+from fashionclip.app.page.service import HITS, Service
+from fashionclip.app.page.templating import render
+from fashionclip.errors import InputError
+from fashionclip.retrieval.search.search import Hit
+
+SHOWN = 24  # photos at first, and as many more each time
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the form says.
+
+    Attributes:
+        q, negative, like: "" where not given.
+        weight: Of photo or like against the words.
+        filters: All that the page offers.
+        k: How many photos.
+        with_photo: One was uploaded; it is not part of the address.
+    """
+
+    q: str
+    negative: str
+    like: str
+    weight: float
+    filters: list[Filter]
+    k: int
+    with_photo: bool
+
+    @property
+    def anything(self) -> bool:
+        return bool(self.q or self.like or self.with_photo)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The filters that are set, as the form names them."""
+        return {name: value for one in self.filters for name, value in one.given.items()}
+
+    @property
+    def address(self) -> str:
+        """The page's own, for this search."""
+        words = {"q": self.q, "negative": self.negative, "like": self.like}
+        given = {name: value for name, value in words.items() if value}
+        if self.like and self.q and self.weight != 0.5:
+            given["weight"] = f"{self.weight:g}"
+        return _address(given | self.chosen)
+
+    @property
+    def address_unfiltered(self) -> str:
+        """The page's, for the same words without filters."""
+        return replace(self, filters=[]).address
+
+    def address_like(self, image_id: str) -> str:
+        """The page's, for what resembles one photo under the same filters."""
+        return _address({"like": image_id} | self.chosen)
+
+
+def html(service: Service) -> APIRouter:
+    """Its routes."""
+    routes = APIRouter()
+
+    def asked(form: Mapping[str, str], *, with_photo: bool = False) -> Asked:
+        try:
+            weight = min(max(float(form.get("weight", "0.5")), 0.0), 1.0)
+            k = min(max(int(form.get("k", SHOWN)), 1), HITS)
+        except ValueError:
+            raise HTTPException(422, "weight and k: expected numbers.") from None
+        words = {name: form.get(name, "").strip() for name in ("q", "negative", "like")}
+        filters = filters_of(service.searcher.fields, form)
+        return Asked(**words, weight=weight, filters=filters, k=k, with_photo=with_photo)
+
+    async def found(request: Request, asking: Asked, photo: UploadFile | None = None) -> list[Hit] | None:
+        if not asking.anything:
+            return None
+        try:
+            where = where_of(asking.filters) or ""
+        except InputError as error:
+            raise HTTPException(422, str(error)) from None
+        return await service.search(
+            request,
+            text=asking.q,
+            photo=photo,
+            like=asking.like,
+            negative=asking.negative,
+            where=where,
+            weight=asking.weight,
+            top_k=asking.k,
+        )
+
+    @routes.get("/")
+    async def page(request: Request) -> HTMLResponse:
+        asking = asked(request.query_params)
+        hits, refused, status = None, "", 200
+        try:
+            hits = await found(request, asking)
+        except HTTPException as error:
+            refused, status = str(error.detail), error.status_code
+        photos = await run_in_threadpool(len, service.searcher)  # an indexer may be writing to it
+        shown = render(
+            "page.html",
+            asked=asking,
+            hits=hits,
+            more=more(asking, hits),
+            refused=refused,
+            photos=photos,
+            limits=service.limits,
+            liked=await run_in_threadpool(liked, asking.like),
+        )
+        return HTMLResponse(shown, status)
+
+    @routes.post("/results")
+    async def results(request: Request) -> HTMLResponse:
+        async with request.form(max_files=1) as form:
+            upload = form.get("photo")
+            photo = upload if isinstance(upload, UploadFile) and upload.filename else None
+            words = {name: value for name, value in form.items() if isinstance(value, str)}
+            asking = asked(words, with_photo=photo is not None)
+            hits = await found(request, asking, photo)
+        shown = render("results.html", asked=asking, hits=hits, more=more(asking, hits), refused="")
+        return HTMLResponse(shown, headers={"HX-Push-Url": asking.address})
+
+    @routes.get("/docs")
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(render("docs.html", **endpoints_of(request.app.openapi())))
+
+    def liked(image_id: str) -> str:
+        try:
+            hit = service.searcher.hit(image_id)
+        except KeyError:
+            return ""
+        return hit.text or hit.item_id
+
+    def more(asking: Asked, hits: list[Hit] | None) -> int:
+        """How many photos to show next, 0 where there are no more."""
+        return min(asking.k + SHOWN, HITS) if hits and len(hits) == asking.k < HITS else 0
+
+    return routes
+
+
+def _address(given: Mapping[str, str]) -> str:
+    return "/?" + urlencode(given) if given else "/"

@@ -1,0 +1,141 @@
+"""Collects the scores of an evaluation pass's judgements over all processes and hands them to the measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
+from fashionclip.metrics.judgement_functions import (
+    Reliability,
+    accuracy,
+    auroc,
+    average_precision,
+    best_threshold,
+    calibration_error,
+    f1,
+    fit_probability,
+    reliability,
+)
+
+EVERY = "match"
+OFFENDERS = 8  # of either label
+
+
+@dataclass(frozen=True)
+class Offenders:
+    """Judgements of a pass that it gets most wrong, one a photo: up to 8 mismatches, the likeliest to match first, then
+    as many matches, the least likely first.
+
+    Attributes:
+        judgement_id: (E,) rows of the dataset's judgements.
+        label: (E,) bool, true of a match.
+        probability: (E,) of a match.
+        verdict: (E,) bool, true where they are called a match.
+    """
+
+    judgement_id: Tensor
+    label: Tensor
+    probability: Tensor
+    verdict: Tensor
+
+
+class JudgementMetrics(Metric):
+    """Measures of verdicts, of all and against each kind of mismatch; a judgement that comes twice counts once.
+
+    The threshold of the verdict, and scale and bias of the probability of a match (sigmoid of scale x cosine + bias),
+    are chosen on one pass, with `choosing`, and used on the others. They travel in the checkpoint.
+
+    Args:
+        kind: (J,) kind of each judgement of the dataset, as a position in `kinds`: what is wrong, and of a match, what
+            is wrong of the mismatches that it is compared with.
+        kinds: Names; matches of the kind "match" are compared with mismatches of every kind.
+        photo: (J,) code of the photo of each.
+        text_only: (J,) score of a match by a model that sees only the text of each; None: unknown.
+
+    Attributes:
+        choosing: Whether the next `compute` chooses them anew.
+        threshold, scale, bias: Scalars.
+        calibration: Of the last `compute`, on the CPU.
+        offenders: Likewise.
+    """
+
+    full_state_update = False
+    cosine: list[Tensor]
+    label: list[Tensor]
+    judgement_id: list[Tensor]
+    threshold: Tensor
+    scale: Tensor
+    bias: Tensor
+    calibration: Reliability
+    offenders: Offenders
+
+    def __init__(self, *, kind: Tensor, kinds: Sequence[str], photo: Tensor, text_only: Tensor | None = None) -> None:
+        super().__init__(dist_sync_fn=gather_uneven)
+        self.kind, self.kinds = kind, tuple(kinds)
+        self.photo, self.text_only = photo, text_only
+        self.choosing = False
+        for name, value in (("threshold", 0.5), ("scale", 1.0), ("bias", 0.0)):
+            self.register_buffer(name, torch.tensor(value))
+        for state in ("cosine", "label", "judgement_id"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(self, image: Tensor, text: Tensor, label: Tensor, judgement_id: Tensor) -> None:
+        """Adds the (N, D) unit-norm embeddings of photos and texts, labels (N,), and rows (N,) of the judgements."""
+        self.cosine.append((image.detach().float() * text.detach().float()).sum(1))
+        self.label.append(label)
+        self.judgement_id.append(judgement_id)
+
+    @torch.no_grad()
+    def compute(self) -> dict[str, Tensor]:
+        """`judgement/<measure>` of all, and `judgement/<measure>/<kind>` of one kind of mismatch against its matches.
+
+        `text_only_auroc` is what could be had without a look at the photos.
+        """
+        judgement_id, first = first_of_each(joined(self.judgement_id, dtype=torch.long))
+        score = joined(self.cosine, dtype=torch.float32)[first]  # (N,)
+        label = joined(self.label, dtype=torch.bool)[first]  # (N,)
+        if self.choosing:
+            self.threshold.copy_(best_threshold(score, label))
+            scale, bias = fit_probability(score, label)
+            self.scale.copy_(scale)
+            self.bias.copy_(bias)
+        odds = self.scale * score + self.bias
+        probability = odds.sigmoid()
+        order = torch.where(label, odds, -odds).argsort(stable=True)  # the odds, since probabilities round to 0 and 1
+        worst_of_photo = first_of_each(self.photo.to(score.device)[judgement_id[order]])[1].sort().values
+        order = order[worst_of_photo]
+        worst = torch.cat([order[~label[order]][:OFFENDERS], order[label[order]][:OFFENDERS]])
+        shown = (judgement_id[worst], label[worst], probability[worst], score[worst] >= self.threshold)
+        self.offenders = Offenders(*(value.cpu() for value in shown))
+        self.calibration = reliability(probability.cpu(), label.cpu())
+        blind = None if self.text_only is None else self.text_only.to(score.device)[judgement_id]
+        of_all = self._of(score, label, blind, among=torch.ones_like(label))
+        values = {f"judgement/{measure}": value for measure, value in of_all.items()}
+        values["judgement/calibration_error"] = calibration_error(probability, label)
+        values["judgement/threshold"] = self.threshold.clone()
+        values["judgement/count"] = torch.tensor(float(len(score)))
+        kind = self.kind.to(score.device)[judgement_id]
+        of_every = label & (kind == (self.kinds.index(EVERY) if EVERY in self.kinds else -1))
+        by_kind = {
+            name: self._of(score, label, blind, among=of_every | (kind == place))
+            for place, name in enumerate(self.kinds)
+            if (~label & (kind == place)).any()
+        }
+        for measure in of_all:  # so that the kinds of one measure stand together
+            values |= {f"judgement/{measure}/{name}": found[measure] for name, found in by_kind.items()}
+        return values
+
+    def _of(self, score: Tensor, label: Tensor, blind: Tensor | None, *, among: Tensor) -> dict[str, Tensor]:
+        some = label[among]
+        values = {
+            "accuracy": accuracy(score[among], some, threshold=self.threshold),
+            "f1": f1(score[among], some, threshold=self.threshold),
+            "auroc": auroc(score[among], some),
+            "average_precision": average_precision(score[among], some),
+        }
+        return values if blind is None else values | {"text_only_auroc": auroc(blind[among], some)}

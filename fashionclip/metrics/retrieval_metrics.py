@@ -1,0 +1,168 @@
+"""Collects the embeddings of an evaluation pass over all processes and hands them to the ranking functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from fashionclip.metrics.embedded import Embedded
+from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
+from fashionclip.metrics.matching import clip_score, matching_accuracy
+from fashionclip.metrics.ranking import Ranks, measured, rank_relevant, relevant_pairs, strict_ceiling, with_fellows
+from fashionclip.metrics.triplet_functions import spread
+
+Measure = Callable[[Embedded], Mapping[str, Tensor]]
+
+CEILING_AT = (1, 10)
+EXAMPLES, NEAREST = 6, 5
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Some texts (E,) by id, spread evenly over those seen, and the manifest rows (E, 5) of their nearest photos."""
+
+    text_id: Tensor
+    image_row: Tensor
+
+
+class RetrievalMetrics(Metric):
+    """Ranking metrics in each direction, over all photos and distinct texts seen since the last reset.
+
+    Right answers: to a text, the photos of every product that has this text, in whatever spelling, and photos that are
+    the same as one of these byte for byte; to a photo, the texts that it is a right answer to; to a photo among photos,
+    those that agree with it in one of the `alike` codes, and whatever is the same as one of these, or right for what is
+    the same as it; itself and those that are the same as it are left out.
+    A row that comes twice, as a distributed sampler pads, counts once.
+
+    Args:
+        item_id: (R,) product of each row of the manifest.
+        text_id: (R,) text of each row of the manifest; -1 of a row without: its photo is found by its product's texts.
+        functions: Name, such as "recall@10", to a function of `Ranks`.
+        text_key: (R,) code that spellings of one text share, -1 of a row without a text; None: each text has its own.
+        photo_id: (R,) code that photos share which are the same byte for byte; None: each row has its own.
+        group_id: (R,) code that rows share which are not independent of each other; None: those of one product.
+        alike: Codes (R,) of each row; None: item and text.
+        texts: Whether texts are embedded too; if not, photos are ranked among photos only.
+        also: Further measures of the photos and texts.
+        apart: Rows of the manifest that none of the above is about, such as those that training has seen.
+        of_apart: Measures of these.
+
+    Attributes:
+        nearest: Examples to look at, of the last `compute`.
+        embedded: What the last `compute` was about, those apart left out.
+    """
+
+    full_state_update = False
+    image: list[Tensor]
+    image_row: list[Tensor]
+    text: list[Tensor]
+    text_seen: list[Tensor]
+    nearest: Nearest
+    embedded: Embedded
+
+    def __init__(
+        self,
+        *,
+        item_id: Tensor,
+        text_id: Tensor,
+        functions: Mapping[str, Callable[[Ranks], Tensor]],
+        text_key: Tensor | None = None,
+        photo_id: Tensor | None = None,
+        group_id: Tensor | None = None,
+        alike: Sequence[Tensor] | None = None,
+        texts: bool = True,
+        also: Sequence[Measure] = (),
+        apart: Tensor | None = None,
+        of_apart: Sequence[Measure] = (),
+    ) -> None:
+        super().__init__(dist_sync_fn=gather_uneven)
+        self.item_id, self.text_id = item_id, text_id
+        self.functions = dict(functions)
+        self.text_key = text_id if text_key is None else text_key
+        self.photo_id = torch.arange(len(item_id)) if photo_id is None else photo_id
+        self.group_id = item_id if group_id is None else group_id
+        self.alike = (item_id, self.text_key) if alike is None else tuple(alike)
+        self.texts, self.also, self.of_apart = texts, tuple(also), tuple(of_apart)
+        self.apart = torch.empty(0, dtype=torch.long) if apart is None else apart
+        for state in ("image", "image_row", "text", "text_seen"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    def update(self, image: Tensor, image_row: Tensor, text: Tensor, text_id: Tensor) -> None:
+        """Adds (I, D) embeddings of manifest rows (I,) and (T, D) embeddings of texts (T,), but for texts of no row."""
+        own = torch.isin(text_id, self.text_id.to(image_row.device)[image_row])
+        self.image.append(image.detach().float())
+        self.image_row.append(image_row)
+        self.text.append(text[own].detach().float())
+        self.text_seen.append(text_id[own])
+
+    def compute(self) -> dict[str, Tensor]:
+        """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`.
+
+        Raises:
+            ValueError: No process has seen a photo.
+        """
+        row, of_row = first_of_each(joined(self.image_row, dtype=torch.long))  # (I,) each
+        if not len(row):
+            raise ValueError("metrics: no embeddings since the last reset. Call update() before compute().")
+        seen, of_seen = first_of_each(joined(self.text_seen, dtype=torch.long))  # (T,) each
+        image, text = (joined(state, dtype=torch.float32) for state in (self.image, self.text))
+        both = Embedded(row, image[of_row], seen, text[of_seen])
+        apart = torch.isin(row, self.apart.to(row.device))  # (I,)
+        self.embedded = both.of(~apart, text_of_row=self.text_id)
+        row, image = self.embedded.image_row, self.embedded.image  # (I,), (I, D)
+        seen, text = self.embedded.text_id, self.embedded.text  # (T,), (T, D)
+        alike = [key.to(row.device)[row] for key in self.alike]
+        photo_id, group = self.photo_id.to(row.device)[row], self.group_id.to(row.device)[row]  # (I,) each
+        self.nearest = Nearest(seen[:0].cpu(), row[:0, None].cpu())
+        values = self._with_texts(row, image, seen, text) if self.texts and len(seen) else {}
+        same = relevant_pairs([photo_id], [photo_id])  # each photo and itself among them
+        right = with_fellows(relevant_pairs(alike, alike), photo_id)  # of a photo, and of those that are the same as it
+        right = with_fellows(right.flip(1), photo_id).flip(1)
+        ranks = rank_relevant(image, image, right, exclude=same)
+        values |= measured(ranks, self.functions, direction="image_to_image", group=group) | {"spread": spread(image)}
+        for measure in self.also:
+            values |= measure(self.embedded)
+        for measure in self.of_apart:
+            values |= measure(both.of(apart, text_of_row=self.text_id))
+        return values
+
+    def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> dict[str, Tensor]:
+        codes = (self.item_id, self.text_id, self.text_key, self.photo_id, self.group_id)
+        item_id, text_id, text_key, photo_id, group = (code.to(row.device)[row] for code in codes)  # (I,) each
+        own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
+        worded = text_id >= 0  # (I,)
+        some = torch.linspace(0, len(seen) - 1, min(EXAMPLES, len(seen)), device=row.device).long()
+        closest = (text[some] @ image.T).topk(min(NEAREST, len(row))).indices
+        self.nearest = Nearest(text_id=seen[some].cpu(), image_row=row[closest].cpu())
+        own = relevant_pairs([seen], [text_id])  # (P, 2), of texts and photos
+        right = with_fellows(with_fellows(with_fellows(own, text_key), item_id), photo_id)
+        group_of_text = group[own[first_of_each(own[:, 0])[1], 1]]  # (T,) that of its first photo
+        product = torch.stack([item_id, text_key, _joined_by(photo_id, item_id)], dim=1)[worded].unique(dim=0)
+        values = {
+            f"text_to_image/strict_ceiling@{k}": strict_ceiling(product[:, 1], product[:, 2], k=k) for k in CEILING_AT
+        }
+        for direction, ranks, of_query in (
+            ("text_to_image", rank_relevant(text, image, right), group_of_text),
+            ("image_to_text", rank_relevant(image, text, right.flip(1)), group),
+        ):
+            values |= measured(ranks, self.functions, direction=direction, group=of_query)
+        pairs = image[worded], text[own_text[worded]]
+        values["clip_score"] = clip_score(*pairs)
+        values["matching_accuracy"] = matching_accuracy(*pairs, [key[worded] for key in (item_id, text_key, photo_id)])
+        return values
+
+
+def _joined_by(photo_id: Tensor, item_id: Tensor) -> Tensor:
+    """(I,) code that the products of photos (I,) share which have a photo in common, or are linked by such products."""
+    joined = item_id
+    while True:
+        before = joined
+        for code in (photo_id, item_id):
+            least = joined.new_full((int(code.max()) + 1,), int(joined.max()))
+            joined = least.scatter_reduce(0, code, joined, "amin")[code]
+        if joined.equal(before):
+            return joined

@@ -1,0 +1,84 @@
+"""The fixed triplets of an evaluation pass, scored from the embeddings that the pass has computed anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from fashionclip.metrics.embedded import Embedded
+from fashionclip.metrics.triplet_functions import order_accuracy, triplet_accuracy
+
+EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the curve of order accuracy over the semi-positive's distance
+SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """E triplets to look at: their rows (E, 4), and the anchor's distances to the three others (E, 3)."""
+
+    rows: Tensor
+    distance: Tensor
+
+
+class TripletScores:
+    """Measures N triplets with semi-positives; those with a photo that was not seen (of another split) are left out.
+
+    Args:
+        rows: (N, 4) manifest rows of anchor, positive, semi-positive and negative.
+        semipos_distance: (N,) in [0, 1].
+        kind: (N,) what made the semi-positive, as "text/replaced": the overlay, and how its content was changed.
+        unseen: (N,) bool, whether train never shows what is written or drawn on its photos; None: unknown.
+
+    Attributes:
+        shown: Examples, of the last call.
+    """
+
+    shown: Shown
+
+    def __init__(
+        self, *, rows: Tensor, semipos_distance: Tensor, kind: Sequence[str], unseen: Tensor | None = None
+    ) -> None:
+        self.rows, self.semipos_distance = rows, semipos_distance
+        overlay = [name.partition("/")[0] for name in kind]
+        self.kind, self.overlay = _masks(kind), _masks(overlay)
+        self.content = {} if unseen is None or not unseen.any() else {"seen": ~unseen, "unseen": unseen}
+
+    def __call__(self, embedded: Embedded) -> dict[str, Tensor]:
+        """Scores by name."""
+        row, image = embedded.image_row, embedded.image
+        rows = self.rows.to(row.device)
+        place = torch.searchsorted(row, rows).clamp(max=len(row) - 1)  # (N, 4)
+        seen = (row[place] == rows).all(1)
+        anchor, *others = (image[place[seen, role]] for role in range(4))
+        ap, aq, an = ((anchor - other).norm(dim=1) for other in others)  # (M,) each
+        some = torch.linspace(0, len(ap) - 1, min(SHOWN, len(ap)), device=row.device).long()
+        self.shown = Shown(rows[seen][some].cpu(), torch.stack([ap, aq, an], dim=1)[some].cpu())
+        values = {"triplet/accuracy": triplet_accuracy(ap, an), "triplet/order_accuracy": order_accuracy(ap, aq, an)}
+        for name, all_of_kind in self.kind.items():
+            chosen = all_of_kind.to(row.device)[seen]
+            values[f"triplet/order_accuracy/{name}"] = order_accuracy(ap[chosen], aq[chosen], an[chosen])
+            for content, all_of_content in self.content.items():
+                part = chosen & all_of_content.to(row.device)[seen]
+                values[f"triplet/order_accuracy/{name}/{content}"] = order_accuracy(ap[part], aq[part], an[part])
+        for name, all_of_overlay in self.overlay.items():
+            chosen = all_of_overlay.to(row.device)[seen]
+            values |= {
+                f"triplet/order_accuracy/{name}/{low:g}-{high:g}": order_accuracy(ap[part], aq[part], an[part])
+                for low, high in pairwise(EDGES)
+                if (part := chosen & self._within(low, high, seen)).any()
+            }
+        for name, distance in ("positive", ap), ("semipositive", aq), ("negative", an):
+            values[f"triplet/distance_{name}"] = distance.mean()
+        return values
+
+    def _within(self, low: float, high: float, seen: Tensor) -> Tensor:
+        distance = self.semipos_distance.to(seen.device)[seen]
+        return (distance > low) & (distance <= high)
+
+
+def _masks(names: Sequence[str]) -> dict[str, Tensor]:
+    return {name: torch.tensor([other == name for other in names]) for name in sorted(set(names))}

@@ -1,0 +1,281 @@
+"""DeepFashion2's user and shop photos to crops by SKU: users' are the queries, shops' the catalogue.
+
+A SKU is what has the same `pair_id`, the same `style` above 0 and the same `category_id`. Each split of the release
+numbers its pairs by itself, so `item_id` and `group_id` begin with the split's name.
+
+    <root>/<split>/catalog|query/<sku_id>/<photo_id>_item<k>.jpg
+    <root>/<split>_sku_metadata.json, <split>_image_text.jsonl     for other tools; they keep the release's splits
+    <root>/manifest.parquet, dropped.csv, dataset.json             as of every prepared dataset
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from tqdm import tqdm
+
+from fashionclip.errors import InputError
+from fashionclip.manifest import (
+    PreparedDataset,
+    assign_splits,
+    begin_dataset,
+    fingerprint_of,
+    finish_dataset,
+    preparation,
+    read_dataset,
+)
+from fashionclip.parallel import on_all_cores
+from fashionclip.prepare.deepfashion2.annotations import (
+    CATEGORIES,
+    AnnotationJob,
+    Dropped,
+    Photo,
+    crop_path,
+    image_id,
+    read_annotations,
+    sku_id,
+)
+from fashionclip.prepare.deepfashion2.crops import CropJob, cut_items
+from fashionclip.prepare.deepfashion2.release import RELEASE_SPLITS, ReleaseSplit, find_splits, named_splits
+from fashionclip.prepare.deepfashion2.side_files import prompt_of, write_split_files
+
+ANNOTATIONS_A_JOB = 2048
+PHOTOS_A_JOB = 64  # as many are cut again, for each core, when a stopped run goes on
+FEWEST_FOR_PROCESSES = 4  # jobs; starting processes takes longer than fewer
+
+COLUMNS = (
+    "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category", "garment", "sleeve",
+    "release_split", "sku_id", "pair_id", "style", "category_id", "occlusion", "viewpoint", "scale", "zoom_in",
+    "box", "item_idx", "orig_image_path", "paired",
+)  # fmt: skip
+
+Job = TypeVar("Job", AnnotationJob, CropJob)
+
+
+@preparation
+def prepare_deepfashion2_sku(
+    *,
+    name: str,
+    source: Path | str,
+    root: Path | str,
+    splits: str | Sequence[str],
+    only_pairs: bool,
+    keep_distractors: bool,
+    dev_split: float,
+    min_side: int,
+    margin: float,
+    max_side: int,
+    check_counts: bool,
+    seed: int,
+    workers: int | None = None,
+) -> PreparedDataset:
+    """Cuts every item that belongs to a SKU out of its photo, and writes the tables.
+
+    The same source, settings and seed give the same bytes, whatever the number of workers and wherever a run before
+    was stopped. Everything that is left out is counted by reason and listed in `dropped.csv`: `image_missing`,
+    `image_unreadable`, `annotation_missing`, `annotation_unreadable`, `annotation_incomplete`, `no_items`,
+    `item_unreadable`, `style_zero`, `unknown_category`, `bad_label`, `no_box`, `box_empty`, `box_too_small` and
+    `unpaired`.
+
+    Args:
+        name: Name of the dataset, for the record.
+        source: Folder of the release, see `find_splits`.
+        root: Folder of the prepared dataset.
+        splits: Of the release, as a list or between spaces. A test split without annotations is skipped.
+        only_pairs: Keep SKUs only that have crops in both domains.
+        keep_distractors: Keep, even so, SKUs that only shops show: the gallery becomes harder, the queries stay.
+        dev_split: Share, in [0, 1), of the release's training pairs that becomes `val`; then its validation split
+            becomes `test`. With 0 train, validation and test become `train`, `val` and `test`.
+        min_side: Shorter side of a box, clamped to its photo, in pixels, at least.
+        margin: Room around a box, as a share of its width and height on each side, 0 or more.
+        max_side: Longer side of a written crop, in pixels, at most.
+        check_counts: Refuse a split that has nearly, but not exactly, as many photos as the release.
+        seed: Of the dev part.
+        workers: Processes, default one a core; 0 works in this process.
+
+    Raises:
+        InputError: Source or settings are not usable, or no crop is left.
+    """
+    if not (0 <= dev_split < 1 and min_side >= 1 and max_side >= 1 and 0 <= margin < math.inf):
+        raise InputError(
+            f"dataset: got dev_split={dev_split}, min_side={min_side}, max_side={max_side}, margin={margin}; expected "
+            "dev_split in [0, 1), sides of 1 or more and margin of 0 or more. Mend these keys."
+        )
+    source, root = Path(source), Path(root)
+    found = find_splits(source, named_splits(splits), check_counts=check_counts)
+    config = {
+        "name": name,
+        "splits": [split.name for split in found],
+        "only_pairs": only_pairs,
+        "keep_distractors": keep_distractors,
+        "dev_split": dev_split,
+        "min_side": min_side,
+        "margin": margin,
+        "max_side": max_side,
+        "seed": seed,
+    }
+    fingerprint = fingerprint_of(config, chain.from_iterable(split.files() for split in found))
+    building = begin_dataset(root, fingerprint=fingerprint)
+    if building is None:
+        print(f"{root}: already prepared from this source with these settings.")
+        return read_dataset(root)
+
+    choose = partial(keep_skus, only_pairs=only_pairs, keep_distractors=keep_distractors)
+    read, dropped = 0, list[Dropped]()
+    kept: dict[str, list[Photo]] = {}
+    for split in found:
+        photos, unusable = _read(split, min_side=min_side, workers=workers)
+        read += len(unusable) + sum(len(photo.items) for photo in photos)
+        photos, unpaired = choose(split.name, photos)
+        cut = partial(cut_items, folder=building, margin=margin, min_side=min_side, max_side=max_side)
+        photos, not_cut = _cut(split, photos, cut=cut, workers=workers)
+        kept[split.name], bereft = choose(split.name, photos)  # of SKUs that lost their other domain's crops
+        dropped += [*unusable, *unpaired, *not_cut, *bereft]
+        write_split_files(
+            building,
+            split=split.name,
+            photos=kept[split.name],
+            images=split.images.relative_to(source).as_posix(),
+            df2_root=source,
+            out_root=root,
+        )
+    shutil.rmtree(building / "records", ignore_errors=True)
+    manifest = _manifest(kept, found, source=source)
+    if len(manifest):
+        manifest["split"] = _splits(manifest, dev_split=dev_split, seed=seed)
+    dataset = finish_dataset(
+        building,
+        root,
+        manifest=manifest,
+        dropped=pd.DataFrame(dropped, columns=list(Dropped._fields)),
+        fingerprint=fingerprint,
+        read=read,
+        config={**config, "source": str(source)},
+        photo_folders=RELEASE_SPLITS,
+    )
+    counts = dataset.info["counts"]
+    print(f"{root}: kept {counts['kept']} of {counts['read']} items, split {counts['splits']}")
+    print(f"{manifest['item_id'].nunique()} SKUs, crops {dict(Counter(manifest['domain']))}")
+    print(f"dropped {counts['dropped'] or 'none'} (listed in dropped.csv)")
+    return dataset
+
+
+def keep_skus(
+    split: str, photos: Sequence[Photo], *, only_pairs: bool, keep_distractors: bool
+) -> tuple[list[Photo], list[Dropped]]:
+    """Parts the items of SKUs that are kept from the others; see `prepare_deepfashion2_sku`."""
+    if not only_pairs:
+        return list(photos), []
+    domains = _domains(photos)
+    kept, dropped = [], []
+    for photo in photos:
+        items = []
+        for item in photo.items:
+            shown_by = domains[photo.pair_id, item.style, item.category_id]
+            if len(shown_by) == 2 or (keep_distractors and shown_by == {"catalog"}):
+                items.append(item)
+            else:
+                detail = f"SKU {sku_id(photo, item)} has crops of the {photo.domain} alone"
+                dropped.append(Dropped(image_id(split, photo, item), "unpaired", detail))
+        if items:
+            kept.append(photo._replace(items=tuple(items)))
+    return kept, dropped
+
+
+def _domains(photos: Sequence[Photo]) -> dict[tuple[int, int, int], set[str]]:
+    """In which domains each SKU has crops."""
+    domains: dict[tuple[int, int, int], set[str]] = defaultdict(set)
+    for photo in photos:
+        for item in photo.items:
+            domains[photo.pair_id, item.style, item.category_id].add(photo.domain)
+    return domains
+
+
+def _read(split: ReleaseSplit, *, min_side: int, workers: int | None) -> tuple[list[Photo], list[Dropped]]:
+    starts = range(0, len(split.photos), ANNOTATIONS_A_JOB)
+    jobs = [AnnotationJob(split.name, split.annos, split.photos[start : start + ANNOTATIONS_A_JOB]) for start in starts]
+    return _all(partial(read_annotations, min_side=min_side), jobs, f"{split.name} annotations", workers)
+
+
+def _cut(
+    split: ReleaseSplit, photos: Sequence[Photo], *, cut: Callable[[CropJob], Any], workers: int | None
+) -> tuple[list[Photo], list[Dropped]]:
+    starts = range(0, len(photos), PHOTOS_A_JOB)
+    jobs = [
+        CropJob(number, split.name, split.images, tuple(photos[start : start + PHOTOS_A_JOB]))
+        for number, start in enumerate(starts)
+    ]
+    return _all(cut, jobs, f"{split.name} photos", workers)
+
+
+def _all(
+    work: Callable[[Job], tuple[list[Photo], list[Dropped]]], jobs: Sequence[Job], title: str, workers: int | None
+) -> tuple[list[Photo], list[Dropped]]:
+    """The results of all jobs one after the other, under a progress bar that counts photos."""
+    photos: list[Photo] = []
+    dropped: list[Dropped] = []
+    done = on_all_cores(work, jobs, workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=1)
+    with tqdm(total=sum(len(job.photos) for job in jobs), desc=title, unit="photo") as bar:
+        for job, (more, less) in zip(jobs, done, strict=True):
+            photos += more
+            dropped += less
+            bar.update(len(job.photos))
+    return photos, dropped
+
+
+def _manifest(kept: dict[str, list[Photo]], found: Sequence[ReleaseSplit], *, source: Path) -> pd.DataFrame:
+    """One row a crop, the release's split in the column `split`."""
+
+    def rows() -> Iterator[tuple[Any, ...]]:
+        for split in found:
+            images = split.images.relative_to(source).as_posix()
+            domains = _domains(kept[split.name])
+            for photo in kept[split.name]:
+                for item in photo.items:
+                    category, sku = CATEGORIES[item.category_id], sku_id(photo, item)
+                    yield (
+                        image_id(split.name, photo, item),
+                        crop_path(split.name, photo, item),
+                        split.name,
+                        photo.domain,
+                        f"{split.name}/{sku}",
+                        f"{split.name}/{photo.pair_id:06d}",
+                        prompt_of(photo, item),
+                        category.name,
+                        category.garment,
+                        category.sleeve,
+                        split.name,
+                        sku,
+                        photo.pair_id,
+                        item.style,
+                        item.category_id,
+                        item.occlusion,
+                        item.viewpoint,
+                        item.scale,
+                        item.zoom_in,
+                        ",".join(map(str, item.box)),
+                        item.number,
+                        f"{images}/{photo.file}",
+                        len(domains[photo.pair_id, item.style, item.category_id]) == 2,
+                    )
+
+    crops = rows()
+    frames = []  # in pieces: one list of all rows takes as much again as the table
+    while some := list(islice(crops, 10_000)):
+        frames.append(pd.DataFrame(some, columns=list(COLUMNS)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+
+
+def _splits(manifest: pd.DataFrame, *, dev_split: float, seed: int) -> list[str]:
+    later = {"validation": "test", "test": "test"} if dev_split else {"validation": "val", "test": "test"}
+    ratios = {"train": 1 - dev_split, "val": dev_split, "test": 0.0}
+    dealt = assign_splits(manifest["group_id"].tolist(), ratios=ratios, seed=seed)
+    return [later.get(release, ours) for release, ours in zip(manifest["release_split"], dealt, strict=True)]

@@ -1,0 +1,94 @@
+"""The two files of a split that other tools read: crops by SKU, and crops with their sentence.
+
+`orig_image_path` is relative to the release's folder, the other paths to the dataset's, and a box is
+`[x1, y1, x2, y2]` in pixels of the upright photo. They keep the release's own splits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, Item, Photo, crop_path, sku_id
+from fashionclip.prepare.deepfashion2.prompts import write_prompt
+
+
+def write_split_files(
+    folder: Path, *, split: str, photos: Sequence[Photo], images: str, df2_root: Path, out_root: Path
+) -> None:
+    """Writes `<split>_sku_metadata.json` and `<split>_image_text.jsonl`, a SKU and a crop at a time.
+
+    Args:
+        folder: Where to write.
+        split: Of the release.
+        photos: Of that split, with the items to list.
+        images: Folder of the photos, relative to `df2_root`.
+        df2_root, out_root: For the record.
+    """
+    crops = [(photo, item) for photo in photos for item in photo.items]
+    crops.sort(key=lambda crop: (sku_id(*crop), crop[0].domain, crop[0].photo_id, crop[1].number))
+    skus = [(name, list(group)) for name, group in groupby(crops, key=lambda crop: sku_id(*crop))]
+    head = {"split": split, "df2_root": str(df2_root.resolve()), "out_root": str(out_root), "num_skus": len(skus)}
+    with (folder / f"{split}_sku_metadata.json").open("w", encoding="utf-8") as file:
+        file.write("{\n" + "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()))
+        file.write('"skus": {\n')
+        file.writelines(_lines(f"{json.dumps(name)}: {json.dumps(_sku(split, images, of))}" for name, of in skus))
+        file.write("}\n}\n")
+    with (folder / f"{split}_image_text.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(_sample(split, images, photo, item)) + "\n" for photo, item in crops)
+
+
+def _lines(members: Iterator[str]) -> Iterator[str]:
+    """Members of a JSON object, a line each."""
+    for number, member in enumerate(members):
+        yield f",\n{member}" if number else member
+    yield "\n"
+
+
+def _product(photo: Photo, item: Item) -> dict[str, Any]:
+    return {
+        "pair_id": photo.pair_id,
+        "style": item.style,
+        "category_id": item.category_id,
+        "category_name": CATEGORIES[item.category_id].name,
+    }
+
+
+def _shot(images: str, photo: Photo, item: Item) -> dict[str, Any]:
+    return {
+        "orig_image_path": f"{images}/{photo.file}",
+        "image_id": photo.photo_id,
+        "item_idx": item.number,
+        "bbox": list(item.box),
+        "occlusion": item.occlusion,
+        "viewpoint": item.viewpoint,
+    }
+
+
+def _sku(split: str, images: str, crops: Sequence[tuple[Photo, Item]]) -> dict[str, Any]:
+    entry: dict[str, Any] = {**_product(*crops[0]), "catalog": [], "query": []}
+    for photo, item in crops:
+        entry[photo.domain].append({"crop_path": crop_path(split, photo, item), **_shot(images, photo, item)})
+    return entry
+
+
+def _sample(split: str, images: str, photo: Photo, item: Item) -> dict[str, Any]:
+    return {
+        "split": split,
+        "sku_id": sku_id(photo, item),
+        **_product(photo, item),
+        "domain": photo.domain,
+        "image_path": crop_path(split, photo, item),
+        **_shot(images, photo, item),
+        "text": prompt_of(photo, item),
+    }
+
+
+def prompt_of(photo: Photo, item: Item) -> str:
+    """The sentence of a crop."""
+    return write_prompt(
+        domain=photo.domain, category_id=item.category_id, occlusion=item.occlusion, viewpoint=item.viewpoint
+    )

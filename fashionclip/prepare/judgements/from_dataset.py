@@ -1,0 +1,295 @@
+"""Judgements made from another prepared dataset: each photo with texts that are true and texts that are wrong of it."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from fashionclip.errors import InputError
+from fashionclip.manifest import (
+    PreparedDataset,
+    begin_dataset,
+    fingerprint_of,
+    finish_dataset,
+    read_dataset,
+    stable_hash,
+    text_key,
+)
+from fashionclip.prepare.judgements.paraphrase import with_less, with_misspelling, with_synonym
+from fashionclip.prepare.judgements.text_only import print_text_only, text_only_auroc, text_only_scores
+from fashionclip.prepare.judgements.wrong_texts import KINDS, Mismatches, Partner
+from fashionclip.prepare.photos import write_photos
+
+VARIATIONS = ("synonym", "misspelling", "less detail")
+COLUMNS = ("image_id", "text", "label", "kind", "variation", "made", "split")
+
+
+def derive_judgements(
+    *,
+    name: str,
+    derive_from: Path,
+    root: Path,
+    matches: int,
+    mismatches: int,
+    kinds: Mapping[str, float],
+    variations: Mapping[str, float],
+    max_side: int,
+    seed: int,
+    workers: int | None,
+) -> PreparedDataset:
+    """Makes matches and mismatches of each photo, and keeps the splits and attributes of the dataset.
+
+    Of the judgements it prints what a model would score that sees only their texts, see `text_only_scores`.
+
+    Args:
+        name: Name of the dataset, for the record.
+        derive_from: Root of the prepared dataset.
+        root: Of the one that is made.
+        matches, mismatches, kinds, variations, seed: See `judge_rows`.
+        max_side: Longer side of a written photo, in pixels, at most.
+        workers: Processes, default one a core.
+
+    Raises:
+        InputError: There is no prepared dataset, or settings are not usable.
+    """
+    given = read_dataset(derive_from)
+    if root.resolve() == derive_from.resolve():
+        raise InputError(f"dataset.root={root}: the same as dataset.derive_from. Choose another dataset.root.")
+    check_shares(matches=matches, mismatches=mismatches, kinds=kinds, variations=variations)
+    config = {
+        "name": name,
+        "matches": matches,
+        "mismatches": mismatches,
+        "kinds": dict(kinds),
+        "variations": dict(variations),
+        "max_side": max_side,
+        "seed": seed,
+    }
+    way = {"wrong_texts": "exchanged"}  # judgements that were made otherwise are not these
+    fingerprint = fingerprint_of({**config, **way}, [], data=(derive_from / "manifest.parquet").read_bytes())
+    partial = begin_dataset(root, fingerprint=fingerprint)
+    if partial is None:
+        print(f"{root}: already prepared from this source with these settings.")
+        return read_dataset(root)
+
+    source = given.manifest.reset_index(drop=True)
+    dropped = [(row.image_id, "no_text", "nothing to judge") for row in source[source["text"] == ""].itertuples()]
+    manifest = source[source["text"] != ""].reset_index(drop=True)
+    photos = [(derive_from / path, partial / path) for path in manifest["path"]]
+    outcomes = write_photos(photos, max_side=max_side, workers=workers)
+    readable = [not outcome.error for outcome in outcomes]
+    dropped += [
+        (image_id, "photo_unreadable", outcome.error)
+        for image_id, outcome in zip(manifest["image_id"], outcomes, strict=True)
+        if outcome.error
+    ]
+    manifest = manifest[readable].reset_index(drop=True)
+    judgements = judge_rows(
+        manifest, matches=matches, mismatches=mismatches, kinds=kinds, variations=variations, seed=seed
+    )
+    judged = manifest["image_id"].isin(judgements["image_id"])
+    dropped += _left_out(manifest, manifest.index[~judged], kinds=kinds, seed=seed)
+    judgements["text_only"] = text_only_scores(judgements)
+    counts = {
+        str(split): dict(Counter(part["kind"].where(part["label"] == "mismatch", "match").tolist()))
+        for split, part in judgements.groupby("split", sort=False)
+    }
+    dataset = finish_dataset(
+        partial,
+        root,
+        manifest=manifest[judged].reset_index(drop=True),
+        dropped=pd.DataFrame(dropped, columns=["image_id", "reason", "detail"]),
+        fingerprint=fingerprint,
+        read=len(source),
+        config={
+            **config,
+            "derived_from": str(derive_from),
+            "judgements": counts,
+            "text_only_auroc": text_only_auroc(judgements),
+        },
+        tables={"judgements": judgements},
+    )
+    print(f"{root}: {len(judgements)} judgements of {len(dataset.manifest)} photos")
+    for split, kind in counts.items():
+        print(f"  {split}: {', '.join(f'{count} {name}' for name, count in sorted(kind.items(), key=_by_count))}")
+    print_text_only(dataset.info["config"]["text_only_auroc"])
+    print(f"dropped {dataset.info['counts']['dropped'] or 'none'} (listed in dropped.csv)")
+    return dataset
+
+
+def judge_rows(
+    manifest: pd.DataFrame,
+    *,
+    matches: int,
+    mismatches: int,
+    kinds: Mapping[str, float],
+    variations: Mapping[str, float],
+    seed: int,
+) -> pd.DataFrame:
+    """Writes matches and mismatches of each row.
+
+    Two photos exchange their texts: each matches its own and mismatches the other's, in the same wording. So of every
+    kind, and in every split, each text is as often a match as a mismatch, and who sees only texts cannot tell which.
+
+    Args:
+        manifest: With texts, and an index from 0.
+        matches, mismatches: Of a photo at most; where they differ, the rarer label is taken of exchanges by chance, and
+            texts are as likely of either label only on average.
+        kinds: Share of each kind among mismatches, in [0, 1], summing to 1. Where a photo's text allows none of the
+            kind that is due, the kind that lacks most takes its place; so shares hold as far as texts allow.
+        variations: Share of texts with a "synonym", a "misspelling" or "less detail", in [0, 1]. What a photo has
+            beyond its first text is always varied, else it would be the same text again.
+        seed: Of all that is left to chance. What a row gets depends on the rows before, in order of their hash.
+
+    Returns:
+        `COLUMNS`, all text.
+    """
+    find = Mismatches(manifest)
+    words = {word for text in find.text for word in re.findall(r"\w+", text.lower())}
+    ids, splits = manifest["image_id"].tolist(), manifest["split"].tolist()
+    order = sorted(range(len(ids)), key=lambda row: stable_hash(f"{seed}/{ids[row]}"))
+    rng = random.Random(f"{seed}/judgements")
+    most = max(matches, mismatches)
+    have: dict[str, Counter[str]] = defaultdict(Counter)  # by split
+    of_row: list[list[_Exchanged]] = [[] for _ in ids]
+    for turn in range(most):
+        for row in order:
+            if len(of_row[row]) > turn:  # another photo has exchanged with it
+                continue
+            met = {exchanged.other for exchanged in of_row[row]}
+            made = have[splits[row]]
+            excess = {kind: made[kind] - share * made.total() for kind, share in kinds.items() if share > 0}
+            for kind in sorted(excess, key=lambda kind: (excess[kind], kind)):
+                partner = find.partner(row, kind, free=lambda other: len(of_row[other]) < most, met=met, rng=rng)
+                if partner is None:
+                    continue
+                worded = _worded(find, row, partner, of_row=of_row, shares=variations, words=words, rng=rng)
+                if worded is None:
+                    continue
+                variation, (own, others) = worded
+                of_row[row].append(_Exchanged(partner.row, kind, variation, own, others))
+                of_row[partner.row].append(_Exchanged(row, kind, variation, others, own))
+                made[kind] += 2
+                break
+    judged: list[tuple[str, ...]] = []
+    for row in order:
+        for label, count in (("match", matches), ("mismatch", mismatches)):
+            for of in rng.sample(of_row[row], -(-len(of_row[row]) * count // most)):
+                text, from_where = (of.own, "own") if label == "match" else (of.others, "borrowed")
+                judged.append((ids[row], text, label, of.kind, of.variation, from_where, splits[row]))
+    return pd.DataFrame(judged, columns=list(COLUMNS))
+
+
+def _left_out(
+    manifest: pd.DataFrame, rows: Sequence[int], *, kinds: Mapping[str, float], seed: int
+) -> list[tuple[str, str, str]]:
+    """The id of each row that got no judgement, the reason, and what it means."""
+    if not len(rows):
+        return []
+    find, rng = Mismatches(manifest), random.Random(f"{seed}/left out")
+    due = [kind for kind, share in kinds.items() if share > 0]
+    dropped = []
+    for row in rows:
+        found = any(find.partner(row, kind, free=lambda other: True, met=(), rng=rng) for kind in due)
+        if found:  # to exchange with it all the same would give that photo more judgements than asked for
+            why = "left_over", "each text found that is surely wrong of it is of a photo that had exchanged its own"
+        else:
+            why = "no_mismatch", "no text was found that is surely wrong of it"
+        dropped.append((manifest["image_id"][row], *why))
+    return dropped
+
+
+class _Exchanged(NamedTuple):
+    """What a photo got of an exchange: its own text and the other photo's, in the wording that both photos got."""
+
+    other: int
+    kind: str
+    variation: str
+    own: str
+    others: str
+
+
+def _worded(
+    find: Mismatches,
+    row: int,
+    partner: Partner,
+    *,
+    of_row: Sequence[Sequence[_Exchanged]],
+    shares: Mapping[str, float],
+    words: set[str],
+    rng: random.Random,
+) -> tuple[str, tuple[str, str]] | None:
+    """The texts of both, varied in one way; None where they were said of either photo already, or might be true."""
+    rows = (row, partner.row)
+    texts = (find.text[row], find.text[partner.row])
+    said = [{text_key(text) for of in of_row[one] for text in (of.own, of.others)} for one in rows]
+    first = not any(text_key(text) in of_one for text in texts for of_one in said)
+    weights = {variation: shares.get(variation, 0.0) for variation in VARIATIONS}
+    if partner.facts is None:
+        weights["less detail"] = 0.0  # another product's text, cut short, might be true of this one as well
+    if first:
+        weights[""] = 1 - sum(weights.values())
+    if not any(weights.values()):
+        return None
+    due = rng.choices(list(weights), weights=list(weights.values()))[0]
+    # Another try gives another synonym; a misspelling fits almost any text.
+    others = [""] if first else [v for v in (due, "less detail", "synonym", "misspelling") if weights[v]]
+    for variation in (due, *others):
+        varied = _varied(texts, variation, partner, words=words, rng=rng)
+        if varied is not None and _is_news(varied, find, rows, partner, said=said):
+            return variation, varied
+    return None
+
+
+def _varied(
+    texts: tuple[str, str], variation: str, partner: Partner, *, words: set[str], rng: random.Random
+) -> tuple[str, str] | None:
+    """Both texts varied in one way; None where one of them cannot be."""
+    if variation == "":
+        return texts
+    if variation == "less detail":
+        return None if partner.facts is None else with_less(texts, aspect=partner.facts.aspect)
+    varied = [
+        with_synonym(text, rng=rng) if variation == "synonym" else with_misspelling(text, words=words, rng=rng)
+        for text in texts
+    ]
+    return None if varied[0] is None or varied[1] is None else (varied[0], varied[1])
+
+
+def _is_news(
+    texts: tuple[str, str], find: Mismatches, rows: tuple[int, int], partner: Partner, *, said: Sequence[set[str]]
+) -> bool:
+    """Whether two texts were said of neither photo yet, and each is still wrong of the other's photo."""
+    plain = [text_key(text) for text in texts]
+    if plain[0] == plain[1] or any(text in of_one for text in plain for of_one in said):
+        return False
+    return all(find.is_wrong(text, row, partner.facts) for text, row in zip(reversed(texts), rows, strict=True))
+
+
+def check_shares(*, matches: int, mismatches: int, kinds: Mapping[str, float], variations: Mapping[str, float]) -> None:
+    """Refuses shares that have other names, lie outside [0, 1] or have a wrong sum.
+
+    Raises:
+        InputError: With what was given.
+    """
+    if set(kinds) - set(KINDS) or min(kinds.values(), default=-1) < 0 or abs(sum(kinds.values()) - 1) > 1e-6:
+        raise InputError(f"dataset.kinds: got {dict(kinds)}, expected shares >= 0 of {', '.join(KINDS)} that sum to 1.")
+    if set(variations) - set(VARIATIONS) or min(variations.values(), default=0) < 0 or sum(variations.values()) > 1:
+        raise InputError(
+            f"dataset.variations: got {dict(variations)}, expected shares >= 0 of {', '.join(VARIATIONS)} that sum to "
+            "at most 1."
+        )
+    if min(matches, mismatches) < 1:
+        raise InputError(
+            f"dataset.matches={matches}, dataset.mismatches={mismatches}: expected 1 or more of either a photo."
+        )
+
+
+def _by_count(item: tuple[str, int]) -> int:
+    return -item[1]

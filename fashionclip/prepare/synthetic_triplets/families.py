@@ -1,0 +1,231 @@
+"""The variants of a base photo: which there are, and drawing them.
+
+A family is an anchor with its positives, which show the same content, and its semi-positives, which show another.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fashionclip.atomic import write_text
+from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
+from fashionclip.manifest import stable_hash
+from fashionclip.prepare.photos import JPEG_QUALITY, write_jpeg
+from fashionclip.prepare.synthetic_triplets.captions import caption_distance, edit_caption, replace_caption
+from fashionclip.prepare.synthetic_triplets.held_out import Stock
+from fashionclip.prepare.synthetic_triplets.overlays import Content, NotDrawnError, Overlay, safe_box
+
+TRIES = 20  # to find a set of logos that the photo does not have yet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How many variants a base photo has, and of which kind.
+
+    Attributes:
+        captions_per_photo, logo_sets_per_photo: Families of a base photo, with text and with logos.
+        positives, semipositives: Of each family.
+        max_edited_share: Largest distance of an edited caption, in (0, 1].
+        replaced_share: Share, in [0, 1], of texts' semi-positives that show another caption instead of an edited one.
+    """
+
+    captions_per_photo: int
+    logo_sets_per_photo: int
+    positives: int
+    semipositives: int
+    max_edited_share: float
+    replaced_share: float
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One photo to draw: its id, its role in its family, which overlay ("text", "logo") shows what, and whether train
+    never shows such a thing."""
+
+    image_id: str
+    kind: str
+    overlay: str
+    content: Content
+    unseen: bool
+
+
+@dataclass(frozen=True)
+class BasePhoto:
+    """A photo of the source and the variants to draw of it, each family's anchor first."""
+
+    base_id: str
+    source: Path
+    variants: tuple[Variant, ...]
+
+
+def plan_variants(
+    base_id: str,
+    *,
+    captions: Sequence[Stock],
+    logos: Sequence[Stock],
+    logos_per_photo: tuple[int, int],
+    rules: Rules,
+    seed: int,
+) -> tuple[Variant, ...]:
+    """Chooses what the variants of a base photo show.
+
+    Args:
+        base_id: Of the base photo; the choice depends on nothing but it, the seed and the other arguments.
+        captions, logos: Stocks of either, which the families of a base photo take in turns; none for no text, or no
+            logos. A stock has at least two captions, or more logos than are shown on a photo.
+        logos_per_photo: Least and largest number of them.
+        rules: Counts and shares.
+        seed: Another seed gives another choice.
+    """
+    rng = random.Random(f"{seed}/plan/{base_id}")
+    variants: list[Variant] = []
+
+    def add(overlay: str, number: int, stock: Stock, contents: Iterator[Content]) -> None:
+        anchor = next(contents)
+        shown = [("anchor", anchor), *((f"positive{k}", anchor) for k in range(rules.positives))]
+        shown += [(f"semipositive{k}", next(contents)) for k in range(rules.semipositives)]
+        for name, content in shown:
+            image_id = f"{base_id}/{overlay}{number}_{name}"
+            kind = name.rstrip("0123456789")
+            variants.append(Variant(image_id, kind, overlay, replace(content, fonts=stock.fonts), stock.unseen))
+
+    said: set[str] = set()
+    for number, stock in enumerate(_in_turns(captions, count=rules.captions_per_photo, rng=rng)):
+        left = [caption for caption in stock.contents if caption not in said]
+        if left:
+            said.add(caption := rng.choice(left))
+            contents = _caption_contents(caption, captions=stock.contents, rules=rules, rng=rng)
+            add("text", number, stock, contents)
+    sets: set[frozenset[str]] = set()
+    for number, stock in enumerate(_in_turns(logos, count=rules.logo_sets_per_photo, rng=rng)):
+        drawn = (tuple(rng.sample(stock.contents, rng.randint(*logos_per_photo))) for _ in range(TRIES))
+        chosen = next((one for one in drawn if frozenset(one) not in sets), None)
+        if chosen:
+            sets.add(frozenset(chosen))
+            add("logo", number, stock, _logo_contents(chosen, classes=stock.contents, rng=rng))
+    return tuple(variants)
+
+
+def picture_of(source: Path, *, max_side: int) -> str:
+    """The `difference_hash` of a base photo as its variants show it; "" where it cannot be read."""
+    try:
+        return difference_hash(fit_within(load_image(source, at_least=max_side), max_side=max_side))
+    except UnreadableImageError:
+        return ""
+
+
+def draw_variants(
+    photo: BasePhoto,
+    *,
+    folder: Path,
+    overlays: Mapping[str, Overlay],
+    max_side: int,
+    keep_in_centre_crop: bool,
+    seed: int,
+) -> dict[str, Any]:
+    """Draws and writes the variants of a base photo, one at a time, unless a stopped run has done so.
+
+    Args:
+        photo: What to draw.
+        folder: The dataset's; photos go to `images/`, and what is returned also to `rows/`.
+        overlays: By name.
+        max_side: Longer side of a written photo, in pixels, at most.
+        keep_in_centre_crop: Whether overlays lie within the centre square.
+        seed: Of what is left to chance; each variant has its own, so that their order does not matter.
+
+    Returns:
+        No picture, only JSON values: `rows` of the manifest, `boxes` of placed logos, and `dropped` (image_id, reason,
+        detail).
+    """
+    record = folder / "rows" / f"{photo.base_id}.json"
+    if record.is_file():
+        return json.loads(record.read_text(encoding="utf-8"))
+    done: dict[str, Any] = {"rows": [], "boxes": [], "dropped": []}
+    try:
+        base = fit_within(load_image(photo.source, at_least=max_side), max_side=max_side)
+    except UnreadableImageError as error:
+        done["dropped"] = [[variant.image_id, "photo_unreadable", str(error)] for variant in photo.variants]
+        return done
+    safe = safe_box(base.size, keep_in_centre_crop=keep_in_centre_crop)
+    (folder / "images" / photo.base_id).mkdir(parents=True, exist_ok=True)
+    without_anchor: set[tuple[str, str]] = set()
+    for variant in photo.variants:
+        content, family = variant.content, (variant.overlay, variant.content.caption)
+        canvas, rng = base.copy(), random.Random(f"{seed}/draw/{variant.image_id}")
+        try:
+            if family in without_anchor:
+                raise NotDrawnError("no_anchor", f"the anchor of {content.caption!r} could not be drawn")
+            drawn = overlays[variant.overlay].draw(canvas, content, safe=safe, rng=rng)
+        except NotDrawnError as error:
+            without_anchor |= {family} if variant.kind == "anchor" else set()
+            done["dropped"].append([variant.image_id, error.reason, str(error)])
+            continue
+        path = f"images/{variant.image_id}.jpg"
+        write_jpeg(canvas, folder / path, quality=JPEG_QUALITY, subsampling=0)
+        shown = "\n".join(sorted(content.logos)) or content.rendered  # two logos are the same in either order
+        done["rows"].append(
+            {
+                "image_id": variant.image_id,
+                "path": path,
+                "domain": "synthetic",
+                "item_id": f"{stable_hash(f'{photo.base_id}/{variant.overlay}/{shown}'):016x}",
+                "text": content.rendered,
+                "category": variant.overlay,
+                "base_id": photo.base_id,
+                "kind": variant.kind,
+                "overlay": variant.overlay,
+                "caption": content.caption,
+                "rendered_caption": content.rendered,
+                "edit": content.edit,
+                "semipos_distance": content.distance,
+                "font": drawn.font,
+                "colour": drawn.colour,
+                "size": drawn.size,
+                "box": ",".join(map(str, drawn.box)),
+                "unseen": variant.unseen,
+            }
+        )
+        done["boxes"] += [[variant.image_id, name, *box] for name, box in drawn.logos]
+    record.parent.mkdir(parents=True, exist_ok=True)
+    write_text(record, json.dumps(done), sync=False)  # last, so that a base photo with a record is whole
+    return done
+
+
+def _caption_contents(caption: str, *, captions: Sequence[str], rules: Rules, rng: random.Random) -> Iterator[Content]:
+    """The anchor's content, then those of as many semi-positives as are asked for."""
+    yield Content(caption, caption)
+    phase = rng.random()
+    while True:
+        # Edited and replaced take turns in their shares; where they begin is chance, so that the shares hold overall.
+        phase += rules.replaced_share
+        if phase >= 1:
+            edit, rendered = "replaced", replace_caption(caption, captions=captions, rng=rng)
+        else:
+            edit, rendered = "edited", edit_caption(caption, max_share=rules.max_edited_share, rng=rng)
+        phase -= math.floor(phase)
+        yield Content(caption, rendered, edit, caption_distance(caption, rendered))
+
+
+def _in_turns(stocks: Sequence[Stock], *, count: int, rng: random.Random) -> list[Stock]:
+    """So many of the stocks, one after another; where they begin is chance, so that each has its share overall."""
+    first = rng.randrange(len(stocks)) if stocks else 0
+    return [stocks[(first + turn) % len(stocks)] for turn in range(count if stocks else 0)]
+
+
+def _logo_contents(chosen: tuple[str, ...], *, classes: Sequence[str], rng: random.Random) -> Iterator[Content]:
+    """The anchor's content, then those of as many semi-positives as are asked for."""
+    yield Content(", ".join(chosen), ", ".join(chosen), logos=chosen)
+    others = [name for name in classes if name not in chosen]
+    while True:
+        changed = rng.sample(range(len(chosen)), rng.randint(1, min(len(chosen), len(others))))
+        shown = list(chosen)  # each keeps its place in the list, so that a distance of lists is that of sets
+        for place, name in zip(changed, rng.sample(others, len(changed)), strict=True):
+            shown[place] = name
+        distance = len(changed) / len(chosen)
+        yield Content(", ".join(chosen), ", ".join(shown), "replaced", distance, tuple(shown))

@@ -1,0 +1,320 @@
+"""What is laid over a photo: a caption, or logos. Each class here can be chosen in YAML by `_target_`.
+
+An overlay is told what to show (`Content`) and draws by chance how it is shown: its nuisances, which come from one
+distribution for anchors, positives and semi-positives, so that only the content tells them apart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from fashionclip.errors import InputError
+from fashionclip.prepare.synthetic_triplets.logos import find_logos, load_logo
+from fashionclip.prepare.synthetic_triplets.text_layout import draw_text, find_fonts, fit_text, has_glyphs
+
+TRIES = 20  # places tried before an overlay is given up
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom lie just outside
+_LINEAR = np.array([v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in np.arange(256) / 255])
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an overlay shows.
+
+    Attributes:
+        caption: The content of the anchor.
+        rendered: What is shown: a caption, or the classes of logos joined by ", ".
+        edit: How it came from the anchor's: "none", "edited" or "replaced".
+        distance: How far it is from the anchor's, in [0, 1].
+        logos: Classes of the logos.
+        fonts: Files that a caption may be set in; none: all of the overlay's.
+    """
+
+    caption: str
+    rendered: str
+    edit: str = "none"
+    distance: float = 0.0
+    logos: tuple[str, ...] = ()
+    fonts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn: the overlay's box, its size (px; of letters, or of the longest logo's side) and its nuisances."""
+
+    box: Box
+    size: int
+    font: str = ""
+    colour: str = ""
+    logos: tuple[tuple[str, Box], ...] = ()
+
+
+class NotDrawnError(Exception):
+    """An overlay that cannot be laid over this photo; `reason` is what it is counted under."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Overlay(Protocol):
+    """Draws a content; its `repr` tells all its settings, and `files` what else decides what is drawn."""
+
+    files: tuple[str, ...]
+
+    def draw(self, photo: Image.Image, content: Content, *, safe: Box, rng: random.Random) -> Drawn:
+        """Draws onto the photo itself, within the safe box.
+
+        Raises:
+            NotDrawnError: It cannot be done; the photo may be altered.
+        """
+        ...
+
+
+class TextOverlay:
+    """A caption in one colour, set in up to `max_lines` centred lines.
+
+    Args:
+        fonts: Folder of .ttf and .otf files; None takes the DejaVu fonts that come with matplotlib.
+        colours: Names or "#rrggbb".
+        places: Where the block may lie, as pairs (x, y): shares, in [0, 1], of the room left beside and above it;
+            None is anywhere.
+        max_width, max_height: Largest block, as shares of the safe box's width and height less padding.
+        max_lines: Lines, at most.
+        scale: Font size, as a range of shares of the largest that fits.
+        min_size: Smallest font size, in pixels of the written photo.
+        min_contrast: Least contrast ratio, 1 to 21, of the colour against the mean of what it covers.
+        outline: Width of the letters' outline, as a share of the font size; it is black or white, whichever is less
+            like the colour, and keeps letters legible where a photo is busy. 0 draws none.
+        padding: Kept free at the safe box's border, as a share of its shorter side.
+
+    Raises:
+        InputError: There is no font, a font cannot be read, or a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        fonts: Path | str | None,
+        colours: Sequence[str],
+        places: Sequence[Sequence[float]] | None,
+        max_width: float,
+        max_height: float,
+        max_lines: int,
+        scale: Sequence[float],
+        min_size: int,
+        min_contrast: float,
+        outline: float,
+        padding: float,
+    ) -> None:
+        self.fonts = fonts
+        self.colours = tuple(colours)
+        self.places = None if places is None else tuple((float(x), float(y)) for x, y in places)
+        self.max_width, self.max_height, self.max_lines = max_width, max_height, max_lines
+        self.scale = _range("overlays.text.scale", scale)
+        self.min_size, self.min_contrast, self.outline, self.padding = min_size, min_contrast, outline, padding
+        if not self.colours or self.places == () or max_lines < 1 or min_size < 1:
+            raise InputError("overlays.text: expected a colour, a place, max_lines >= 1, min_size >= 1. Mend the YAML.")
+        self.files = find_fonts(fonts)
+        try:
+            self._luminance = {colour: luminance(ImageColor.getrgb(colour)[:3]) for colour in self.colours}
+        except ValueError as error:
+            raise InputError(f"overlays.text.colours: {error}. Give CSS names or '#rrggbb'.") from None
+
+    def __repr__(self) -> str:
+        return _settings(self)
+
+    def draw(self, photo: Image.Image, content: Content, *, safe: Box, rng: random.Random) -> Drawn:
+        left, top, right, bottom = inset(safe, self.padding)
+        given = content.fonts or self.files
+        fonts = [font for font in given if has_glyphs(font, content.rendered)]
+        if not fonts:
+            raise NotDrawnError("no_glyphs", f"none of {len(given)} fonts can show {content.rendered!r}")
+        scale = rng.uniform(*self.scale)
+        for font in rng.sample(fonts, len(fonts)):
+            block = fit_text(
+                content.rendered,
+                font=font,
+                width=self.max_width * (right - left),
+                height=self.max_height * (bottom - top),
+                max_lines=self.max_lines,
+                min_size=self.min_size,
+                outline=self.outline,
+                scale=scale,
+            )
+            if block:
+                break
+        else:
+            raise NotDrawnError(
+                "too_small", f"{content.rendered!r} does not fit in {self.min_size} px on {photo.width}x{photo.height}"
+            )
+        for _ in range(TRIES):
+            across, down = rng.choice(self.places) if self.places else (rng.random(), rng.random())
+            x = left + round(across * (right - left - block.width))
+            y = top + round(down * (bottom - top - block.height))
+            box = (x, y, x + block.width, y + block.height)
+            behind = luminance(np.asarray(photo.crop(box)))
+            seen = [c for c in self.colours if contrast_ratio(self._luminance[c], behind) >= self.min_contrast]
+            if seen:
+                colour = rng.choice(seen)
+                bright = self._luminance[colour]
+                around = "black" if contrast_ratio(bright, 0.0) > contrast_ratio(bright, 1.0) else "white"
+                draw_text(photo, block, left=x, top=y, font=font, colour=colour, around=around)
+                return Drawn(box=box, size=block.size, font=Path(font).stem, colour=colour)
+        raise NotDrawnError(
+            "no_colour_seen", f"no colour reaches a contrast of {self.min_contrast} in {TRIES} places tried"
+        )
+
+
+class LogoOverlay:
+    """One or several logos, which do not touch each other.
+
+    Args:
+        folder: Logos with transparency, in any subfolder; a logo's class is its path below the folder without suffix.
+            None takes the ones drawn in `fashionclip.prepare.synthetic_triplets.logos`.
+        classes: Which of them to use; None is all.
+        per_photo: Least and largest number of different logos on a photo.
+        scale: Longer side of a logo, as a range of shares of the safe box's shorter side less padding.
+        keep_aspect: Whether width and height are scaled alike; else each is drawn from `scale` by itself.
+        boxes: If given, each logo takes one of these boxes by chance and `scale` is not used: (left, top, right,
+            bottom) as shares, in [0, 1], of the safe box less padding. With `keep_aspect` it is centred in its box.
+        min_size: Smallest longer side of a logo, in pixels of the written photo.
+        padding: Kept free at the safe box's border, as a share of its shorter side.
+
+    Raises:
+        InputError: A logo cannot be read, there are too few, or a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path | str | None,
+        classes: Sequence[str] | None,
+        per_photo: Sequence[int],
+        scale: Sequence[float],
+        keep_aspect: bool,
+        boxes: Sequence[Sequence[float]] | None,
+        min_size: int,
+        padding: float,
+    ) -> None:
+        found = find_logos(folder)
+        self.folder = folder
+        self.classes = tuple(found if classes is None else classes)
+        self.per_photo = (per_photo[0], per_photo[-1])
+        self.scale = _range("overlays.logo.scale", scale)
+        self.keep_aspect = keep_aspect
+        self.boxes = None if boxes is None else tuple(tuple(map(float, box)) for box in boxes)
+        self.min_size, self.padding = min_size, padding
+        unknown = sorted(set(self.classes) - set(found))
+        if unknown:
+            raise InputError(f"overlays.logo.classes: no {unknown} in {folder}; has {sorted(found)}. Mend them.")
+        if not 1 <= self.per_photo[0] <= self.per_photo[1] < len(self.classes):
+            raise InputError(
+                f"overlays.logo: {len(self.classes)} logos for per_photo={list(per_photo)}; expected two counts "
+                "from 1, in order, and more logos than that (a semi-positive shows another). Add logos or lower it."
+            )
+        if self.boxes is not None and len(self.boxes) < self.per_photo[1]:
+            raise InputError(f"overlays.logo.boxes: got {len(self.boxes)}, at least {per_photo[1]} needed. Add boxes.")
+        self._logo_files = {name: found[name] for name in self.classes}
+        self.files = tuple(file for file in self._logo_files.values() if file)
+
+    def __repr__(self) -> str:
+        return _settings(self)
+
+    def draw(self, photo: Image.Image, content: Content, *, safe: Box, rng: random.Random) -> Drawn:
+        area = inset(safe, self.padding)
+        logos = {name: load_logo(name, self._logo_files[name]) for name in content.logos}
+        for _ in range(TRIES):
+            given = rng.sample(self.boxes, len(logos)) if self.boxes else [None] * len(logos)
+            boxes = [self._box(logo, area, box, rng) for logo, box in zip(logos.values(), given, strict=True)]
+            size = max(max(right - left, bottom - top) for left, top, right, bottom in boxes)
+            smallest = min(max(right - left, bottom - top) for left, top, right, bottom in boxes)
+            if smallest >= self.min_size and not any(_touch(*pair) for pair in combinations(boxes, 2)):
+                break
+        else:
+            reason = "too_small" if smallest < self.min_size else "no_place"
+            raise NotDrawnError(reason, f"{content.rendered} in none of {TRIES} ways on {photo.width}x{photo.height}")
+        for logo, box in zip(logos.values(), boxes, strict=True):
+            scaled = logo.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.LANCZOS)
+            photo.paste(scaled, box[:2], scaled)
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        around = (min(lefts), min(tops), max(rights), max(bottoms))
+        return Drawn(box=around, size=size, logos=tuple(zip(logos, boxes, strict=True)))
+
+    def _box(self, logo: Image.Image, area: Box, given: Sequence[float] | None, rng: random.Random) -> Box:
+        across, down = area[2] - area[0], area[3] - area[1]
+        if given is None:
+            x0, y0, x1, y1 = 0.0, 0.0, float(across), float(down)
+            most_width, most_height = (min(across, down) * rng.uniform(*self.scale) for _ in range(2))
+            if self.keep_aspect:
+                most_height = most_width
+            right, lower = rng.random(), rng.random()  # shares of the room left beside and above the logo
+        else:
+            x0, y0, x1, y1 = given[0] * across, given[1] * down, given[2] * across, given[3] * down
+            most_width, most_height = x1 - x0, y1 - y0
+            right = lower = 0.5
+        if self.keep_aspect:
+            factor = min(most_width / logo.width, most_height / logo.height)
+            most_width, most_height = factor * logo.width, factor * logo.height
+        width, height = max(1, int(most_width)), max(1, int(most_height))
+        left = area[0] + int(x0 + right * (x1 - x0 - width))
+        top = area[1] + int(y0 + lower * (y1 - y0 - height))
+        return left, top, left + width, top + height
+
+
+def safe_box(size: tuple[int, int], *, keep_in_centre_crop: bool) -> Box:
+    """The part of a photo that overlays may use: all of it, or the centre square that a backbone's crop keeps."""
+    side = min(size)
+    width, height = (side, side) if keep_in_centre_crop else size
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height
+
+
+def inset(box: Box, share: float) -> Box:
+    """A box less a border, given as a share of its shorter side and rounded up to whole pixels."""
+    left, top, right, bottom = box
+    border = int(np.ceil(share * min(right - left, bottom - top)))
+    return left + border, top + border, right - border, bottom - border
+
+
+def luminance(rgb: Any) -> float:
+    """The mean relative luminance, in [0, 1], of sRGB values 0..255 of shape (..., 3).
+
+    Source: WCAG 2.2, "relative luminance".
+    """
+    channels = _LINEAR[np.asarray(rgb, dtype=np.uint8)].reshape(-1, 3).mean(axis=0)
+    return float(channels @ (0.2126, 0.7152, 0.0722))
+
+
+def contrast_ratio(one: float, other: float) -> float:
+    """From 1 (the same) to 21 (black on white), of two relative luminances.
+
+    Source: WCAG 2.2, "contrast ratio".
+
+    >>> round(contrast_ratio(luminance((0, 0, 0)), luminance((255, 255, 255))), 2)
+    21.0
+    """
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+def _settings(overlay: Overlay) -> str:
+    given = {key: value for key, value in vars(overlay).items() if key != "files" and not key.startswith("_")}
+    return f"{type(overlay).__name__}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+
+
+def _touch(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _range(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    if len(values) != 2 or not 0 < values[0] <= values[1] <= 1:
+        raise InputError(f"{name}: got {list(values)}, expected least and largest share in (0, 1]. Mend the YAML.")
+    return tuple(map(float, values))

@@ -1,0 +1,85 @@
+"""What the photos of an index can be filtered by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from fashionclip.retrieval.index.filter_parser import Clause, Condition, Kind
+from fashionclip.retrieval.index.indexed_photo import Photo, Value
+
+HINTED = 8  # values of a field in a hint, the most frequent ones
+LISTED = 300  # different values of a text field that are listed; of one with more, such as codes, none is
+FIXED: dict[str, Kind] = {"image_id": "text", "item_id": "text", "text": "text", "category": "text"}
+
+Choices = dict[str, list[str] | tuple[float, float]]
+
+
+class Fields:
+    """Fields and their values, counted photo by photo."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Counter[str] | None] = {}  # None where there are too many
+        self._range: dict[str, tuple[float, float]] = {}
+
+    def add(self, photo: Photo) -> None:
+        if photo.category:
+            self._count("category", photo.category)
+        for name, value in photo.attributes.items():
+            self._count(name, value)
+
+    def _count(self, name: str, value: Value) -> None:
+        if not isinstance(value, str):
+            low, high = self._range.get(name, (value, value))
+            self._range[name] = (min(low, value), max(high, value))
+            return
+        counts = self._values.setdefault(name, Counter())
+        if counts is not None:
+            counts[value] += 1
+            if len(counts) > LISTED:
+                self._values[name] = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Each field's kind, and its values, the most frequent first, or its range."""
+        texts = {
+            name: {"kind": "text", "values": None if counts is None else [value for value, _ in counts.most_common()]}
+            for name, counts in self._values.items()
+        }
+        return texts | {name: {"kind": "number", "range": list(ends)} for name, ends in self._range.items()}
+
+
+def kinds_of(fields: dict[str, Any]) -> dict[str, Kind]:
+    """Of everything that a filter may name, from what `Fields.to_json` gave."""
+    return FIXED | {name: field["kind"] for name, field in fields.items()}
+
+
+def choices_of(fields: dict[str, Any]) -> Choices:
+    """Fields worth offering: the values of a text field that has few, the range of a number."""
+    choices: Choices = {}
+    for name, field in fields.items():
+        if field["kind"] == "number":
+            choices[name] = (field["range"][0], field["range"][1])
+        elif field["values"]:
+            choices[name] = field["values"]
+    return choices
+
+
+def hints(condition: Condition, fields: dict[str, Any]) -> list[str]:
+    """What there is of each field that a condition names, in words.
+
+    >>> fields = {"gender": {"kind": "text", "values": ["Men", "Women"]}, "price": {"kind": "number", "range": [5, 90]}}
+    >>> hints(Clause("gender", "=", ("men",)), fields) + hints(Clause("price", "<", (1,)), fields)
+    ["gender has 'Men', 'Women'", 'price is from 5 to 90']
+    """
+    if not isinstance(condition, Clause):
+        return list(dict.fromkeys(hint for part in condition.parts for hint in hints(part, fields)))
+    field = fields.get(condition.field)
+    if field is None and condition.field == "category":
+        return ["no photo has a category"]
+    if field is None or field.get("values", ()) is None:
+        return [f"{condition.field} has too many values to list; like 'A%' finds those that begin so"]
+    if field["kind"] == "number":
+        low, high = field["range"]
+        return [f"{condition.field} is from {low:g} to {high:g}"]
+    more = ", ..." if len(field["values"]) > HINTED else ""
+    return [f"{condition.field} has {', '.join(map(repr, field['values'][:HINTED]))}{more}"]

@@ -1,0 +1,268 @@
+"""Brings an index up to date with its source: encodes what is new, drops what is gone, leaves the rest alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
+
+import numpy as np
+from tqdm import tqdm
+
+from fashionclip.atomic import locked, write_text
+from fashionclip.errors import InputError
+from fashionclip.foreign_text import safe_cell
+from fashionclip.images import UnreadableImageError, load_image, open_file
+from fashionclip.retrieval.index.filter_fields import Fields
+from fashionclip.retrieval.index.index_folder import (
+    FILE,
+    IndexFacts,
+    check_given,
+    is_milvus,
+    open_store,
+    read_facts,
+    write_facts,
+)
+from fashionclip.retrieval.index.index_source import Source
+from fashionclip.retrieval.index.indexed_photo import Photo
+from fashionclip.retrieval.index.sqlite_store import FILE as PHOTOS
+from fashionclip.retrieval.index.store import TOKEN, Known, Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from fashionclip.retrieval.encoder import Encoder
+
+BATCH = 64  # photos encoded and written at a time
+UNREADABLE = "unreadable.csv"
+LOCK = "lock"
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+
+@dataclass
+class Changes:
+    """What a run has done.
+
+    Attributes:
+        added, updated, deleted: Photos; updated ones have other pixels.
+        described: Photos of which only text or attributes changed.
+        unchanged: Photos left alone.
+        unreadable: Reason by path.
+    """
+
+    added: int = 0
+    updated: int = 0
+    described: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo as it was found on disk."""
+
+    photo: Photo
+    content: str = ""
+    pixels: torch.Tensor | None = None  # (3, S, S) uint8, where it must be encoded
+    error: str = ""
+
+
+def update_index(
+    folder: Path,
+    encoder: Encoder,
+    source: Source,
+    *,
+    export: Path,
+    milvus: str | None = None,
+    other_source: bool = False,
+) -> Changes:
+    """Makes an index, or brings one up to date.
+
+    It may be stopped at any moment and run again: photos are written by batches, each all or nothing.
+
+    Args:
+        folder: Of the index.
+        encoder: What to embed with.
+        source: All photos that the index shall have; others are deleted from it.
+        export: Where `encoder` comes from, to be remembered.
+        milvus: The Milvus of the index, where it has one: address of a server, or name of a file ("photos.db") that
+            milvus-lite shall make in the folder. A token is sent to no other address.
+        other_source: Whether the photos may take the place of those of another folder.
+
+    Raises:
+        InputError: The folder holds something else, the index is of another export, store or source, another indexer
+            is at it, or none of the photos can be read.
+    """
+    _check_ours(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"{folder}: another indexer is at it. Wait until it has ended, or choose another --to."
+    with locked(folder / LOCK, name=folder, refuse=busy):
+        fields = Fields()
+        for photo in source.photos():
+            fields.add(photo)
+        facts = _facts(folder, encoder, source, export=export, milvus=milvus, other_source=other_source)
+        facts = replace(facts, fields=facts.fields | fields.to_json())
+        write_facts(folder, facts)
+        with closing(open_store(folder, facts, milvus=milvus)) as store:
+            changes, fields = _synchronise(store, encoder, source)
+        _write_unreadable(folder, changes)
+        write_facts(folder, replace(facts, fields=fields.to_json()))
+    return changes
+
+
+def _check_ours(folder: Path) -> None:
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file. Expected a folder of an index, or one that does not exist yet.")
+    if not folder.exists() or (folder / FILE).is_file():
+        return
+    ours = (LOCK, PHOTOS, UNREADABLE, f".{FILE}", f".{UNREADABLE}")
+    others = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(ours))
+    if others:
+        raise InputError(
+            f"{folder}: holds {others[:5]} and is no index, so it is left alone. Give a folder of its own to --to."
+        )
+
+
+def _facts(
+    folder: Path, encoder: Encoder, source: Source, *, export: Path, milvus: str | None, other_source: bool
+) -> IndexFacts:
+    if milvus is not None and not is_milvus(milvus):
+        raise InputError(
+            f"--milvus {milvus}: expected the address of a server (http://host:19530; what it asks for stands in "
+            f"{TOKEN}), or a plain file name that ends in .db, for milvus-lite within the index."
+        )
+    if not (folder / FILE).is_file():
+        if (folder / PHOTOS).exists():
+            raise InputError(f"{folder}: has {PHOTOS} but no {FILE} to say which export made it. Remove the folder.")
+        return IndexFacts(
+            export=str(export.resolve()),
+            digest=encoder.digest,
+            size=encoder.texts(["a"]).shape[1],
+            source=str(source.root.resolve()),
+            milvus=milvus,
+            collection=f"fashionclip_{uuid4().hex}" if milvus else "",
+        )
+    facts = read_facts(folder)
+    check_given(folder, facts, milvus)
+    if facts.digest != encoder.digest:
+        raise InputError(
+            f"{folder}: was made by another export than {export} (by {facts.export}, as it was then); embeddings of "
+            "two models cannot be compared. Remove the folder, or choose another --to."
+        )
+    root = str(source.root.resolve())
+    if root != facts.source and not other_source:
+        raise InputError(
+            f"{folder}: is an index of {facts.source}, whose photos would be deleted from it. Choose another --to for "
+            f"{root}, or add --other-photos to let these take their place (or if the folder has been moved)."
+        )
+    return replace(facts, export=str(export.resolve()), source=root)
+
+
+def _synchronise(store: Store, encoder: Encoder, source: Source) -> tuple[Changes, Fields]:
+    known = store.known()
+    changes, fields, waiting = Changes(), Fields(), list[_Read]()
+    gone = set(known)
+    same = {one.content: image_id for image_id, one in known.items()}  # files of the same bytes are encoded once
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(source), desc="index", unit="photo") as bar:
+
+        def look(photo: Photo) -> _Read:
+            return _read(photo, source.root, encoder, known.get(photo.image_id))
+
+        for read in _in_order(pool, look, source.photos(), ahead=BATCH + 2 * threads):
+            bar.update()
+            if read.error:
+                changes.unreadable[read.photo.path] = read.error
+                continue
+            gone.discard(read.photo.image_id)
+            fields.add(read.photo)
+            before = known.get(read.photo.image_id)
+            if before == Known(read.content, read.photo.digest):
+                changes.unchanged += 1
+                continue
+            changes.added += before is None
+            changes.updated += before is not None and before.content != read.content
+            changes.described += before is not None and before.content == read.content
+            waiting.append(read)
+            if len(waiting) == BATCH:
+                _write(store, encoder, waiting, known, same)
+                waiting = []
+    if waiting:
+        _write(store, encoder, waiting, known, same)
+    if len(changes.unreadable) == len(source):
+        path, reason = next(iter(changes.unreadable.items()))
+        raise InputError(f"none of {len(source):,} photos can be read; {path}: {reason}")
+    ordered = sorted(gone)
+    for start in range(0, len(ordered), 10 * BATCH):
+        store.delete(ordered[start : start + 10 * BATCH])
+    changes.deleted = len(ordered)
+    return changes, fields
+
+
+def _read(photo: Photo, root: Path, encoder: Encoder, before: Known | None) -> _Read:
+    """Runs in a thread. The hash comes first: a file replaced in between differs from it in the next run."""
+    path = root / photo.path
+    try:
+        with open_file(path) as file:
+            content = hashlib.blake2b(file.read(), digest_size=16).hexdigest()
+        if before is not None and before.content == content:
+            return _Read(photo, content)
+        return _Read(photo, content, encoder.pixels(load_image(path, at_least=encoder.decode_size)))
+    except (OSError, UnreadableImageError) as error:
+        return _Read(photo, error=_reason(error, path))
+
+
+def _reason(error: Exception, path: Path) -> str:
+    cause = error.__cause__ or error
+    text = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause) or type(cause).__name__
+    return text.removeprefix(f"{path}: ").replace(f" {str(path)!r}", "")
+
+
+def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str, Known], same: dict[str, str]) -> None:
+    """Encodes the distinct new photos among those that wait, and writes all of them."""
+    fresh = {read.content: read.pixels for read in waiting if read.pixels is not None and read.content not in same}
+    embedding = dict(zip(fresh, encoder.embed(list(fresh.values())), strict=True)) if fresh else {}
+    old = {read.content: same.get(read.content, read.photo.image_id) for read in waiting if read.content not in fresh}
+    embedding |= dict(zip(old, store.embeddings(list(old.values())), strict=True))
+    embeddings = np.stack([embedding[read.content] for read in waiting])
+    store.put([read.photo for read in waiting], [read.content for read in waiting], embeddings)
+    for read in waiting:
+        before = known.get(read.photo.image_id)
+        if before is not None and same.get(before.content) == read.photo.image_id:
+            del same[before.content]  # it has another embedding now
+        known[read.photo.image_id] = Known(read.content, read.photo.digest)
+    for read in waiting:
+        same[read.content] = read.photo.image_id
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[Job], Done], jobs: Iterable[Job], *, ahead: int
+) -> Iterator[Done]:
+    """Results in the order of the jobs; `pool.map` would run as far ahead as memory goes."""
+    running: deque[Future[Done]] = deque()
+    for job in jobs:
+        running.append(pool.submit(work, job))
+        if len(running) > ahead:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+def _write_unreadable(folder: Path, changes: Changes) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "reason"])
+    writer.writerows([safe_cell(path), safe_cell(reason)] for path, reason in changes.unreadable.items())
+    write_text(folder / UNREADABLE, text.getvalue())

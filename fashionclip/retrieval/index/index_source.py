@@ -1,0 +1,149 @@
+"""What is to be indexed: a prepared dataset, or any folder of photos, with a table of what they show."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fashionclip.errors import InputError
+from fashionclip.images import SUFFIXES
+from fashionclip.manifest import COLUMNS, read_dataset
+from fashionclip.prepare.find_photos import photos_below
+from fashionclip.retrieval.index.filter_parser import LARGEST, plain_name
+from fashionclip.retrieval.index.indexed_photo import Photo, Value
+from fashionclip.tables import match_photos, read_table, told
+
+# Columns of a table by what they mean; the first that is there counts, of those for photos the one that names most.
+IMAGE = ("image", "image_path", "path", "file", "file_name", "filename", "image_id", "id")
+ITEM = ("item_id", "product_id", "sku")
+TEXT = ("text", "full_text", "caption", "title", "display_name", "product_display_name", "name", "description")
+CATEGORY = ("category", "article_type")
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")  # "007" and "1e5" are codes
+
+
+@dataclass(frozen=True)
+class Source:
+    """Photos to index.
+
+    Attributes:
+        root: Folder that their paths begin at.
+        table: One row a photo, sorted as they shall be indexed: `image_id, item_id, path, text, category` and then
+            attributes, each of text or of numbers; what is not known is None.
+    """
+
+    root: Path
+    table: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def photos(self) -> Iterator[Photo]:
+        """One by one, since a million of them would be large."""
+        fixed = ["image_id", "item_id", "path", "text", "category"]
+        names = [str(name) for name in self.table if name not in fixed]
+        columns = [self.table[name] for name in fixed + names]
+        for image_id, item_id, path, text, category, *values in zip(*columns, strict=True):
+            known = {name: _plain(value) for name, value in zip(names, values, strict=True) if value is not None}
+            yield Photo(image_id, item_id, path, text, category, known)
+
+
+def read_source(folder: Path, *, table: Path | None = None) -> Source:
+    """Reads what is to be indexed.
+
+    Args:
+        folder: A prepared dataset, or a folder with photos in it or in its subfolders.
+        table: CSV or Excel workbook with a row a photo, for a plain folder.
+
+    Raises:
+        InputError: There is no photo, or the table fits none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder. Give a prepared dataset or a folder of photos.")
+    if (folder / "dataset.json").is_file() and (folder / "manifest.parquet").is_file():
+        if table is not None:
+            raise InputError(f"--table {table}: {folder} is a prepared dataset and has its own. Leave it out.")
+        manifest = read_dataset(folder).manifest
+        return Source(
+            folder,
+            _typed(manifest.drop(columns=["split", "domain", "group_id", "photo_hash"], errors="ignore"), keep=COLUMNS),
+        )
+    inside = photos_below(folder)
+    if not inside:
+        raise InputError(f"{folder}: no photos ({', '.join(sorted(SUFFIXES))}) in it or its subfolders.")
+    photos = pd.DataFrame({"image_id": inside, "item_id": inside, "path": inside, "text": "", "category": ""})
+    return Source(folder, photos if table is None else _described(photos, table))
+
+
+def _described(photos: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Adds what a table says of the photos."""
+    table = read_table(file, titles=(*IMAGE, *ITEM, *TEXT, *CATEGORY))
+    names = {plain_name(name).replace("_", ""): name for name in reversed(table.header)}
+
+    def columns(choices: tuple[str, ...]) -> list[str]:
+        titles = (choice.replace("_", "") for choice in choices)  # Kaggle has "productDisplayName"
+        return [names[title] for title in titles if title in names]
+
+    paths = photos["path"].tolist()
+    candidates = dict.fromkeys([*columns(IMAGE), *table.header[:1]])
+    matched = {name: match_photos(paths, table.column(name)) for name in candidates}
+    image = max(candidates, key=lambda name: sum(row is not None for row in matched[name].rows))
+    rows, named = matched[image].rows, table.column(image)
+    if all(row is None for row in rows):
+        raise InputError(
+            f"--table {file}: column {image!r} names none of the photos; it begins with {named[:3]}, the photos with "
+            f"{paths[:3]}. Mend the names, or call the column with them 'image'."
+        )
+    if says := told(matched[image], paths=paths, names=named):
+        print(f"{file}: {says}")
+    nothing = [""] * len(table.header)
+    known = pd.DataFrame([nothing if row is None else table.rows[row] for row in rows], columns=table.header)
+    item, text, category = (next(iter(columns(choices)), None) for choices in (ITEM, TEXT, CATEGORY))
+    if not text or not known[text].any():
+        expected = f"one of the columns {', '.join(TEXT)}" if not text else f"texts in its column {text!r}"
+        print(f"{file}: no photo has a text; expected {expected}, has {table.header}")
+    photos = photos.assign(
+        item_id=known[item].where(known[item] != "", photos["item_id"]) if item else photos["item_id"],
+        text=known[text] if text else "",
+        category=known[category] if category else "",
+    )
+    rest = known.drop(columns=[name for name in {image, item, text, category} if name])
+    rest = rest.rename(columns={name: f"table_{name}" for name in rest if plain_name(str(name)) in photos})
+    return _typed(pd.concat([photos, rest], axis=1), keep=tuple(map(str, photos)))
+
+
+def _typed(table: pd.DataFrame, *, keep: tuple[str, ...]) -> pd.DataFrame:
+    """Attributes as numbers where every value of a column is one, else as text; missing and empty ones as None."""
+    columns: dict[str, Any] = {}
+    for name in table:
+        plain = str(name).replace('"', "'").replace("\\", "/")  # such a name could not be asked for
+        columns[plain] = table[name].tolist() if name in keep else _values(table[name].tolist())
+    return pd.DataFrame(columns, dtype=object)
+
+
+def _values(values: list[Any]) -> list[Value | None]:
+    known = [None if _is_empty(value) else value for value in values]
+    if any(isinstance(value, bool) or not _is_number(value) for value in known if value is not None):
+        return [None if value is None else str(value).strip() for value in known]
+    floats = [None if value is None else float(value) for value in known]
+    whole = all(isinstance(value, int) or "." not in str(value) for value in known if value is not None)
+    return [None if value is None else int(value) if whole else value for value in floats]
+
+
+def _is_empty(value: Any) -> bool:
+    return (pd.api.types.is_scalar(value) and bool(pd.isna(value))) or str(value).strip() == ""
+
+
+def _is_number(value: Any) -> bool:
+    text = str(value).strip()
+    number = isinstance(value, int | float) or _NUMBER.fullmatch(text) is not None
+    return number and math.isfinite(float(text)) and abs(float(text)) <= LARGEST
+
+
+def _plain(value: Any) -> Value:
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,93 @@
+"""Where the embeddings of an index lie. There are two: `sqlite_store.py`, within the index, and `milvus_store.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from fashionclip.errors import InputError
+from fashionclip.retrieval.index.filter_parser import Condition
+from fashionclip.retrieval.index.indexed_photo import Photo
+
+TOKEN = "MILVUS_TOKEN"  # environment variable for a server that wants one ("user:password" or a key)
+ADDRESS = "MILVUS_ADDRESS"  # environment variable: the server that it may be sent to, besides that of --milvus
+SAME_SCORE = 1e-6  # cosines with one and the same vector differ by less, depending on how a library blocks its sums
+
+
+class StoreUnavailable(InputError):
+    """An index that cannot be read just now, whatever is asked of it: its server is down, its files are gone or
+    damaged. The message names address or file."""
+
+
+class Known(NamedTuple):
+    """What tells whether a photo has changed: hash of the file, digest of the rest."""
+
+    content: str
+    digest: str
+
+
+Found = list[tuple[str, float]]  # image_id and cosine, the best first, equal ones by image_id
+
+
+class Store(Protocol):
+    """Photos and their embeddings. Every call that writes is all or nothing, also when the process is killed."""
+
+    def __len__(self) -> int: ...
+
+    def known(self) -> dict[str, Known]:
+        """Of every photo by image_id."""
+        ...
+
+    def put(self, photos: Sequence[Photo], contents: Sequence[str], embeddings: np.ndarray) -> None:
+        """Adds N photos, or replaces those of the same image_id.
+
+        Args:
+            photos: Of distinct image_id.
+            contents: Hashes of their files.
+            embeddings: (N, D) float32, unit norm.
+        """
+        ...
+
+    def delete(self, image_ids: Sequence[str]) -> None: ...
+
+    def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
+        """By image_id; unknown ones are left out."""
+        ...
+
+    def embeddings(self, image_ids: Sequence[str]) -> np.ndarray:
+        """(N, D) of known photos, in this order."""
+        ...
+
+    def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
+        """The photos nearest to each of (Q, D) unit-norm queries, among those that a condition lets through."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def cut_ties(search: Callable[[np.ndarray, int], list[Found]], queries: np.ndarray, top_k: int) -> list[Found]:
+    """Makes the last places of an answer stable where more photos have the last score than there is room for.
+
+    Args:
+        search: Gives the n nearest of each query (fewer where there are no more), the best first, in any order among
+            equals.
+        queries: (Q, D).
+        top_k: How many to return of each.
+    """
+    answers = search(queries, top_k + 1)
+    return [
+        sorted(_with_equals(search, query, answer, top_k), key=lambda hit: (-hit[1], hit[0]))[:top_k]
+        for query, answer in zip(queries, answers, strict=True)
+    ]
+
+
+def _with_equals(
+    search: Callable[[np.ndarray, int], list[Found]], query: np.ndarray, answer: Found, top_k: int
+) -> Found:
+    limit = top_k + 1
+    while len(answer) == limit and answer[-1][1] >= answer[top_k - 1][1] - SAME_SCORE:
+        limit *= 2
+        answer = search(query[None], limit)[0]
+    return answer

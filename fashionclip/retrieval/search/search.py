@@ -1,0 +1,251 @@
+"""Search in an index: by text, by photo, by both, away from something, among what a filter lets through."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fashionclip.errors import InputError
+from fashionclip.images import UnreadableImageError, load_image
+from fashionclip.retrieval.encoder import Encoder, export_digest, load_encoder
+from fashionclip.retrieval.index.filter_fields import Choices, choices_of, hints, kinds_of
+from fashionclip.retrieval.index.filter_parser import Condition, parse_where
+from fashionclip.retrieval.index.index_folder import FILE, IndexFacts, open_store, read_facts
+from fashionclip.retrieval.index.indexed_photo import Photo, Value
+from fashionclip.retrieval.index.store import Store, StoreUnavailable
+
+NEGATIVE_WEIGHT = 0.5  # of what to move away from; at 1 it outweighs a text that has something in common with it
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for; at least one of text, image and like.
+
+    Attributes:
+        text: In words.
+        image: An upright RGB picture, from `load_image`.
+        like: The image_id of an indexed photo; it is not among the hits itself.
+        negative: In words, what to move away from.
+        where: Filter, such as `gender = 'Women' and price < 50`.
+        image_weight: In [0, 1], of image or like against text where both are given.
+    """
+
+    text: str | None = None
+    image: Image.Image | None = None
+    like: str | None = None
+    negative: str | None = None
+    where: str | None = None
+    image_weight: float = 0.5
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One photo found. `score` is its cosine with the query, in [-1, 1]."""
+
+    image_id: str
+    item_id: str
+    score: float
+    text: str
+    category: str
+    attributes: dict[str, Value]
+
+
+class Searcher:
+    """An index and the model that made it. Several threads may use one.
+
+    What `fashionclip index` changes meanwhile is found soon after (see `FaissStore`).
+    """
+
+    def __init__(
+        self,
+        facts: IndexFacts,
+        store: Store,
+        encoder: Encoder,
+        *,
+        folder: Path | None = None,
+        photos: Path | None = None,
+    ) -> None:
+        self._facts = facts
+        self._photos = photos
+        self._file = None if folder is None else folder / FILE
+        self._written = self._when_written()
+        self.store = store
+        self.encoder = encoder
+        self._encoding = threading.Lock()  # two threads in one model are no faster, and some tokenizers refuse them
+
+    @classmethod
+    def open(
+        cls,
+        index: Path | str,
+        *,
+        export: Path | str | None = None,
+        milvus: str | None = None,
+        photos: Path | None = None,
+        device: str = "cpu",
+    ) -> Searcher:
+        """Opens an index.
+
+        Args:
+            index: Its folder.
+            export: Where the export that made it lies now, if it has been moved.
+            milvus: Address of its Milvus, as the user gives it (see `open_store`).
+            photos: Folder that their paths begin at; the one that the index says if None.
+            device: Where to encode queries.
+
+        Raises:
+            InputError: There is no index or no export, or the export is another one.
+        """
+        facts = read_facts(Path(index))
+        place = Path(export or facts.export)
+        digest = export_digest(place)
+        if digest != facts.digest:  # before anything of it is loaded: the index may be a stranger's
+            raise InputError(
+                f"{index}: was not made by {place} as it is now; embeddings of two models cannot be compared. Give the "
+                "export that made it (--export DIR), or index again to another folder."
+            )
+        encoder = load_encoder(place, device=device, digest=digest)
+        store = open_store(Path(index), facts, milvus=milvus)
+        return cls(facts, store, encoder, folder=Path(index), photos=photos)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def facts(self) -> IndexFacts:
+        """As they are now: fields and their values change with the catalogue.
+
+        Raises:
+            StoreUnavailable: They are gone.
+        """
+        written = self._when_written()
+        if self._file is not None and written != self._written:
+            try:
+                self._facts, self._written = read_facts(self._file.parent), written
+            except InputError as error:  # no mistake of who searches
+                raise StoreUnavailable(str(error)) from None
+        return self._facts
+
+    def _when_written(self) -> int:
+        return self._file.stat().st_mtime_ns if self._file is not None and self._file.exists() else 0
+
+    @property
+    def fields(self) -> Choices:
+        """Fields to offer as filters: the values of a text field that has few, most frequent first, or the lowest and
+        highest of a number."""
+        return choices_of(self.facts.fields)
+
+    def search_text(
+        self, query: str, top_k: int = 10, *, where: str | None = None, negative: str | None = None
+    ) -> list[Hit]:
+        """The photos nearest to a text."""
+        return self.search(Query(text=query, where=where, negative=negative), top_k)
+
+    def search_image(self, image: Image.Image | Path | str, top_k: int = 10, *, where: str | None = None) -> list[Hit]:
+        """The photos nearest to a photo: an upright RGB picture, or a file."""
+        if not isinstance(image, Image.Image):
+            image = load_image(image, at_least=self.encoder.decode_size)
+        return self.search(Query(image=image, where=where), top_k)
+
+    def search(self, query: Query, top_k: int = 10) -> list[Hit]:
+        """The photos nearest to a query, the best first, equal ones by image_id; fewer where there are no more.
+
+        Raises:
+            InputError: The query is empty, its filter wrong, or `like` unknown.
+        """
+        return self.search_many([query], top_k)[0]
+
+    def search_many(self, queries: Sequence[Query], top_k: int = 10) -> list[list[Hit]]:
+        """As `search`, for several queries whose texts and photos are encoded together."""
+        if top_k < 1:
+            raise InputError(f"top_k={top_k}: expected at least 1.")
+        conditions = [self.check(query) for query in queries]
+        with self._encoding:
+            vectors = self._embed(queries)
+        found: list[list[tuple[str, float]]] = [[] for _ in queries]
+        for condition in dict.fromkeys(conditions):
+            chosen = [row for row, other in enumerate(conditions) if other == condition]
+            answers = self.store.search(vectors[chosen], top_k + 1, condition)  # one more: `like` finds itself
+            for row, answer in zip(chosen, answers, strict=True):
+                found[row] = [hit for hit in answer if hit[0] != queries[row].like][:top_k]
+        photos = self.store.photos(sorted({image_id for hits in found for image_id, _ in hits}))
+        return [[_hit(photos[one], score) for one, score in hits if one in photos] for hits in found]
+
+    def check(self, query: Query) -> Condition | None:
+        """Reads the filter of a query, and refuses what could not be searched.
+
+        Raises:
+            InputError: As `search`.
+        """
+        if query.image is None and query.like is None and not (query.text or "").strip():
+            raise InputError("empty query. Give a text, a photo, or the image_id of an indexed photo.")
+        if not 0 <= query.image_weight <= 1:
+            raise InputError(f"image_weight={query.image_weight}: expected between 0 and 1.")
+        if query.like is not None and not self.store.photos([query.like]):
+            raise InputError(f"like={query.like}: the index has no photo of that image_id.")
+        where = (query.where or "").strip()
+        return parse_where(where, kinds_of(self.facts.fields)) if where else None
+
+    def hints(self, where: str) -> list[str]:
+        """What the fields of a filter hold, for whoever finds nothing through it."""
+        return hints(parse_where(where, kinds_of(self.facts.fields)), self.facts.fields)
+
+    def hit(self, image_id: str) -> Hit:
+        """One photo by itself, with score 1.
+
+        Raises:
+            KeyError: It is not indexed.
+        """
+        return _hit(self.store.photos([image_id])[image_id], 1.0)
+
+    def photo(self, image_id: str) -> Path:
+        """Its file, which lies below the folder of the photos, also where links lead.
+
+        Raises:
+            KeyError: It is not indexed.
+            UnreadableImageError: The index says that it lies elsewhere.
+        """
+        root = Path(self._photos or self.facts.source).resolve()
+        path = self.store.photos([image_id])[image_id].path
+        try:
+            file = (root / path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # such as a name with a zero in it, or links in a circle
+            raise UnreadableImageError(f"{path!r}: no name of a file ({error}). Index again.") from None
+        if not file.is_relative_to(root):
+            raise UnreadableImageError(f"{path!r}: lies outside of {root}, where the photos are. Index again.")
+        return file
+
+    def _embed(self, queries: Sequence[Query]) -> np.ndarray:
+        """(Q, D) unit-norm."""
+        texts = sorted({one for query in queries for one in (query.text, query.negative) if one and one.strip()})
+        text: dict[str | None, np.ndarray] = dict(zip(texts, self.encoder.texts(texts), strict=True)) if texts else {}
+        pictures = [query.image for query in queries if query.image is not None]
+        image = iter(self.encoder.images(pictures) if pictures else [])
+        vectors = []
+        for query in queries:
+            looks = [] if query.image is None else [next(image)]
+            looks += [] if query.like is None else [self.store.embeddings([query.like])[0]]
+            words = [text[query.text]] if query.text in text else []
+            weight = query.image_weight if looks and words else float(bool(looks))
+            vector = np.zeros(self.facts.size)
+            if words:
+                vector += (1 - weight) * words[0]
+            if looks:
+                vector += weight * _unit(np.sum(looks, axis=0))
+            vector = _unit(vector)
+            if query.negative in text:
+                vector = _unit(vector - NEGATIVE_WEIGHT * text[query.negative])
+            vectors.append(vector)
+        return np.array(vectors, dtype=np.float32)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
+def _hit(photo: Photo, score: float) -> Hit:
+    return Hit(photo.image_id, photo.item_id, score, photo.text, photo.category, dict(photo.attributes))

@@ -1,0 +1,26 @@
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from fashionclip.errors import InputError
+from fashionclip.prepare.synthetic_triplets.logos import find_logos
+
+CASES = Path(__file__).parents[2] / "assets" / "cases"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda file: file.write_text("no picture"),
+        lambda file: file.write_bytes((CASES / "avif_damaged" / "zero_tail.avif").read_bytes()),
+        lambda file: Image.new("RGB", (8, 8)).save(file, "EPS"),
+        os.mkfifo,
+    ],
+    ids=["text", "torn", "another-programs", "pipe"],
+)
+def test_logo_that_cannot_be_read_is_one_message(tmp_path, write):
+    write(tmp_path / "star.png")
+    with pytest.raises(InputError, match=r"star\.png: no logo that can be read \(.+\)\. Remove or replace the file\."):
+        find_logos(tmp_path)
