@@ -31,7 +31,7 @@ from fashionclip.app.malloc import keep_freed_memory
 from fashionclip.batch import Batch
 from fashionclip.data.content_distance import EditDistance
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import TripletRelation
 from fashionclip.data.transforms import Transform, eval_transform
 from fashionclip.images import load_image
@@ -65,7 +65,7 @@ def relation() -> TripletRelation:
 class TripletFiles(Dataset):
     """Triplets of rows, each photo opened by itself."""
 
-    def __init__(self, rows: Rows, triplets: Tensor, look: Transform) -> None:
+    def __init__(self, rows: ManifestTensors, triplets: Tensor, look: Transform) -> None:
         self.rows, self.triplets, self.look = rows, triplets, look
 
     def __len__(self) -> int:
@@ -76,14 +76,14 @@ class TripletFiles(Dataset):
         return [self.look(load_image(file)) for file in files]
 
 
-def plain_steps(rows: Rows, backbone: Backbone, *, steps: int, batch: int, ours: bool) -> Iterator[int]:
+def plain_steps(rows: ManifestTensors, backbone: Backbone, *, steps: int, batch: int, ours: bool) -> Iterator[int]:
     """Triplets of each step."""
     tower = backbone.clip.visual
     if not ours:
         tower.to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=1e-4)
     loss_function = torch.nn.TripletMarginWithDistanceLoss(margin=1.0)
-    drawn = relation().relate(rows, rows.of_split("train")[:POOL])
+    drawn = relation().plan(rows, rows.of_split("train")[:POOL])
     t: Any = drawn.relation
     triplets = drawn.image_row[torch.stack([t.anchor, t.positive, t.negative], dim=1)]  # (N, 3)
     triplets = triplets[torch.randint(len(triplets), (steps * batch,))]
@@ -101,7 +101,7 @@ def plain_steps(rows: Rows, backbone: Backbone, *, steps: int, batch: int, ours:
         yield len(photos[0])
 
 
-def our_loader(rows: Rows, backbone: Backbone, *, photos: int) -> DataLoader[Batch]:
+def our_loader(rows: ManifestTensors, backbone: Backbone, *, photos: int) -> DataLoader[Batch]:
     look = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
         rows=rows,
@@ -136,7 +136,7 @@ def measure(variant: str, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     if variant != VARIANTS[0]:
         keep_freed_memory()
-    rows = Rows(read_dataset(options.data), coded=relation().columns)
+    rows = ManifestTensors(read_dataset(options.data), coded=relation().columns)
     backbone, steps = model(), WARM_UP + options.steps
     loader = our_loader(rows, backbone, photos=options.photos)
     if variant == VARIANTS[2]:

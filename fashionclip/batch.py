@@ -108,7 +108,7 @@ class Mixed:
         return {"parts": {name: part.select(image, text) for name, part in self.parts.items()}}
 
 
-Relations = Pairs | Triplets | Judgements | Mixed
+RelationTensors = Pairs | Triplets | Judgements | Mixed
 
 
 @dataclass
@@ -128,6 +128,6 @@ class Batch:
     image_row: Tensor
     texts: Tensor
     text_id: Tensor
-    relation: Relations | None
+    relation: RelationTensors | None
     joint_images: int
     joint_texts: int

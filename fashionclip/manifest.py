@@ -1,7 +1,7 @@
 """The prepared dataset on disk: reading, checking, splitting and writing it.
 
     <root>/images/...          the photos (DeepFashion2: <split>/catalog|query/...)
-    <root>/manifest.parquet    one row an image: `COLUMNS`, the source's own attributes, `photo_hash`
+    <root>/manifest.parquet    one row an image: `MANIFEST_COLUMNS`, the source's own attributes, `photo_hash`
     <root>/triplets.parquet    optional: triplets fixed for evaluation
     <root>/judgements.parquet  optional: texts that match a photo, and texts that do not
     <root>/dropped.csv         what was left out, and why
@@ -41,7 +41,7 @@ from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
 
 SCHEMA_VERSION = 1
-COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text", "category")
+MANIFEST_COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text", "category")
 SPLITS = ("train", "val", "test")
 ROLES = ("anchor", "positive", "semipositive", "negative")
 LABELS = ("match", "mismatch")
@@ -56,7 +56,7 @@ class PreparedDataset:
 
     Attributes:
         root: Its folder; `manifest.path` is relative to it.
-        manifest: One row an image, with at least `COLUMNS`, all of them text without missing values.
+        manifest: One row an image, with at least `MANIFEST_COLUMNS`, all of them text without missing values.
         info: What `dataset.json` holds.
     """
 
@@ -186,7 +186,7 @@ def check_manifest(manifest: pd.DataFrame, *, where: str = "manifest") -> None:
                 unique=True,
             ),
             "split": pa.Column(str, pa.Check.isin(SPLITS)),
-            **{name: pa.Column(str) for name in COLUMNS[3:]},
+            **{name: pa.Column(str) for name in MANIFEST_COLUMNS[3:]},
         }
     )
     if manifest.empty:

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fashionclip.data.content_distance import AttributeDistance
 from fashionclip.data.dataset import RetrievalDataset
 from fashionclip.data.judgements import JudgementRelation, judgements_of
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.mixed import MixedRelation
 from fashionclip.data.relations import PairRelation, TripletRelation
 from fashionclip.losses.contrastive import ContrastiveLoss
@@ -23,7 +23,7 @@ from fashionclip.losses.match_mismatch import MatchMismatchLoss
 from fashionclip.losses.mining import MININGS, MinedTripletLoss
 from fashionclip.losses.mixed import MixedLoss
 from fashionclip.losses.triplet_semipos import TripletSemiPosMarginWithDistanceLoss
-from fashionclip.manifest import COLUMNS, PreparedDataset
+from fashionclip.manifest import MANIFEST_COLUMNS, PreparedDataset
 from fashionclip.training.module import RetrievalModule
 
 ROWS, FEATURES, LETTERS = 24, 6, 128
@@ -112,7 +112,7 @@ def rows_of(folder):
     """24 photos of 8 groups of two products, one without a text, with features in place of pixels."""
     number = np.arange(ROWS)
     group, item = number // 3, number // 3 * 2 + (number % 3 == 2)
-    manifest = pd.DataFrame("", index=range(ROWS), columns=list(COLUMNS)).assign(
+    manifest = pd.DataFrame("", index=range(ROWS), columns=list(MANIFEST_COLUMNS)).assign(
         image_id=[f"{i:02}" for i in number],
         path=[f"images/{i}.png" for i in number],
         split="train",
@@ -125,7 +125,7 @@ def rows_of(folder):
     manifest.loc[6:8, "text"] = "the same"
     dataset = PreparedDataset(root=folder, manifest=manifest, info={})
     columns = ["item_id", "group_id", "domain", "category"]
-    return Rows(dataset, coded=columns, judgements=judgements_of(dataset, seed=0))
+    return ManifestTensors(dataset, coded=columns, judgements=judgements_of(dataset, seed=0))
 
 
 def tokenize(texts):

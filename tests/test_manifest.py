@@ -13,7 +13,7 @@ import pytest
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import (
-    COLUMNS,
+    MANIFEST_COLUMNS,
     SCHEMA_VERSION,
     assign_splits,
     begin_dataset,
@@ -31,7 +31,7 @@ RATIOS = {"train": 0.7, "val": 0.2, "test": 0.1}
 
 def make_manifest(rows: int = 4) -> pd.DataFrame:
     ids = [f"id{row}" for row in range(rows)]
-    columns = {name: ids for name in COLUMNS} | {
+    columns = {name: ids for name in MANIFEST_COLUMNS} | {
         "path": [f"images/{name}.jpg" for name in ids],
         "split": ["train"] * rows,
     }
@@ -415,7 +415,7 @@ def prepare(*, root):
     if building is None:
         return print("stands already")
     ids = [f"id{row}" for row in range(20)]
-    table = pd.DataFrame({name: ids for name in manifest.COLUMNS})
+    table = pd.DataFrame({name: ids for name in manifest.MANIFEST_COLUMNS})
     table["split"] = ["train", "val", "test", *["train"] * 17]
     table["path"] = [f"images/{name}.jpg" for name in ids]
     for path in table["path"]:

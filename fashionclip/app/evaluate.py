@@ -19,7 +19,7 @@ from fashionclip.app.report import print_table, write_results
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import judgements_of
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import PairRelation, Relation, check_columns
 from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform
@@ -59,7 +59,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise InputError("dataset: not given. Use dataset=NAME [dataset.root=DIR].")
 
     judgements = judgements_of(prepared, seed=checkpoint["config"]["seed"]) if relation.uses_judgements else None
-    rows = Rows(prepared, coded=relation.columns, judgements=judgements)
+    rows = ManifestTensors(prepared, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
     own = cfg.ckpt is not None and is_of(checkpoint, prepared)
     seen = rows_of_seen_skus(prepared.manifest) if own else None

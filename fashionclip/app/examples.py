@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.images import load_image
 from fashionclip.manifest import ROLES
 from fashionclip.metrics.judgement_metrics import Offenders
@@ -80,7 +80,7 @@ def _spread(values: Tensor, most: int) -> Tensor:
     return values[torch.linspace(0, len(values) - 1, min(most, len(values)), device=values.device).long()]
 
 
-def draw_examples(folder: Path, rows: Rows, stages: Mapping[str, Examples]) -> None:
+def draw_examples(folder: Path, rows: ManifestTensors, stages: Mapping[str, Examples]) -> None:
     """Draws `examples.png` (texts or photos, and photos) and `triplets.png`, of "before" and "after"."""
     nearest = {stage: e.nearest for stage, e in stages.items() if e.nearest and len(e.nearest.text_id)}
     alike = {stage: e.alike for stage, e in stages.items() if e.alike and len(e.alike.image_row)}
@@ -93,7 +93,7 @@ def draw_examples(folder: Path, rows: Rows, stages: Mapping[str, Examples]) -> N
         draw_triplets(folder / "triplets.png", rows, triplets)
 
 
-def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> None:
+def draw_nearest(picture: Path, rows: ManifestTensors, stages: Mapping[str, Nearest]) -> None:
     """Draws one line a text and one block of photos a stage, right answers framed.
 
     Args:
@@ -115,7 +115,7 @@ def draw_nearest(picture: Path, rows: Rows, stages: Mapping[str, Nearest]) -> No
     _draw_found(picture, rows, found, ask=ask, width=2.6)
 
 
-def draw_alike(picture: Path, rows: Rows, stages: Mapping[str, Alike]) -> None:
+def draw_alike(picture: Path, rows: ManifestTensors, stages: Mapping[str, Alike]) -> None:
     """Draws one line a photo and one block of the photos nearest to it a stage, right answers framed.
 
     Args:
@@ -135,7 +135,7 @@ def draw_alike(picture: Path, rows: Rows, stages: Mapping[str, Alike]) -> None:
 
 def _draw_found(
     picture: Path,
-    rows: Rows,
+    rows: ManifestTensors,
     stages: Mapping[str, tuple[Tensor, Tensor]],
     *,
     ask: Callable[[Axes, int], None],
@@ -170,7 +170,7 @@ def _draw_found(
     figure.savefig(picture, dpi=110)
 
 
-def draw_triplets(picture: Path, rows: Rows, stages: Mapping[str, Shown]) -> None:
+def draw_triplets(picture: Path, rows: ManifestTensors, stages: Mapping[str, Shown]) -> None:
     """Draws one line a triplet: the four photos, and under each its distance to the anchor at every stage.
 
     Args:
@@ -194,7 +194,7 @@ def draw_triplets(picture: Path, rows: Rows, stages: Mapping[str, Shown]) -> Non
     figure.savefig(picture, dpi=80)
 
 
-def draw_offenders(picture: Path, rows: Rows, offenders: Offenders) -> bool:
+def draw_offenders(picture: Path, rows: ManifestTensors, offenders: Offenders) -> bool:
     """Draws the judgements that are most wrong: photo and text, what is right, and the probability of a match.
 
     Args:

@@ -12,7 +12,7 @@ from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, load_image
 from fashionclip.retrieval.search.search import Hit
 
-COLUMNS = 5
+HITS_A_ROW = 5
 SIDE = 240  # pixels of a drawn photo's shorter side, at least
 
 
@@ -35,10 +35,10 @@ def draw_hits(
         (photo, f"{rank}   {hit.score:.3f}\n{_caption(hit)}")
         for rank, (hit, photo) in enumerate(zip(hits, photos, strict=True), start=1)
     ]
-    rows = max(1, -(-len(tiles) // COLUMNS))
-    figure = Figure(figsize=(2.2 * COLUMNS, 2.9 * rows + 0.5), layout="constrained")
+    rows = max(1, -(-len(tiles) // HITS_A_ROW))
+    figure = Figure(figsize=(2.2 * HITS_A_ROW, 2.9 * rows + 0.5), layout="constrained")
     figure.suptitle(textwrap.fill(title, 90), fontsize=12, parse_math=False)
-    places = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    places = figure.subplots(rows, HITS_A_ROW, squeeze=False).flat
     for axes in places:
         axes.axis("off")
     for axes, (photo, caption) in zip(figure.axes, tiles, strict=False):

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import Relation
 from fashionclip.manifest import ROLES, PreparedDataset, read_triplets
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
@@ -24,7 +24,7 @@ SLICED_BY = ("category", "occlusion", "viewpoint")  # query to SKU, where the ma
 
 def metrics_of(
     dataset: PreparedDataset,
-    rows: Rows,
+    rows: ManifestTensors,
     relation: Relation,
     *,
     functions: Mapping[str, Callable[[Ranks], Tensor]],
@@ -79,7 +79,7 @@ def metrics_of(
     )
 
 
-def judgement_metrics_of(rows: Rows) -> JudgementMetrics | None:
+def judgement_metrics_of(rows: ManifestTensors) -> JudgementMetrics | None:
     """Those of a dataset's judgements; None where it was read without."""
     judgements = rows.judgements
     if judgements is None:

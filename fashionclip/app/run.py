@@ -22,7 +22,7 @@ from fashionclip.app.run_folder import write_run_config
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import judgements_of
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import check_columns
 from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform, train_transform
@@ -60,7 +60,7 @@ def train(cfg: DictConfig) -> float:
     dataset = open_dataset(cfg.dataset)
     relation = instantiate(cfg.loss.relation)
     judgements = judgements_of(dataset, seed=cfg.seed) if relation.uses_judgements else None
-    rows = Rows(dataset, coded=relation.columns, judgements=judgements)
+    rows = ManifestTensors(dataset, coded=relation.columns, judgements=judgements)
     check_columns(relation, rows)
     seen = rows_of_seen_skus(dataset.manifest)
     backbone = instantiate(cfg.model.backbone)

@@ -8,7 +8,7 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 
 
 class ContentDistance(Protocol):
@@ -20,7 +20,7 @@ class ContentDistance(Protocol):
 
     columns: tuple[str, ...]
 
-    def __call__(self, rows: Rows, one: Tensor, other: Tensor) -> Tensor:
+    def __call__(self, rows: ManifestTensors, one: Tensor, other: Tensor) -> Tensor:
         """(P,) distances in [0, 1] between the rows of P pairs, (P,) row numbers each."""
         ...
 
@@ -33,7 +33,7 @@ class EditDistance:
 
     columns = ("text", "overlay")
 
-    def __call__(self, rows: Rows, one: Tensor, other: Tensor) -> Tensor:
+    def __call__(self, rows: ManifestTensors, one: Tensor, other: Tensor) -> Tensor:
         overlay = rows.code["overlay"]
         logo = rows.code_of("overlay", "logo")
         content: dict[int, str | list[str]] = {}
@@ -55,6 +55,6 @@ class AttributeDistance:
     def __init__(self, columns: list[str]) -> None:
         self.columns = tuple(columns)
 
-    def __call__(self, rows: Rows, one: Tensor, other: Tensor) -> Tensor:
+    def __call__(self, rows: ManifestTensors, one: Tensor, other: Tensor) -> Tensor:
         codes = torch.stack([rows.code[column] for column in self.columns])  # (A, N)
         return (codes[:, one] != codes[:, other]).float().mean(0)

@@ -16,8 +16,8 @@ from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import write_features
-from fashionclip.data.manifest_tensors import Rows
-from fashionclip.data.relations import Relates, Relation
+from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.data.relations import BatchPlanner, Relation
 from fashionclip.data.transforms import Transform
 from fashionclip.errors import InputError
 
@@ -43,7 +43,7 @@ class RetrievalDataModule(L.LightningDataModule):
     def __init__(
         self,
         *,
-        rows: Rows,
+        rows: ManifestTensors,
         relation: Relation,
         tokenize: Tokenize,
         train_transform: Transform,
@@ -124,7 +124,7 @@ class RetrievalDataModule(L.LightningDataModule):
     def _loader(
         self,
         chosen: Tensor,
-        relation: Relates,
+        relation: BatchPlanner,
         transform: Transform,
         batch_size: int,
         *,
@@ -161,7 +161,7 @@ def _whole(batch: Any) -> Any:
     return batch
 
 
-def _fingerprint(encoder: nn.Module, transform: Transform, rows: Rows) -> str:
+def _fingerprint(encoder: nn.Module, transform: Transform, rows: ManifestTensors) -> str:
     digest = hashlib.sha256(f"{transform}{encoder}".encode() + rows.path.bytes.numpy().tobytes())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from fashionclip import distributed
 from fashionclip.batch import Batch
-from fashionclip.data.manifest_tensors import Rows
-from fashionclip.data.relations import Relates
+from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.data.relations import BatchPlanner
 from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
 from fashionclip.manifest import stable_hash
@@ -43,10 +43,10 @@ class RetrievalDataset(Dataset):
 
     def __init__(
         self,
-        rows: Rows,
+        rows: ManifestTensors,
         chosen: Tensor,
         *,
-        relation: Relates,
+        relation: BatchPlanner,
         transform: Transform,
         tokenize: Tokenize,
         decode_size: int,
@@ -73,7 +73,7 @@ class RetrievalDataset(Dataset):
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         draws = torch.Generator().manual_seed(stable_hash(f"{self.seed}/{list(positions)}"))
-        related = self.relation.relate(self.rows, self.chosen[torch.as_tensor(positions)], draws=draws)
+        related = self.relation.plan(self.rows, self.chosen[torch.as_tensor(positions)], draws=draws)
         image_row, text_id = self._share(related.image_row), self._share(related.text_id)
         texts = [self.rows.text[i] for i in text_id.tolist()]
         return Batch(

@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from fashionclip.atomic import locked, naming
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
 
 
 class _Photos(Dataset):
-    def __init__(self, rows: Rows, start: int, transform: Transform, decode_size: int) -> None:
+    def __init__(self, rows: ManifestTensors, start: int, transform: Transform, decode_size: int) -> None:
         self.rows, self.start, self.transform, self.decode_size = rows, start, transform, decode_size
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class _Photos(Dataset):
 @torch.inference_mode()
 def write_features(
     encoder: nn.Module,
-    rows: Rows,
+    rows: ManifestTensors,
     path: Path,
     *,
     transform: Transform,

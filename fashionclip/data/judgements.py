@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from fashionclip.batch import Judgements
-from fashionclip.data.manifest_tensors import JudgementRows, Rows
-from fashionclip.data.relations import Related, Relates
+from fashionclip.data.manifest_tensors import JudgementTensors, ManifestTensors
+from fashionclip.data.relations import BatchPlan, BatchPlanner
 from fashionclip.data.samplers import SomeSampler
 from fashionclip.manifest import PreparedDataset, read_judgements, text_key
 
@@ -35,16 +35,16 @@ class JudgementRelation:
         self.per_label = per_label
         self.drawn = drawn
 
-    def alike(self, rows: Rows) -> list[Tensor]:
+    def alike(self, rows: ManifestTensors) -> list[Tensor]:
         return [rows.item_id, rows.text_key[rows.text_id]]
 
-    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+    def sampler(self, rows: ManifestTensors, chosen: Tensor, *, seed: int) -> Sampler[int]:
         return SomeSampler(torch.arange(len(chosen)), seed=seed)
 
-    def evaluated(self) -> Relates:
+    def evaluated(self) -> BatchPlanner:
         return JudgedWithOwnTexts()
 
-    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+    def plan(self, rows: ManifestTensors, chosen: Tensor, *, draws: torch.Generator | None = None) -> BatchPlan:
         table, image_row = _table(rows), torch.unique(chosen)
         judged = table.of(image_row)
         if self.per_label is not None:
@@ -57,9 +57,11 @@ class JudgementRelation:
             text = torch.cat([text, text[label][other]])
             label = torch.cat([label, torch.zeros(len(own), dtype=torch.bool)])
             judged = torch.cat([judged, torch.full((len(own),), -1)])
-        return _related(image_row, image, text, label, judged)
+        return _planned(image_row, image, text, label, judged)
 
-    def _draw(self, rows: Rows, image: Tensor, text: Tensor, *, draws: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _draw(
+        self, rows: ManifestTensors, image: Tensor, text: Tensor, *, draws: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         """Positions (D,) among the (M,) matches of what shall be judged, and of the match whose text it gets."""
         own = rows.text_key[rows.text_id[image]]
         differ = torch.ones(len(text), len(text), dtype=torch.bool)  # (M, M)
@@ -78,11 +80,11 @@ class JudgementRelation:
 class JudgedWithOwnTexts:
     """The dataset's judgements of each photo, and its own text, by which retrieval is measured."""
 
-    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+    def plan(self, rows: ManifestTensors, chosen: Tensor, *, draws: torch.Generator | None = None) -> BatchPlan:
         table, image_row = _table(rows), torch.unique(chosen)
         judged = table.of(image_row)
         image, text, label = table.image_row[judged], table.text_id[judged], table.label[judged]
-        return _related(image_row, image, text, label, judged, own=rows.text_id[image_row])
+        return _planned(image_row, image, text, label, judged, own=rows.text_id[image_row])
 
 
 def judgements_of(dataset: PreparedDataset, *, seed: int) -> pd.DataFrame:
@@ -126,7 +128,7 @@ def judgements_of(dataset: PreparedDataset, *, seed: int) -> pd.DataFrame:
     )
 
 
-def _table(rows: Rows) -> JudgementRows:
+def _table(rows: ManifestTensors) -> JudgementTensors:
     assert rows.judgements is not None, "Rows was built without judgements"
     return rows.judgements
 
@@ -140,9 +142,9 @@ def _some_of_each(group: Tensor, most: int, *, draws: torch.Generator | None) ->
     return order[rank < most].sort().values
 
 
-def _related(
+def _planned(
     image_row: Tensor, image: Tensor, text: Tensor, label: Tensor, judged: Tensor, *, own: Tensor | None = None
-) -> Related:
+) -> BatchPlan:
     text_id = torch.unique(text if own is None else torch.cat([text, own]))
     relation = Judgements(
         image_index=torch.searchsorted(image_row, image),
@@ -150,4 +152,4 @@ def _related(
         label=label,
         judgement_id=judged,
     )
-    return Related(image_row=image_row, text_id=text_id, relation=relation)
+    return BatchPlan(image_row=image_row, text_id=text_id, relation=relation)

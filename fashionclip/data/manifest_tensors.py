@@ -33,7 +33,7 @@ class PackedStrings(Sequence[str]):
 
 
 @dataclass(frozen=True)
-class JudgementRows:
+class JudgementTensors:
     """J judgements, those of one row of the manifest side by side.
 
     Attributes:
@@ -60,7 +60,7 @@ class JudgementRows:
         return first.repeat_interleave(count) + torch.arange(len(before)) - before
 
 
-class Rows:
+class ManifestTensors:
     """All rows of a prepared dataset, with ids as codes that agree between processes.
 
     Attributes:
@@ -101,11 +101,11 @@ class Rows:
         self.text_key: Tensor = torch.cat([keys, len(texts) + torch.arange(wordless)])
         photos = manifest["photo_hash"] if "photo_hash" in manifest else manifest["path"]
         self.photo_id: Tensor = torch.from_numpy(pd.factorize(photos)[0].astype("int64"))
-        self.judgements: JudgementRows | None = None
+        self.judgements: JudgementTensors | None = None
         if judgements is not None:
             table = judgements.sort_values("image_row", kind="stable")
             kind, kinds = pd.factorize(table["kind"], sort=True)
-            self.judgements = JudgementRows(
+            self.judgements = JudgementTensors(
                 image_row=torch.from_numpy(table["image_row"].to_numpy("int64").copy()),
                 text_id=torch.from_numpy(text_id[len(manifest) :].astype("int64")),
                 label=torch.from_numpy((table["label"] == "match").to_numpy("bool").copy()),

@@ -10,31 +10,31 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from fashionclip import distributed
-from fashionclip.batch import Pairs, Relations, Triplets
+from fashionclip.batch import Pairs, RelationTensors, Triplets
 from fashionclip.data.content_distance import ContentDistance
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.samplers import GroupSampler, SomeSampler
 from fashionclip.errors import InputError
 
 
 @dataclass(frozen=True)
-class Related:
+class BatchPlan:
     """What a batch shall hold: distinct manifest rows (I,), distinct text ids (T,) and the relation among them."""
 
     image_row: Tensor
     text_id: Tensor
-    relation: Relations | None
+    relation: RelationTensors | None
 
 
-class Relates(Protocol):
+class BatchPlanner(Protocol):
     """What turns the rows of a batch into what the batch shall hold."""
 
-    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+    def plan(self, rows: ManifestTensors, chosen: Tensor, *, draws: torch.Generator | None = None) -> BatchPlan:
         """Builds it for the (N,) chosen row numbers, which may repeat; chance is `draws`, or torch's own if None."""
         ...
 
 
-class Relation(Relates, Protocol):
+class Relation(BatchPlanner, Protocol):
     """A relation that a loss can be trained on.
 
     Attributes:
@@ -49,15 +49,15 @@ class Relation(Relates, Protocol):
     uses_text: bool
     uses_judgements: bool
 
-    def alike(self, rows: Rows) -> list[Tensor]:
+    def alike(self, rows: ManifestTensors) -> list[Tensor]:
         """Codes (N,) of all rows; two photos that agree in one of them are right answers to each other."""
         ...
 
-    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+    def sampler(self, rows: ManifestTensors, chosen: Tensor, *, seed: int) -> Sampler[int]:
         """In what order training takes the (N,) chosen rows; yields positions in `chosen`."""
         ...
 
-    def evaluated(self) -> Relates:
+    def evaluated(self) -> BatchPlanner:
         """What an evaluation batch of it holds."""
         ...
 
@@ -73,10 +73,10 @@ class PairRelation:
     uses_text: bool = True
     uses_judgements: bool = False
 
-    def alike(self, rows: Rows) -> list[Tensor]:
+    def alike(self, rows: ManifestTensors) -> list[Tensor]:
         return [rows.item_id, rows.text_key[rows.text_id]]
 
-    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+    def sampler(self, rows: ManifestTensors, chosen: Tensor, *, seed: int) -> Sampler[int]:
         worded = rows.worded[chosen]
         count = int((~worded).sum())
         if count == len(chosen):
@@ -88,10 +88,10 @@ class PairRelation:
             print(f"{rows.root}: {count} of {len(chosen)} train photos have no text and are left out of relation=pairs")
         return SomeSampler(worded.nonzero()[:, 0], seed=seed)
 
-    def evaluated(self) -> Relates:
+    def evaluated(self) -> BatchPlanner:
         return WithOwnTexts()
 
-    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+    def plan(self, rows: ManifestTensors, chosen: Tensor, *, draws: torch.Generator | None = None) -> BatchPlan:
         image_row = torch.unique(chosen)
         chosen = without_twins(rows, chosen[rows.worded[chosen]])
         image_index = torch.searchsorted(image_row, chosen)
@@ -102,22 +102,22 @@ class PairRelation:
             item_id=rows.item_id[chosen],
             text_id=rows.text_key[rows.text_id[chosen]],
         )
-        return Related(image_row=image_row, text_id=text_id, relation=pairs)
+        return BatchPlan(image_row=image_row, text_id=text_id, relation=pairs)
 
 
 class WithOwnTexts:
     """Photos with their texts, all of them, for evaluation."""
 
-    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+    def plan(self, rows: ManifestTensors, chosen: Tensor, *, draws: torch.Generator | None = None) -> BatchPlan:
         text_id = torch.unique(rows.text_id[chosen[rows.worded[chosen]]])
-        return Related(image_row=torch.unique(chosen), text_id=text_id, relation=None)
+        return BatchPlan(image_row=torch.unique(chosen), text_id=text_id, relation=None)
 
 
 class ImagesAlone:
     """Photos by themselves, for evaluation without texts."""
 
-    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
-        return Related(image_row=torch.unique(chosen), text_id=torch.empty(0, dtype=torch.long), relation=None)
+    def plan(self, rows: ManifestTensors, chosen: Tensor, *, draws: torch.Generator | None = None) -> BatchPlan:
+        return BatchPlan(image_row=torch.unique(chosen), text_id=torch.empty(0, dtype=torch.long), relation=None)
 
 
 class TripletRelation:
@@ -166,20 +166,20 @@ class TripletRelation:
         self.per_group, self.per_item = per_group, per_item
         self.columns = (item, group, *distance.columns, *(column for column in (view, hard) if column))
 
-    def alike(self, rows: Rows) -> list[Tensor]:
+    def alike(self, rows: ManifestTensors) -> list[Tensor]:
         return [rows.code[self.item]]
 
-    def sampler(self, rows: Rows, chosen: Tensor, *, seed: int) -> Sampler[int]:
+    def sampler(self, rows: ManifestTensors, chosen: Tensor, *, seed: int) -> Sampler[int]:
         group, item = rows.code[self.group][chosen], rows.code[self.item][chosen]
         view = rows.code[self.view][chosen] if self.view else None
         return GroupSampler(
             group=group, item=item, view=view, per_group=self.per_group, per_item=self.per_item, seed=seed
         )
 
-    def evaluated(self) -> Relates:
+    def evaluated(self) -> BatchPlanner:
         return ImagesAlone()
 
-    def relate(self, rows: Rows, chosen: Tensor, *, draws: torch.Generator | None = None) -> Related:
+    def plan(self, rows: ManifestTensors, chosen: Tensor, *, draws: torch.Generator | None = None) -> BatchPlan:
         image_row = torch.unique(without_twins(rows, chosen))
         if self.second_view:
             lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
@@ -208,10 +208,10 @@ class TripletRelation:
             view_id=view_id,
             content_distance=content_distance,
         )
-        return Related(image_row=image_row, text_id=torch.empty(0, dtype=torch.long), relation=triplets)
+        return BatchPlan(image_row=image_row, text_id=torch.empty(0, dtype=torch.long), relation=triplets)
 
 
-def without_twins(rows: Rows, chosen: Tensor) -> Tensor:
+def without_twins(rows: ManifestTensors, chosen: Tensor) -> Tensor:
     """The chosen rows (N,), but for those whose photo an other of them, that comes earlier, shows byte for byte."""
     codes, photo = torch.unique(rows.photo_id[chosen], return_inverse=True)  # (P,), (N,)
     first = torch.full_like(codes, len(chosen)).scatter_reduce(0, photo, torch.arange(len(chosen)), "amin")
@@ -227,7 +227,7 @@ def _draw(mask: Tensor, draws: torch.Generator | None) -> Tensor:
     return torch.multinomial(mask.float(), 1, generator=draws)[:, 0] if len(mask) else torch.empty(0, dtype=torch.long)
 
 
-def check_columns(relation: Relation, rows: Rows) -> None:
+def check_columns(relation: Relation, rows: ManifestTensors) -> None:
     """Refuses a dataset that lacks what the relation needs, before any model is built.
 
     Raises:

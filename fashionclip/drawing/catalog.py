@@ -27,7 +27,7 @@ from fashionclip.drawing.garments import (
     HANGABLE,
     SOLID,
     Colour,
-    Item,
+    DrawnItem,
     draw_garment,
     levels,
     luma,
@@ -37,7 +37,7 @@ from fashionclip.drawing.garments import (
 from fashionclip.errors import InputError
 from fashionclip.parallel import on_all_cores
 
-__all__ = ["Item", "draw_items", "draw_shot", "write_demo_catalog"]
+__all__ = ["DrawnItem", "draw_items", "draw_shot", "write_demo_catalog"]
 
 FIRST_ID = 1_000_001  # above every id of the release, so that the two never mix
 BRANDS = ("Nordlund", "Quillmere", "Tavasko", "Brindlewick", "Zephrane", "Halvenne", "Dravica", "Mirrowen")
@@ -45,7 +45,7 @@ READABLE = 60  # the two colours of a pattern differ at least so much in brightn
 SMALL_JOB = 40  # so many photos are drawn before worker processes have started
 
 
-def draw_items(*, count: int, seed: int) -> list[Item]:
+def draw_items(*, count: int, seed: int) -> list[DrawnItem]:
     """Chooses different items, spread evenly over the articles and, within an article, over the patterns.
 
     No two items agree in all the attributes that a picture shows, so no two share a name.
@@ -59,7 +59,7 @@ def draw_items(*, count: int, seed: int) -> list[Item]:
     return items[:count]
 
 
-def shuffled_items(*, article: str, rng: random.Random) -> list[Item]:
+def shuffled_items(*, article: str, rng: random.Random) -> list[DrawnItem]:
     """Every combination of attributes that an article can have, the patterns taking turns."""
     kind = ARTICLES[article]
     by_pattern = []
@@ -69,7 +69,7 @@ def shuffled_items(*, article: str, rng: random.Random) -> list[Item]:
         rng.shuffle(looks)
         by_pattern.append(
             [
-                Item(
+                DrawnItem(
                     article=article,
                     gender=gender,
                     colour=colour,
@@ -94,7 +94,7 @@ def accents(*, colour: str, pattern: str) -> list[str]:
     return [name for name, rgb in COLOURS.items() if abs(luma(rgb) - luma(COLOURS[colour])) >= READABLE]
 
 
-def in_turns(lists: list[list[Item]]) -> list[Item]:
+def in_turns(lists: list[list[DrawnItem]]) -> list[DrawnItem]:
     return [item for turn in zip_longest(*lists) for item in turn if item is not None]
 
 
@@ -108,7 +108,7 @@ def check_count(*, what: str, got: int, most: float = math.inf) -> None:
         )
 
 
-def draw_shot(item: Item, *, shot: int, seed: int, size: tuple[int, int] = (240, 320)) -> Image.Image:
+def draw_shot(item: DrawnItem, *, shot: int, seed: int, size: tuple[int, int] = (240, 320)) -> Image.Image:
     """Photographs an item: shot 0 as a shop would, every later one as its owner would.
 
     Args:
@@ -317,14 +317,14 @@ def write_demo_catalog(
     return folder
 
 
-def save_shots(job: tuple[int, Item], *, folder: Path, shots: int, seed: int) -> int:
+def save_shots(job: tuple[int, DrawnItem], *, folder: Path, shots: int, seed: int) -> int:
     first_id, item = job
     for shot in range(shots):
         draw_shot(item, shot=shot, seed=seed).save(folder / f"{first_id + shot}.jpg", quality=90)
     return shots
 
 
-def write_table(path: Path, *, photos: list[tuple[int, Item]]) -> None:
+def write_table(path: Path, *, photos: list[tuple[int, DrawnItem]]) -> None:
     rows = [table_row(photo_id, item) for photo_id, item in photos]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
@@ -332,7 +332,7 @@ def write_table(path: Path, *, photos: list[tuple[int, Item]]) -> None:
         writer.writerows(rows)
 
 
-def table_row(photo_id: int, item: Item) -> dict[str, object]:
+def table_row(photo_id: int, item: DrawnItem) -> dict[str, object]:
     article = ARTICLES[item.article]
     return {
         "id": photo_id,
@@ -348,7 +348,7 @@ def table_row(photo_id: int, item: Item) -> dict[str, object]:
     }
 
 
-def write_descriptions(folder: Path, *, photos: list[tuple[int, Item]]) -> None:
+def write_descriptions(folder: Path, *, photos: list[tuple[int, DrawnItem]]) -> None:
     folder.mkdir(exist_ok=True)
     for photo_id, item in photos:
         descriptors = {"description": {"value": describe(item)}}
@@ -356,7 +356,7 @@ def write_descriptions(folder: Path, *, photos: list[tuple[int, Item]]) -> None:
         (folder / f"{photo_id}.json").write_text(json.dumps({"data": data}), encoding="utf-8")
 
 
-def describe(item: Item) -> str:
+def describe(item: DrawnItem) -> str:
     """An HTML paragraph that says what the pictures show."""
     wearer = {"Unisex": "everyone"}.get(item.gender, item.gender.lower())
     cloth = f"{item.pattern.lower()} {item.colour.lower()}" + (f" with {item.accent.lower()}" if item.accent else "")

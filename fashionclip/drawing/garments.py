@@ -42,7 +42,7 @@ OFF_WHITE, GOLD, LEATHER, INK = (236, 234, 228), (201, 160, 70), (104, 66, 40), 
 
 
 @dataclass(frozen=True)
-class Item:
+class DrawnItem:
     """One product: the attributes that its pictures show, and what the catalogue says besides.
 
     An attribute that does not apply to the article is the empty string.
@@ -70,7 +70,7 @@ class Item:
 class Pen:
     """Draws on a transparent square board in the article's units: x from the middle, y from the top."""
 
-    def __init__(self, *, item: Item, side: int, rng: random.Random) -> None:
+    def __init__(self, *, item: DrawnItem, side: int, rng: random.Random) -> None:
         self.item = item
         self.colour = COLOURS[item.colour]
         self.dark = mix(self.colour, BLACK, 0.42) if luma(self.colour) > 60 else mix(self.colour, WHITE, 0.2)
@@ -171,7 +171,7 @@ def levels(image: Image.Image, *, low: int = 0, high: int = 255) -> Image.Image:
     return image.point([low + value * (high - low) // 255 for value in range(256)])
 
 
-def draw_texture(*, item: Item, side: int, rng: random.Random) -> Image.Image:
+def draw_texture(*, item: DrawnItem, side: int, rng: random.Random) -> Image.Image:
     """A square of the item's cloth.
 
     Patterns are sized by the picture, not by the garment, so that they survive the 112 pixels that a small model sees.
@@ -237,12 +237,12 @@ def draw_torso(pen: Pen, *, sleeve: str, waist: float, hem: float, neck: float, 
     pen.whole([(0, neck), (7, neck, 9, 12), *shoulder, (waist, 56, waist, 64), (hem, bottom), (0, bottom + 1)])
 
 
-def fit(item: Item) -> tuple[float, float]:
+def fit(item: DrawnItem) -> tuple[float, float]:
     """Half widths of waist and hem: women's tops are waisted, the others straight."""
     return (18, 23) if item.gender == "Women" else (24, 25)
 
 
-def draw_tshirt(pen: Pen, item: Item) -> None:
+def draw_tshirt(pen: Pen, item: DrawnItem) -> None:
     waist, hem = fit(item)
     neck = 27 if item.gender == "Women" else 19
     draw_torso(pen, sleeve=item.sleeve, waist=waist, hem=hem, neck=neck)
@@ -250,7 +250,7 @@ def draw_tshirt(pen: Pen, item: Item) -> None:
     pen.lines([(0, 90), (hem, 89)])
 
 
-def draw_shirt(pen: Pen, item: Item) -> None:
+def draw_shirt(pen: Pen, item: DrawnItem) -> None:
     waist, hem = fit(item)
     draw_torso(pen, sleeve=item.sleeve, waist=waist, hem=hem, neck=24, bottom=90)
     pen.pair([(0.5, 25), (5, 9.5), (10.5, 11), (12, 20), (7, 27)])
@@ -261,7 +261,7 @@ def draw_shirt(pen: Pen, item: Item) -> None:
         pen.patch([(7, 36), (18, 36), (18, 47), (12.5, 50), (7, 47)])
 
 
-def draw_sweatshirt(pen: Pen, item: Item) -> None:
+def draw_sweatshirt(pen: Pen, item: DrawnItem) -> None:
     waist, hem = fit(item)
     pen.whole([(0, 1), (15, 0, 16, 16), (8, 30), (0, 31)])
     draw_torso(pen, sleeve=LONG_SLEEVE, waist=waist + 1, hem=hem, neck=27)
@@ -271,7 +271,7 @@ def draw_sweatshirt(pen: Pen, item: Item) -> None:
     pen.whole([(0, 87), (hem, 86), (hem - 1, 94), (0, 95)], pen.shade)
 
 
-def draw_jacket(pen: Pen, item: Item) -> None:
+def draw_jacket(pen: Pen, item: DrawnItem) -> None:
     waist, hem = fit(item)
     draw_torso(pen, sleeve=LONG_SLEEVE, waist=waist, hem=hem, neck=24)
     pen.whole([(0, 13), (8, 12), (9, 50), (7, 93), (0, 93)], mix(pen.dark, (120, 120, 124), 0.5))
@@ -282,7 +282,7 @@ def draw_jacket(pen: Pen, item: Item) -> None:
     pen.pair([(7, 88), (hem, 87), (hem, 93), (7, 94)], pen.shade)
 
 
-def draw_dress(pen: Pen, item: Item) -> None:
+def draw_dress(pen: Pen, item: DrawnItem) -> None:
     hem, bottom = {MINI: (32, 100), KNEE_LENGTH: (37, 124), FULL_LENGTH: (42, 158)}[item.length]
     draw_torso(pen, sleeve=item.sleeve, waist=17, hem=17, neck=27, bottom=66)
     pen.whole([(0, 64), (17, 64), (21, 80, hem, bottom), (hem / 2, bottom + 4, 0, bottom + 4)])
@@ -291,7 +291,7 @@ def draw_dress(pen: Pen, item: Item) -> None:
     pen.whole([(0, 62), (17.3, 62), (17.6, 67), (0, 67)], pen.dark)
 
 
-def draw_skirt(pen: Pen, item: Item) -> None:
+def draw_skirt(pen: Pen, item: DrawnItem) -> None:
     hem, bottom = {MINI: (29, 38), KNEE_LENGTH: (33, 62), FULL_LENGTH: (36, 96)}[item.length]
     pen.whole([(0, 4), (16, 4), (21, 14, hem, bottom), (hem / 2, bottom + 3, 0, bottom + 3)])
     for share in (0.2, 0.5, 0.8):
@@ -299,7 +299,7 @@ def draw_skirt(pen: Pen, item: Item) -> None:
     pen.whole([(0, 3), (16, 3), (16.8, 9), (0, 9)], pen.shade)
 
 
-def draw_legs(pen: Pen, item: Item, *, bottom: float, knee: float, outer: float, inner: float) -> None:
+def draw_legs(pen: Pen, item: DrawnItem, *, bottom: float, knee: float, outer: float, inner: float) -> None:
     """Two legs below a waistband; `outer` and `inner` are the sides of a hem."""
     waist, hip = (15.5, 20.5) if item.gender == "Women" else (20, 22)
     leg = [(waist, 6), (hip, 16, hip + 0.5, 26), (knee, (22 + bottom) / 2), (outer, bottom), (inner, bottom + 1)]
@@ -310,21 +310,21 @@ def draw_legs(pen: Pen, item: Item, *, bottom: float, knee: float, outer: float,
     pen.lines([(waist - 7, 10), (waist - 5, 18, hip, 19)], width=1)
 
 
-def draw_shorts(pen: Pen, item: Item) -> None:
+def draw_shorts(pen: Pen, item: DrawnItem) -> None:
     bottom = {MINI: 42, KNEE_LENGTH: 62}[item.length]
     draw_legs(pen, item, bottom=bottom, knee=25, outer=26, inner=4)
     pen.lines([(4, bottom - 3), (25.8, bottom - 4)])
     pen.lines([(0.8, 8), (4, 12, 2.5, 20)], fill=pen.contrast, width=1.2)
 
 
-def draw_trousers(pen: Pen, item: Item) -> None:
+def draw_trousers(pen: Pen, item: DrawnItem) -> None:
     knee, outer, inner = (17.5, 15.5, 4) if item.gender == "Women" else (23, 22, 8)
     draw_legs(pen, item, bottom=96, knee=knee, outer=outer, inner=inner)
     pen.lines([(11, 16), ((knee + 4) / 2, 58), ((outer + inner) / 2, 95)])
     pen.dot(0, 7, 1.2, pen.contrast)
 
 
-def draw_jeans(pen: Pen, item: Item) -> None:
+def draw_jeans(pen: Pen, item: DrawnItem) -> None:
     knee, outer, inner = (17.5, 15.5, 4) if item.gender == "Women" else (23, 22, 8)
     draw_legs(pen, item, bottom=94, knee=knee, outer=outer, inner=inner)
     for seam in (
@@ -339,7 +339,7 @@ def draw_jeans(pen: Pen, item: Item) -> None:
     pen.dot(0, 7, 1.6, GOLD)
 
 
-def draw_handbag(pen: Pen, item: Item) -> None:
+def draw_handbag(pen: Pen, item: DrawnItem) -> None:
     pen.lines([(15, 44), (16, 12, 0, 12)], fill=LEATHER, width=3.4)
     pen.whole([(0, 40), (32, 40), (39, 62, 41, 84), (41, 90, 34, 90), (0, 90)])
     pen.whole([(0, 40), (32, 40), (36, 58, 24, 61), (0, 63)])
@@ -347,7 +347,7 @@ def draw_handbag(pen: Pen, item: Item) -> None:
     pen.dot(0, 62, 3.2, GOLD)
 
 
-def draw_backpack(pen: Pen, item: Item) -> None:
+def draw_backpack(pen: Pen, item: DrawnItem) -> None:
     pen.lines([(24, 22), (46, 34, 38, 84)], fill=INK, width=4)
     pen.lines([(7, 12), (7, 3, 0, 3)], fill=INK, width=3)
     pen.whole([(0, 8), (26, 7, 30, 30), (34, 86), (33, 95, 24, 95), (0, 95)])
@@ -357,7 +357,7 @@ def draw_backpack(pen: Pen, item: Item) -> None:
     pen.whole([(0, 60), (2, 60), (2, 68), (0, 68)], GOLD)
 
 
-def draw_cap(pen: Pen, item: Item) -> None:
+def draw_cap(pen: Pen, item: DrawnItem) -> None:
     pen.patch([(-38, 62), (-38, 22, -4, 22), (24, 24, 27, 60), (-4, 70, -38, 62)])
     pen.line([(-4, 22), (-24, 32, -24, 65)])
     pen.line([(-4, 22), (13, 34, 10, 64)])
@@ -365,7 +365,7 @@ def draw_cap(pen: Pen, item: Item) -> None:
     pen.dot(-4, 22, 2.2, pen.dark)
 
 
-def draw_shoe(pen: Pen, item: Item) -> None:
+def draw_shoe(pen: Pen, item: DrawnItem) -> None:
     pen.patch([(-40, 34), (-36, 28), (-26, 38, -12, 28), (6, 48, 24, 52), (44, 55, 43, 68), (-42, 68)])
     pen.patch([(22, 51.5), (45, 54, 43, 68), (26, 68), (20, 58, 22, 51.5)], OFF_WHITE)
     pen.patch([(-41, 32), (-33, 33), (-33, 50), (-41.5, 50)], pen.dark)
@@ -377,14 +377,14 @@ def draw_shoe(pen: Pen, item: Item) -> None:
     pen.line([(-43, 71), (44, 71)], fill=(170, 168, 164))
 
 
-def draw_heel(pen: Pen, item: Item) -> None:
+def draw_heel(pen: Pen, item: DrawnItem) -> None:
     pen.patch([(-40, 46), (-27, 46), (-33, 62, -35, 88), (-39, 88), (-39, 62, -42, 44)], pen.dark)
     front = [(6, 80), (14, 88, 44, 86), (46, 84), (36, 72, 16, 62)]
     pen.patch([(-42, 26), (-46, 42, -40, 52), (-20, 48, 6, 80), *front, (-10, 72, -32, 30), (-36, 24, -42, 26)])
     pen.line([(-40, 53), (-20, 49, 6, 81.5), (14, 89, 45, 87)], fill=INK, width=1.8)
 
 
-def draw_scarf(pen: Pen, item: Item) -> None:
+def draw_scarf(pen: Pen, item: DrawnItem) -> None:
     for x in range(-22, 25, 3):
         bottom = 88 if x < 2 else 78
         pen.line([(x, bottom - 2), (x + 0.6, bottom + 6)], width=1.1)
@@ -396,7 +396,7 @@ def draw_scarf(pen: Pen, item: Item) -> None:
     pen.line([(-26, 32), (2, 52, 22, 36)])
 
 
-def draw_socks(pen: Pen, item: Item) -> None:
+def draw_socks(pen: Pen, item: DrawnItem) -> None:
     for x, y in ((12, -3), (-22, 3)):
         top = y + {ANKLE: 44, KNEE_LENGTH: 6}[item.length]
         foot = [(x + 9, y + 66), (x + 10, y + 74, x + 22, y + 80), (x + 30, y + 88, x + 20, y + 92), (x + 10, y + 92)]
@@ -407,7 +407,7 @@ def draw_socks(pen: Pen, item: Item) -> None:
         pen.patch([(x - 9.6, top - 2), (x + 9.6, top - 2), (x + 9.2, top + 7), (x - 9.2, top + 7)], pen.shade)
 
 
-def draw_tie(pen: Pen, item: Item) -> None:
+def draw_tie(pen: Pen, item: DrawnItem) -> None:
     pen.patch([(4, 14), (8, 16), (9, 80), (4, 84)], pen.shade)
     pen.whole([(0, 13), (4, 13), (11.5, 84), (0, 96)])
     pen.whole([(0, 3), (8, 3), (5, 14), (0, 15)])
@@ -421,7 +421,7 @@ class Article:
     master: str
     sub: str
     usage: str
-    draw: Callable[[Pen, Item], None]
+    draw: Callable[[Pen, DrawnItem], None]
     genders: tuple[str, ...]
     seasons: tuple[str, ...]
     patterns: tuple[str, ...] = PATTERNS
@@ -464,7 +464,7 @@ HANGABLE = ("Topwear", "Dress")
 
 
 @lru_cache(maxsize=4)  # the shots of an item follow one another
-def draw_garment(*, item: Item, side: int, hanger: bool, seed: int) -> Image.Image:
+def draw_garment(*, item: DrawnItem, side: int, hanger: bool, seed: int) -> Image.Image:
     """The garment alone, cut out (RGBA), as large as it lies on a board of `side` pixels. Do not change it in place."""
     rng = random.Random(f"garment/{seed}/{item.name}")
     pen = Pen(item=item, side=2 * side, rng=rng)

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from fashionclip.app.examples import Alike, Examples, draw_examples, draw_offenders, examples_of
-from fashionclip.data.manifest_tensors import Rows
-from fashionclip.manifest import COLUMNS, PreparedDataset
+from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.manifest import MANIFEST_COLUMNS, PreparedDataset
 from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.judgement_metrics import Offenders
 
@@ -15,7 +15,7 @@ from fashionclip.metrics.judgement_metrics import Offenders
 @pytest.fixture
 def rows(tmp_path):
     """Twelve photos, each with a match and a mismatch whose text would be mathematics, were it read as such."""
-    manifest = pd.DataFrame("", index=range(12), columns=list(COLUMNS))
+    manifest = pd.DataFrame("", index=range(12), columns=list(MANIFEST_COLUMNS))
     manifest["path"] = [f"{row}.png" for row in range(12)]
     for row, path in enumerate(manifest["path"]):
         Image.new("RGB", (60, 80), (20 * row, 100, 100)).save(tmp_path / path)
@@ -25,7 +25,7 @@ def rows(tmp_path):
         for row in range(12)
         for label, kind, text in parts
     ]
-    return Rows(PreparedDataset(root=tmp_path, manifest=manifest, info={}), judgements=pd.DataFrame(table))
+    return ManifestTensors(PreparedDataset(root=tmp_path, manifest=manifest, info={}), judgements=pd.DataFrame(table))
 
 
 def offenders(ids):

@@ -5,25 +5,25 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fashionclip.data.manifest_tensors import Rows
-from fashionclip.manifest import COLUMNS, PreparedDataset
+from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.manifest import MANIFEST_COLUMNS, PreparedDataset
 
 
 @pytest.fixture
-def make_rows(tmp_path: Path) -> Callable[..., Rows]:
+def make_rows(tmp_path: Path) -> Callable[..., ManifestTensors]:
     """Builds a dataset whose i-th photo is flat, of red level i."""
 
     def make_rows(
         items: Sequence[str], texts: Sequence[str], splits: Sequence[str] | None = None, **columns: Sequence[str]
-    ) -> Rows:
+    ) -> ManifestTensors:
         (tmp_path / "images").mkdir(exist_ok=True)
-        manifest = pd.DataFrame("", index=range(len(items)), columns=list(COLUMNS))
+        manifest = pd.DataFrame("", index=range(len(items)), columns=list(MANIFEST_COLUMNS))
         manifest["item_id"], manifest["text"] = list(items), list(texts)
         manifest["split"] = list(splits or ["train"] * len(items))
         manifest["path"] = [f"images/{i}.png" for i in range(len(items))]
         for i, path in enumerate(manifest["path"]):
             Image.new("RGB", (8, 12), (i, 100, 200)).save(tmp_path / path)
         manifest = manifest.assign(**columns)
-        return Rows(PreparedDataset(root=tmp_path, manifest=manifest, info={}), coded=list(columns))
+        return ManifestTensors(PreparedDataset(root=tmp_path, manifest=manifest, info={}), coded=list(columns))
 
     return make_rows

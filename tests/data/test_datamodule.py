@@ -9,7 +9,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fashionclip import distributed
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import PairRelation
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
@@ -22,7 +22,7 @@ BATCH = 8
 def data(demo_dataset):
     transform = eval_transform(Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3))
     return RetrievalDataModule(
-        rows=Rows(demo_dataset),
+        rows=ManifestTensors(demo_dataset),
         relation=PairRelation(),
         tokenize=lambda texts: torch.zeros(len(texts), 4, dtype=torch.long),
         train_transform=lambda photo: torch.full((3, 8, 8), 77, dtype=torch.uint8),

@@ -70,9 +70,9 @@ def test_processes_share_a_batch_and_draw_alike(dataset, tokenized):
 
 def test_what_is_drawn_depends_on_seed_and_positions_alone(dataset):
     class Drawing(PairRelation):
-        def relate(self, rows, chosen, *, draws):
+        def plan(self, rows, chosen, *, draws):
             drawn.append(torch.randint(1000, (3,), generator=draws).tolist())
-            return super().relate(rows, chosen, draws=draws)
+            return super().plan(rows, chosen, draws=draws)
 
     drawn = []
     for seed, process, positions in (0, 0, [0, 1]), (0, 1, [0, 1]), (0, 0, [1, 0]), (1, 0, [0, 1]):

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from fashionclip.data.judgements import JudgementRelation, judgements_of
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import check_columns
 from fashionclip.errors import InputError
-from fashionclip.manifest import COLUMNS, PreparedDataset
+from fashionclip.manifest import MANIFEST_COLUMNS, PreparedDataset
 
 
 def prepared(root, *, groups="aabbccdd", texts=None, splits=None):
-    manifest = pd.DataFrame("", index=range(len(groups)), columns=list(COLUMNS))
+    manifest = pd.DataFrame("", index=range(len(groups)), columns=list(MANIFEST_COLUMNS))
     manifest["image_id"] = manifest["item_id"] = [f"p{i}" for i in range(len(groups))]
     manifest["path"] = "images/" + manifest["image_id"] + ".jpg"
     manifest["group_id"], manifest["split"] = list(groups), splits or ["train"] * len(groups)
@@ -39,7 +39,7 @@ def rows(tmp_path):
         ],
     )
     dataset = prepared(tmp_path)
-    return Rows(dataset, coded=["group_id"], judgements=judgements_of(dataset, seed=0))
+    return ManifestTensors(dataset, coded=["group_id"], judgements=judgements_of(dataset, seed=0))
 
 
 def spoken(rows, related):
@@ -51,7 +51,7 @@ def spoken(rows, related):
 
 
 def test_a_batch_holds_all_judgements_of_its_photos_and_each_photo_and_text_once(rows):
-    related = JudgementRelation(per_label=None, drawn=0).relate(rows, torch.tensor([3, 1, 0, 3]))
+    related = JudgementRelation(per_label=None, drawn=0).plan(rows, torch.tensor([3, 1, 0, 3]))
     assert related.image_row.tolist() == [0, 1, 3]
     assert sorted(rows.text[i] for i in related.text_id.tolist()) == ["blue text 0", "text 0", "text 3", "text nought"]
     assert spoken(rows, related) == [
@@ -69,19 +69,19 @@ def test_of_many_judgements_a_batch_has_some_of_each_label_and_photo_and_each_in
     torch.manual_seed(0)
     relation, seen = JudgementRelation(per_label=1, drawn=0), set()
     for _ in range(20):
-        found = spoken(rows, relation.relate(rows, torch.arange(8)))
+        found = spoken(rows, relation.plan(rows, torch.arange(8)))
         assert [row[0] for row in found] == [0, 0, 3, 3, 5] and [row[2] for row in found].count(True) == 3
         seen |= {row[3] for row in found}
     assert seen == set(range(6))
 
 
 def test_photos_without_judgements_leave_an_empty_relation(rows):
-    related = JudgementRelation(per_label=None, drawn=2).relate(rows, torch.tensor([1, 2]))
+    related = JudgementRelation(per_label=None, drawn=2).plan(rows, torch.tensor([1, 2]))
     assert len(related.relation) == 0 and related.image_row.tolist() == [1, 2]
 
 
 def test_evaluation_brings_each_photos_own_text_too(rows):
-    related = JudgementRelation(per_label=None, drawn=3).evaluated().relate(rows, torch.tensor([1, 3]))
+    related = JudgementRelation(per_label=None, drawn=3).evaluated().plan(rows, torch.tensor([1, 3]))
     assert spoken(rows, related) == [(3, "text 3", True, 3), (3, "text 0", False, 4)]
     assert sorted(rows.text[i] for i in related.text_id.tolist()) == ["text 0", "text 1", "text 3"]
 
@@ -89,11 +89,11 @@ def test_evaluation_brings_each_photos_own_text_too(rows):
 def test_drawn_mismatches_are_texts_of_other_groups_in_the_batch(tmp_path):
     texts = ["same", "one", "two", "same", "three", "four", "five", "one"]
     dataset = prepared(tmp_path, texts=texts)
-    rows = Rows(dataset, coded=["group_id"], judgements=judgements_of(dataset, seed=0))
+    rows = ManifestTensors(dataset, coded=["group_id"], judgements=judgements_of(dataset, seed=0))
     torch.manual_seed(0)
     seen = set()
     for _ in range(20):
-        related = JudgementRelation(per_label=None, drawn=2).relate(rows, torch.tensor([0, 1, 3, 4, 7]))
+        related = JudgementRelation(per_label=None, drawn=2).plan(rows, torch.tensor([0, 1, 3, 4, 7]))
         drawn = [row for row in spoken(rows, related) if row[3] == -1]
         matches = [row for row in spoken(rows, related) if row[2]]
         assert len(drawn) == 2 * len(matches)
@@ -110,10 +110,10 @@ def test_what_another_judgement_calls_a_match_is_no_drawn_mismatch(tmp_path):
     table = pd.DataFrame(
         [(0, "Acme Shirt Slim"), (0, "ACME shirt"), (1, "Acme Shirt"), (1, "Blue Shirt")], columns=["image_row", "text"]
     )
-    rows = Rows(dataset, coded=["group_id"], judgements=table.assign(label="match", kind="match"))
+    rows = ManifestTensors(dataset, coded=["group_id"], judgements=table.assign(label="match", kind="match"))
     seen = set()
     for _ in range(20):
-        related = JudgementRelation(per_label=1, drawn=1).relate(rows, torch.tensor([0, 1]))
+        related = JudgementRelation(per_label=1, drawn=1).plan(rows, torch.tensor([0, 1]))
         seen |= {row[:2] for row in spoken(rows, related) if row[3] == -1}
     assert seen == {(0, "Blue Shirt"), (1, "Acme Shirt Slim")}, "the shirt in capitals is what the other one matches"
 
@@ -126,9 +126,9 @@ def test_a_text_in_other_case_or_of_the_same_photo_is_no_drawn_mismatch(tmp_path
     judgements = judgements_of(dataset, seed=0)
     for row, text in judgements[judgements["label"] == "mismatch"][["image_row", "text"]].itertuples(index=False):
         assert row == 3 or text in wrong[row]
-    rows = Rows(dataset, coded=["group_id"], judgements=judgements[judgements["label"] == "match"])
+    rows = ManifestTensors(dataset, coded=["group_id"], judgements=judgements[judgements["label"] == "match"])
     torch.manual_seed(0)
-    related = JudgementRelation(per_label=None, drawn=40).relate(rows, torch.arange(4))
+    related = JudgementRelation(per_label=None, drawn=40).plan(rows, torch.arange(4))
     drawn = {(image, text) for image, text, _, judged in spoken(rows, related) if judged == -1}
     assert {(image, text) for image, text in drawn if image != 3} == {(i, t) for i in wrong for t in wrong[i]}
 
@@ -136,8 +136,8 @@ def test_a_text_in_other_case_or_of_the_same_photo_is_no_drawn_mismatch(tmp_path
 def test_of_one_group_nothing_is_drawn(tmp_path):
     dataset = prepared(tmp_path, groups="aaaa")
     judgements = pd.DataFrame({"image_row": [0, 1], "text": ["x", "y"], "label": "match", "kind": "match"})
-    rows = Rows(dataset, coded=["group_id"], judgements=judgements)
-    assert len(JudgementRelation(per_label=None, drawn=1).relate(rows, torch.arange(4)).relation) == 2
+    rows = ManifestTensors(dataset, coded=["group_id"], judgements=judgements)
+    assert len(JudgementRelation(per_label=None, drawn=1).plan(rows, torch.arange(4)).relation) == 2
     assert judgements_of(dataset, seed=0).empty
 
 
@@ -166,6 +166,6 @@ def test_judgements_that_break_their_contract_are_refused(tmp_path, row):
 
 
 def test_a_missing_column_is_named(tmp_path):
-    rows = Rows(prepared(tmp_path, groups=[""] * 3))
+    rows = ManifestTensors(prepared(tmp_path, groups=[""] * 3))
     with pytest.raises(InputError, match="no column 'group_id' with values, needed by relation=judgements"):
         check_columns(JudgementRelation(per_label=None, drawn=1), rows)

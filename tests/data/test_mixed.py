@@ -24,12 +24,12 @@ def rows(make_rows):
 
 def test_each_part_relates_the_same_photos_and_texts_as_by_itself(rows, parts):
     chosen = torch.tensor([6, 0, 2, 1, 4, 5, 3])
-    mixed = MixedRelation(parts=parts, sampler="triplets").relate(rows, chosen)
+    mixed = MixedRelation(parts=parts, sampler="triplets").plan(rows, chosen)
     assert isinstance(mixed.relation, Mixed)
     image, text = torch.randn(len(mixed.image_row), 3), torch.randn(len(mixed.text_id), 3)
     for name, part in parts.items():
         torch.manual_seed(0)
-        alone = part.relate(rows, chosen)
+        alone = part.plan(rows, chosen)
         own = alone.relation.select(
             image[: len(alone.image_row)], text[torch.searchsorted(mixed.text_id, alone.text_id)]
         )
@@ -48,7 +48,7 @@ def test_photos_that_are_the_same_leave_all_parts_speaking_of_the_same_photos(ma
     columns = {"look": list(ITEMS), "base": list("1111222"), "colour": list("xxxyxxy")}
     rows = make_rows(ITEMS, TEXTS, photo_hash=list("0102345"), **columns)
     parts["triplets"].second_view = second_view
-    mixed = MixedRelation(parts=parts, sampler="triplets").relate(rows, torch.arange(7))
+    mixed = MixedRelation(parts=parts, sampler="triplets").plan(rows, torch.arange(7))
     texts, photos = mixed.relation.parts["texts"], mixed.relation.parts["triplets"]
     row = mixed.image_row.tolist()
     assert 2 not in row and len(photos.item_id) == len(row)

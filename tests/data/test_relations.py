@@ -35,7 +35,7 @@ def test_columns_that_are_there_pass(make_rows):
 def test_pairs_name_each_photo_and_text_once(make_rows):
     rows = make_rows("abcaad", ["shoe", "hat", "shoe", "shoe", "cap", "hat"])
     chosen = torch.tensor([5, 0, 2, 0, 3, 5])
-    related = PairRelation().relate(rows, chosen)
+    related = PairRelation().plan(rows, chosen)
     assert sorted(related.image_row.tolist()) == [0, 2, 3, 5]
     assert sorted(rows.text[i] for i in related.text_id.tolist()) == ["hat", "shoe"]
     pairs = related.relation
@@ -57,11 +57,11 @@ def test_photos_without_a_text_are_neither_trained_on_nor_paired(make_rows, caps
         orders.append(list(sampler))
         assert sorted(orders[-1]) == [1, 3, 4] and len(sampler) == 3
     assert len(set(map(tuple, orders))) > 1, "another order each time"
-    related = PairRelation().relate(rows, torch.tensor([2, 1, 0, 3]))
+    related = PairRelation().plan(rows, torch.tensor([2, 1, 0, 3]))
     assert related.image_row.tolist() == [0, 1, 2, 3], "evaluation still looks for them"
     assert related.image_row[related.relation.image_index].tolist() == [1, 3]
     assert [rows.text[i] for i in related.text_id.tolist()] == ["hat", "cap"]
-    assert len(PairRelation().relate(rows, torch.tensor([2, 0])).relation) == 0
+    assert len(PairRelation().plan(rows, torch.tensor([2, 0])).relation) == 0
     with pytest.raises(InputError, match=r"'text' is empty in all 2 rows of train, needed by relation=pairs"):
         PairRelation().sampler(rows, torch.tensor([0, 2]), seed=0)
 
@@ -71,7 +71,7 @@ def test_photos_without_a_text_are_neither_trained_on_nor_paired(make_rows, caps
 def test_a_photo_under_two_names_is_never_its_own_negative(make_rows, form, multi_positive):
     rows = make_rows("abcd", ["red shoe", "hat", "crimson shoe", "cap"], photo_hash=["1f", "2a", "1f", "3c"])
     chosen = torch.tensor([2, 1, 0, 3])
-    related = PairRelation().relate(rows, chosen)
+    related = PairRelation().plan(rows, chosen)
     assert related.image_row.tolist() == [0, 1, 2, 3], "evaluation still looks for them"
     pairs = related.relation
     assert set(related.image_row[pairs.image_index].tolist()) == {1, 2, 3}, "the one that comes first"
@@ -94,7 +94,7 @@ def test_no_triplet_has_two_photos_that_are_the_same(make_rows, mining):
     relation = TripletRelation(
         item="look", group="base", distance=AttributeDistance(["colour"]), second_view=False, per_anchor=5
     )
-    related = relation.relate(rows, torch.arange(8))
+    related = relation.plan(rows, torch.arange(8))
     shown = [hashes[row] for row in related.image_row.tolist()]
     assert len(set(shown)) == len(shown) == 6
     assert related.image_row.tolist() == [0, 1, 2, 4, 6, 7] and len(related.relation) > 0
@@ -104,13 +104,13 @@ def test_names_that_differ_in_case_alone_are_one_item_of_triplets(make_rows):
     texts = ["Red Shoe", "red shoe", "hat", "cap", "HAT"]
     rows = make_rows("abcde", texts, text=texts, base=list("11122"), colour=list("xyxyx"))
     relation = TripletRelation(item="text", group="base", distance=AttributeDistance(["colour"]), second_view=False)
-    relation = relation.relate(rows, torch.arange(5)).relation
+    relation = relation.plan(rows, torch.arange(5)).relation
     assert relation.item_id[0] == relation.item_id[1] and relation.item_id[2] == relation.item_id[4]
 
 
 def test_evaluation_takes_every_text_also_of_photos_that_are_the_same(make_rows):
     rows = make_rows("abcd", ["shoe", "hat", "zebra", ""], photo_hash=["x", "y", "x", "z"])
-    related = PairRelation().evaluated().relate(rows, torch.tensor([2, 0, 1, 3, 0]))
+    related = PairRelation().evaluated().plan(rows, torch.tensor([2, 0, 1, 3, 0]))
     assert related.image_row.tolist() == [0, 1, 2, 3]
     assert sorted(rows.text[i] for i in related.text_id.tolist()) == ["hat", "shoe", "zebra"]
 
@@ -124,7 +124,7 @@ def triplets(make_rows):
 
 def test_triplets_keep_what_the_identities_say(triplets):
     rows, relation = triplets
-    related = relation.relate(rows, torch.arange(7).flip(0))
+    related = relation.plan(rows, torch.arange(7).flip(0))
     t, row = related.relation, related.image_row
     look, base, colour = ([c[i] for i in row.tolist()] for c in ("aabcdde", "1111222", "xxxyxxy"))
     drawn = zip(*(getattr(t, role).tolist() for role in ROLES), strict=True)
@@ -141,7 +141,7 @@ def test_triplets_keep_what_the_identities_say(triplets):
 def test_without_a_second_view_each_photo_is_loaded_once_and_what_has_no_fellow_is_no_anchor(triplets):
     rows, relation = triplets
     relation.second_view = False
-    related = relation.relate(rows, torch.arange(7))
+    related = relation.plan(rows, torch.arange(7))
     assert related.image_row.tolist() == list(range(7))
     assert set(related.relation.anchor.tolist()) == {0, 1, 4, 5}
     assert {2, 3, 6} >= set(related.relation.semipositive.tolist())
@@ -167,7 +167,7 @@ def test_positives_are_of_another_view_and_negatives_of_the_same_kind(make_rows)
         per_anchor=9,
     )
     assert relation.columns == ("look", "base", "colour", "domain", "category")
-    t = relation.relate(rows, torch.arange(8)).relation
+    t = relation.plan(rows, torch.arange(8)).relation
     for a, p, n in zip(t.anchor.tolist(), t.positive.tolist(), t.negative.tolist(), strict=True):
         assert "aaabbccc"[a] == "aaabbccc"[p] and "ussususu"[a] != "ussususu"[p]
         assert "ttstssst"[a] == "ttstssst"[n] and "11112222"[a] != "11112222"[n]
@@ -199,7 +199,7 @@ def test_the_shipped_relation_of_deepfashion2(make_rows):
         style=[style for _, style, *_ in photos],
     )
     check_columns(relation, rows)
-    t = relation.relate(rows, torch.arange(len(photos))).relation
+    t = relation.plan(rows, torch.arange(len(photos))).relation
     assert t.anchor.tolist() == list(range(27)), "all but the one without a positive"
     drawn = zip(*(getattr(t, role).tolist() for role in ROLES), t.semipos_distance.tolist(), strict=True)
     for a, p, q, n, distance in drawn:
@@ -215,7 +215,7 @@ def test_triplets_are_drawn_anew_and_repeat_by_seed(triplets):
     rows, relation = triplets
 
     def draw():
-        return relation.relate(rows, torch.arange(7)).relation.negative.tolist()
+        return relation.plan(rows, torch.arange(7)).relation.negative.tolist()
 
     torch.manual_seed(0)
     first, second = draw(), draw()
@@ -226,4 +226,4 @@ def test_triplets_are_drawn_anew_and_repeat_by_seed(triplets):
 @pytest.mark.parametrize("chosen", [[0, 1], [4, 5], [0], [0, 1, 2]])
 def test_without_semi_positives_or_negatives_there_are_no_triplets(triplets, chosen):
     rows, relation = triplets
-    assert len(relation.relate(rows, torch.tensor(chosen)).relation) == 0
+    assert len(relation.plan(rows, torch.tensor(chosen)).relation) == 0

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fashionclip.drawing import catalog as module
-from fashionclip.drawing.catalog import Item, draw_items, draw_shot, write_demo_catalog
+from fashionclip.drawing.catalog import DrawnItem, draw_items, draw_shot, write_demo_catalog
 from fashionclip.drawing.garments import ARTICLES, COLOURS, PATTERNS, SOLID, draw_texture
 from fashionclip.errors import InputError
 
@@ -31,8 +31,8 @@ def read_bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def make_item(*, pattern: str = SOLID, colour: str = "Red", accent: str = "", article: str = "Shirts") -> Item:
-    return Item(
+def make_item(*, pattern: str = SOLID, colour: str = "Red", accent: str = "", article: str = "Shirts") -> DrawnItem:
+    return DrawnItem(
         article=article,
         gender="Men",
         colour=colour,

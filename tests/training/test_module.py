@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import PairRelation
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
@@ -20,7 +20,7 @@ from fashionclip.training.optim import warmup_cosine
 @pytest.fixture
 def built(demo_dataset):
     torch.manual_seed(0)
-    rows = Rows(demo_dataset)
+    rows = ManifestTensors(demo_dataset)
     backbone = load_backbone(name="fashionclip-tiny")
     look = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(

@@ -8,7 +8,7 @@ import torch
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.judgements import JudgementRelation, judgements_of
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import PairRelation
 from fashionclip.data.transforms import eval_transform
 from fashionclip.losses.contrastive import ContrastiveLoss
@@ -22,7 +22,7 @@ from fashionclip.training.module import RetrievalModule
 def build(dataset, relation, loss):
     torch.manual_seed(0)
     judgements = judgements_of(dataset, seed=0) if relation.uses_judgements else None
-    rows = Rows(dataset, coded=relation.columns, judgements=judgements)
+    rows = ManifestTensors(dataset, coded=relation.columns, judgements=judgements)
     backbone = load_backbone(name="fashionclip-tiny")
     look = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(

@@ -16,7 +16,7 @@ from fashionclip.retrieval.search.search import Hit
 FRESH = 300  # seconds that a browser shows a photo without asking whether it has changed
 
 
-class Photo(BaseModel):
+class PhotoFacts(BaseModel):
     """A photo of the index."""
 
     image_id: str
@@ -27,7 +27,7 @@ class Photo(BaseModel):
     image: str = Field(description="Where the photo is served", examples=["/images/15970.jpg"])
 
 
-class Found(Photo):
+class Found(PhotoFacts):
     """A photo found."""
 
     score: float = Field(description="Cosine with the query, in [-1, 1]")
@@ -108,9 +108,9 @@ def api(service: Service) -> APIRouter:
         return Answer(hits=[_found(hit) for hit in hits])
 
     @routes.get("/api/items/{image_id:path}", summary="What is known of a photo", tags=["photos"], responses=UNKNOWN)
-    def item(image_id: Annotated[str, Path(description="May hold slashes")]) -> Photo:
+    def item(image_id: Annotated[str, Path(description="May hold slashes")]) -> PhotoFacts:
         try:
-            return Photo(**_facts(service.searcher.hit(image_id)))
+            return PhotoFacts(**_facts(service.searcher.hit(image_id)))
         except KeyError:
             raise HTTPException(404, "The index has no photo of that image_id.") from None
 

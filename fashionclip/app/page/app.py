@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from fashionclip.app.page.api import api
 from fashionclip.app.page.error_pages import refusal
 from fashionclip.app.page.pages import html
-from fashionclip.app.page.request_limits import Bounds, Limits
+from fashionclip.app.page.request_limits import Bounds, RequestLimits
 from fashionclip.app.page.service import Service
 from fashionclip.foreign_text import shown
 from fashionclip.retrieval.index.store import StoreUnavailable
@@ -26,7 +26,9 @@ from fashionclip.retrieval.search.search import Searcher
 _log = logging.getLogger(__name__)
 
 
-def create_app(searcher: Searcher, *, limits: Limits | None = None, hosts: Collection[str] | None = None) -> FastAPI:
+def create_app(
+    searcher: Searcher, *, limits: RequestLimits | None = None, hosts: Collection[str] | None = None
+) -> FastAPI:
     """Page and API of one index.
 
     Args:
@@ -34,7 +36,7 @@ def create_app(searcher: Searcher, *, limits: Limits | None = None, hosts: Colle
         limits: Others than the usual ones.
         hosts: Names that the service may be addressed by; None for any.
     """
-    service = Service(searcher, limits or Limits())
+    service = Service(searcher, limits or RequestLimits())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

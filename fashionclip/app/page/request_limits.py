@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """What one request may ask for.
 
     Attributes:
@@ -57,7 +57,7 @@ class Bounds:
             could give its own name the address 127.0.0.1 and read a loopback service (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, hosts: Collection[str] | None) -> None:
+    def __init__(self, app: ASGIApp, *, limits: RequestLimits, hosts: Collection[str] | None) -> None:
         self.app = app
         self.limits = limits
         self.hosts = hosts

@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 
 from fashionclip.app.page.batcher import BadQuery, Batcher, Busy
 from fashionclip.app.page.pictures import NotAPhoto, Pictures
-from fashionclip.app.page.request_limits import Limits
+from fashionclip.app.page.request_limits import RequestLimits
 from fashionclip.retrieval.search.search import Hit, Query, Searcher
 
 HITS = 100  # photos in an answer, at most
@@ -21,7 +21,7 @@ HITS = 100  # photos in an answer, at most
 class Service:
     """A searcher behind its limits."""
 
-    def __init__(self, searcher: Searcher, limits: Limits) -> None:
+    def __init__(self, searcher: Searcher, limits: RequestLimits) -> None:
         self.searcher = searcher
         self.limits = limits
         self.batcher = Batcher(searcher, places=limits.waiting)

@@ -42,7 +42,7 @@ CATEGORIES = {
 }
 
 
-class Item(NamedTuple):
+class AnnotatedItem(NamedTuple):
     """One piece of clothing on a photo.
 
     Attributes:
@@ -66,14 +66,14 @@ class Item(NamedTuple):
     zoom_in: int
 
 
-class Photo(NamedTuple):
+class AnnotatedPhoto(NamedTuple):
     """A photo with its items. `pair_id` tells which photos show the same products; each split numbers its own."""
 
     photo_id: str
     file: str
     domain: str
     pair_id: int
-    items: tuple[Item, ...]
+    items: tuple[AnnotatedItem, ...]
 
 
 class Dropped(NamedTuple):
@@ -92,22 +92,22 @@ class AnnotationJob(NamedTuple):
     photos: tuple[tuple[str, str], ...]
 
 
-def sku_id(photo: Photo, item: Item) -> str:
+def sku_id(photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
     """The SKU within its split."""
     return f"{photo.pair_id:06d}_{item.style:02d}_{item.category_id:02d}"
 
 
-def image_id(split: str, photo: Photo, item: Item) -> str:
+def image_id(split: str, photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
     """The crop in the manifest."""
     return f"{split}/{photo.photo_id}_item{item.number}"
 
 
-def crop_path(split: str, photo: Photo, item: Item) -> str:
+def crop_path(split: str, photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
     """Where the crop lies below the dataset's folder."""
     return f"{split}/{photo.domain}/{sku_id(photo, item)}/{photo.photo_id}_item{item.number}.jpg"
 
 
-def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Photo], list[Dropped]]:
+def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
     """Reads annotations; whatever is wrong with one is a reason to drop it, never an error.
 
     Args:
@@ -117,7 +117,7 @@ def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Photo],
     Returns:
         Photos with at least one usable item, and what was dropped: photos without a usable annotation, and items.
     """
-    photos: list[Photo] = []
+    photos: list[AnnotatedPhoto] = []
     dropped: list[Dropped] = []
     for photo_id, file in job.photos:
         name = f"{job.split}/{photo_id}"
@@ -139,7 +139,7 @@ def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Photo],
             except _NotUsableError as error:
                 dropped.append(Dropped(f"{name}_item{number}", error.reason, str(error)))
         if items:
-            photos.append(Photo(photo_id, file, domain, pair_id, tuple(items)))
+            photos.append(AnnotatedPhoto(photo_id, file, domain, pair_id, tuple(items)))
     return photos, dropped
 
 
@@ -169,7 +169,7 @@ def _image_labels(annotation: Mapping[str, Any]) -> tuple[str, int]:
     return DOMAINS[source], pair_id
 
 
-def _item(number: int, data: object, *, min_side: int) -> Item:
+def _item(number: int, data: object, *, min_side: int) -> AnnotatedItem:
     if not isinstance(data, dict):
         raise _NotUsableError("item_unreadable", f"expected a JSON object, got {type(data).__name__}")
     style, category_id, occlusion, viewpoint, scale, zoom_in = (
@@ -182,7 +182,7 @@ def _item(number: int, data: object, *, min_side: int) -> Item:
     if style is None or style < 0 or occlusion not in LEVELS or viewpoint not in LEVELS:
         got = {key: data.get(key) for key in ("style", "occlusion", "viewpoint")}
         raise _NotUsableError("bad_label", f"got {got}, expected a style from 0, occlusion and viewpoint from 1 to 3")
-    return Item(
+    return AnnotatedItem(
         number=number,
         style=style,
         category_id=category_id,

@@ -35,9 +35,9 @@ from fashionclip.manifest import (
 from fashionclip.parallel import on_all_cores
 from fashionclip.prepare.deepfashion2.annotations import (
     CATEGORIES,
+    AnnotatedPhoto,
     AnnotationJob,
     Dropped,
-    Photo,
     crop_path,
     image_id,
     read_annotations,
@@ -51,7 +51,7 @@ ANNOTATIONS_A_JOB = 2048
 PHOTOS_A_JOB = 64  # as many are cut again, for each core, when a stopped run goes on
 FEWEST_FOR_PROCESSES = 4  # jobs; starting processes takes longer than fewer
 
-COLUMNS = (
+CROP_COLUMNS = (
     "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category", "garment", "sleeve",
     "release_split", "sku_id", "pair_id", "style", "category_id", "occlusion", "viewpoint", "scale", "zoom_in",
     "box", "item_idx", "orig_image_path", "paired",
@@ -130,7 +130,7 @@ def prepare_deepfashion2_sku(
 
     choose = partial(keep_skus, only_pairs=only_pairs, keep_distractors=keep_distractors)
     read, dropped = 0, list[Dropped]()
-    kept: dict[str, list[Photo]] = {}
+    kept: dict[str, list[AnnotatedPhoto]] = {}
     for split in found:
         photos, unusable = _read(split, min_side=min_side, workers=workers)
         read += len(unusable) + sum(len(photo.items) for photo in photos)
@@ -169,8 +169,8 @@ def prepare_deepfashion2_sku(
 
 
 def keep_skus(
-    split: str, photos: Sequence[Photo], *, only_pairs: bool, keep_distractors: bool
-) -> tuple[list[Photo], list[Dropped]]:
+    split: str, photos: Sequence[AnnotatedPhoto], *, only_pairs: bool, keep_distractors: bool
+) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
     """Parts the items of SKUs that are kept from the others; see `prepare_deepfashion2_sku`."""
     if not only_pairs:
         return list(photos), []
@@ -190,7 +190,7 @@ def keep_skus(
     return kept, dropped
 
 
-def _domains(photos: Sequence[Photo]) -> dict[tuple[int, int, int], set[str]]:
+def _domains(photos: Sequence[AnnotatedPhoto]) -> dict[tuple[int, int, int], set[str]]:
     """In which domains each SKU has crops."""
     domains: dict[tuple[int, int, int], set[str]] = defaultdict(set)
     for photo in photos:
@@ -199,15 +199,15 @@ def _domains(photos: Sequence[Photo]) -> dict[tuple[int, int, int], set[str]]:
     return domains
 
 
-def _read(split: ReleaseSplit, *, min_side: int, workers: int | None) -> tuple[list[Photo], list[Dropped]]:
+def _read(split: ReleaseSplit, *, min_side: int, workers: int | None) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
     starts = range(0, len(split.photos), ANNOTATIONS_A_JOB)
     jobs = [AnnotationJob(split.name, split.annos, split.photos[start : start + ANNOTATIONS_A_JOB]) for start in starts]
     return _all(partial(read_annotations, min_side=min_side), jobs, f"{split.name} annotations", workers)
 
 
 def _cut(
-    split: ReleaseSplit, photos: Sequence[Photo], *, cut: Callable[[CropJob], Any], workers: int | None
-) -> tuple[list[Photo], list[Dropped]]:
+    split: ReleaseSplit, photos: Sequence[AnnotatedPhoto], *, cut: Callable[[CropJob], Any], workers: int | None
+) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
     starts = range(0, len(photos), PHOTOS_A_JOB)
     jobs = [
         CropJob(number, split.name, split.images, tuple(photos[start : start + PHOTOS_A_JOB]))
@@ -217,10 +217,13 @@ def _cut(
 
 
 def _all(
-    work: Callable[[Job], tuple[list[Photo], list[Dropped]]], jobs: Sequence[Job], title: str, workers: int | None
-) -> tuple[list[Photo], list[Dropped]]:
+    work: Callable[[Job], tuple[list[AnnotatedPhoto], list[Dropped]]],
+    jobs: Sequence[Job],
+    title: str,
+    workers: int | None,
+) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
     """The results of all jobs one after the other, under a progress bar that counts photos."""
-    photos: list[Photo] = []
+    photos: list[AnnotatedPhoto] = []
     dropped: list[Dropped] = []
     done = on_all_cores(work, jobs, workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=1)
     with tqdm(total=sum(len(job.photos) for job in jobs), desc=title, unit="photo") as bar:
@@ -231,7 +234,7 @@ def _all(
     return photos, dropped
 
 
-def _manifest(kept: dict[str, list[Photo]], found: Sequence[ReleaseSplit], *, source: Path) -> pd.DataFrame:
+def _manifest(kept: dict[str, list[AnnotatedPhoto]], found: Sequence[ReleaseSplit], *, source: Path) -> pd.DataFrame:
     """One row a crop, the release's split in the column `split`."""
 
     def rows() -> Iterator[tuple[Any, ...]]:
@@ -270,8 +273,8 @@ def _manifest(kept: dict[str, list[Photo]], found: Sequence[ReleaseSplit], *, so
     crops = rows()
     frames = []  # in pieces: one list of all rows takes as much again as the table
     while some := list(islice(crops, 10_000)):
-        frames.append(pd.DataFrame(some, columns=list(COLUMNS)))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+        frames.append(pd.DataFrame(some, columns=list(CROP_COLUMNS)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(CROP_COLUMNS))
 
 
 def _splits(manifest: pd.DataFrame, *, dev_split: float, seed: int) -> list[str]:

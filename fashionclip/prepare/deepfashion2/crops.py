@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fashionclip.atomic import write_text
 from fashionclip.images import UnreadableImageError, fit_within, load_image
-from fashionclip.prepare.deepfashion2.annotations import Dropped, Photo, box_fault, crop_path, image_id
+from fashionclip.prepare.deepfashion2.annotations import AnnotatedPhoto, Dropped, box_fault, crop_path, image_id
 from fashionclip.prepare.photos import write_jpeg
 
 JPEG_QUALITY = 92  # with halved colour, as the release's own photos are stored
@@ -27,12 +27,12 @@ class CropJob(NamedTuple):
     number: int
     split: str
     images: Path
-    photos: tuple[Photo, ...]
+    photos: tuple[AnnotatedPhoto, ...]
 
 
 def cut_items(
     job: CropJob, *, folder: Path, margin: float, min_side: int, max_side: int
-) -> tuple[list[Photo], list[Dropped]]:
+) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
     """Cuts and writes the items of some photos, unless a stopped run has done so. Each photo is decoded once.
 
     Args:
@@ -85,7 +85,7 @@ def _recorded(record: Path, names: set[str]) -> tuple[dict[str, list[int]], list
 
 
 def _cut_photo(
-    photo: Photo, *, job: CropJob, folder: Path, margin: float, min_side: int, max_side: int
+    photo: AnnotatedPhoto, *, job: CropJob, folder: Path, margin: float, min_side: int, max_side: int
 ) -> tuple[dict[str, list[int]], list[Dropped]]:
     """Boxes of the crops that it wrote, by image_id, and the items that it could not cut."""
     try:

@@ -12,12 +12,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, Item, Photo, crop_path, sku_id
+from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, AnnotatedItem, AnnotatedPhoto, crop_path, sku_id
 from fashionclip.prepare.deepfashion2.prompts import write_prompt
 
 
 def write_split_files(
-    folder: Path, *, split: str, photos: Sequence[Photo], images: str, df2_root: Path, out_root: Path
+    folder: Path, *, split: str, photos: Sequence[AnnotatedPhoto], images: str, df2_root: Path, out_root: Path
 ) -> None:
     """Writes `<split>_sku_metadata.json` and `<split>_image_text.jsonl`, a SKU and a crop at a time.
 
@@ -48,7 +48,7 @@ def _lines(members: Iterator[str]) -> Iterator[str]:
     yield "\n"
 
 
-def _product(photo: Photo, item: Item) -> dict[str, Any]:
+def _product(photo: AnnotatedPhoto, item: AnnotatedItem) -> dict[str, Any]:
     return {
         "pair_id": photo.pair_id,
         "style": item.style,
@@ -57,7 +57,7 @@ def _product(photo: Photo, item: Item) -> dict[str, Any]:
     }
 
 
-def _shot(images: str, photo: Photo, item: Item) -> dict[str, Any]:
+def _shot(images: str, photo: AnnotatedPhoto, item: AnnotatedItem) -> dict[str, Any]:
     return {
         "orig_image_path": f"{images}/{photo.file}",
         "image_id": photo.photo_id,
@@ -68,14 +68,14 @@ def _shot(images: str, photo: Photo, item: Item) -> dict[str, Any]:
     }
 
 
-def _sku(split: str, images: str, crops: Sequence[tuple[Photo, Item]]) -> dict[str, Any]:
+def _sku(split: str, images: str, crops: Sequence[tuple[AnnotatedPhoto, AnnotatedItem]]) -> dict[str, Any]:
     entry: dict[str, Any] = {**_product(*crops[0]), "catalog": [], "query": []}
     for photo, item in crops:
         entry[photo.domain].append({"crop_path": crop_path(split, photo, item), **_shot(images, photo, item)})
     return entry
 
 
-def _sample(split: str, images: str, photo: Photo, item: Item) -> dict[str, Any]:
+def _sample(split: str, images: str, photo: AnnotatedPhoto, item: AnnotatedItem) -> dict[str, Any]:
     return {
         "split": split,
         "sku_id": sku_id(photo, item),
@@ -87,7 +87,7 @@ def _sample(split: str, images: str, photo: Photo, item: Item) -> dict[str, Any]
     }
 
 
-def prompt_of(photo: Photo, item: Item) -> str:
+def prompt_of(photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
     """The sentence of a crop."""
     return write_prompt(
         domain=photo.domain, category_id=item.category_id, occlusion=item.occlusion, viewpoint=item.viewpoint

@@ -32,7 +32,7 @@ from fashionclip.prepare.judgements.from_dataset import derive_judgements
 from fashionclip.prepare.judgements.judged_photos import choose_root, locate, look_at
 from fashionclip.prepare.judgements.read_csv import find_tables, read_tables
 from fashionclip.prepare.judgements.report import print_report, report_on, write_report
-from fashionclip.prepare.judgements.rules import OF_ALL_ROWS, Limits
+from fashionclip.prepare.judgements.rules import OF_ALL_ROWS, JudgementLimits
 from fashionclip.prepare.judgements.splits import group_photos, split_groups
 from fashionclip.prepare.judgements.text_only import print_text_only, text_only_auroc, text_only_scores
 from fashionclip.prepare.near_duplicates import near_pairs
@@ -52,7 +52,7 @@ def prepare_match_mismatch(
     check_only: bool,
     drop_errors: bool,
     report: Path | str,
-    limits: Limits,
+    limits: JudgementLimits,
     tokenizer: Any,
     matches: int,
     mismatches: int,

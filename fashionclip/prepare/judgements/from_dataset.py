@@ -27,7 +27,7 @@ from fashionclip.prepare.judgements.wrong_texts import KINDS, Mismatches, Partne
 from fashionclip.prepare.photos import write_photos
 
 VARIATIONS = ("synonym", "misspelling", "less detail")
-COLUMNS = ("image_id", "text", "label", "kind", "variation", "made", "split")
+DERIVED_COLUMNS = ("image_id", "text", "label", "kind", "variation", "made", "split")
 
 
 def derive_judgements(
@@ -148,7 +148,7 @@ def judge_rows(
         seed: Of all that is left to chance. What a row gets depends on the rows before, in order of their hash.
 
     Returns:
-        `COLUMNS`, all text.
+        `DERIVED_COLUMNS`, all text.
     """
     find = Mismatches(manifest)
     words = {word for text in find.text for word in re.findall(r"\w+", text.lower())}
@@ -183,7 +183,7 @@ def judge_rows(
             for of in rng.sample(of_row[row], -(-len(of_row[row]) * count // most)):
                 text, from_where = (of.own, "own") if label == "match" else (of.others, "borrowed")
                 judged.append((ids[row], text, label, of.kind, of.variation, from_where, splits[row]))
-    return pd.DataFrame(judged, columns=list(COLUMNS))
+    return pd.DataFrame(judged, columns=list(DERIVED_COLUMNS))
 
 
 def _left_out(

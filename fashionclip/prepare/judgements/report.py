@@ -14,7 +14,7 @@ from rich.table import Table
 from fashionclip.atomic import write_text
 from fashionclip.foreign_text import shown
 from fashionclip.manifest import SPLITS
-from fashionclip.prepare.judgements.rules import READING, Limits, Rule, breaches, row_rules, split_rules
+from fashionclip.prepare.judgements.rules import READING, JudgementLimits, Rule, breaches, row_rules, split_rules
 
 SHOWN = 5  # offenders a finding
 
@@ -63,7 +63,13 @@ class Report:
 
 
 def report_on(
-    facts: pd.DataFrame, splits: pd.DataFrame, unread: pd.DataFrame, *, source: Path, root: Path, limits: Limits
+    facts: pd.DataFrame,
+    splits: pd.DataFrame,
+    unread: pd.DataFrame,
+    *,
+    source: Path,
+    root: Path,
+    limits: JudgementLimits,
 ) -> Report:
     """Applies all rules.
 

@@ -12,7 +12,7 @@ from fashionclip.manifest import LABELS, SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class JudgementLimits:
     """Bounds whose breach is a warning.
 
     Attributes:
@@ -61,7 +61,7 @@ READING = (  # found by reading, by which there may be no rows
 OF_ALL_ROWS = ("missing_column", "no_rows", "one_label")  # errors that no row can be left out for
 
 
-def row_rules(limits: Limits) -> tuple[Rule, ...]:
+def row_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
     """Those of one judgement, over the columns of `row_facts`."""
 
     def empty(values: pd.Series) -> pd.Series:
@@ -199,7 +199,7 @@ def row_rules(limits: Limits) -> tuple[Rule, ...]:
     )
 
 
-def split_rules(limits: Limits) -> tuple[Rule, ...]:
+def split_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
     """Those of all judgements and of each split, over the columns of `split_facts`."""
     low, high = limits.match_share
     return (

@@ -69,7 +69,7 @@ from fashionclip.prepare.synthetic_triplets.hugging_face import require_datasets
 from fashionclip.prepare.synthetic_triplets.overlays import Overlay
 
 FEWEST_FOR_PROCESSES = 16  # base photos; starting processes takes longer than fewer
-COLUMNS = (
+VARIANT_COLUMNS = (
     "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category",
     "base_id", "picture_id", "kind", "overlay", "caption", "rendered_caption", "edit", "semipos_distance",
     "font", "colour", "size", "box", "unseen",
@@ -234,7 +234,7 @@ def prepare_synthetic_triplet(
     for row in rows:
         base = row["base_id"]
         row["picture_id"], row["group_id"], row["split"] = pictures[base], group[base], split[base]
-    manifest = pd.DataFrame(rows, columns=COLUMNS).astype({"semipos_distance": "float64", "size": "int64"})
+    manifest = pd.DataFrame(rows, columns=VARIANT_COLUMNS).astype({"semipos_distance": "float64", "size": "int64"})
     triplets = draw_triplets(manifest, pictures=pictures, per_anchor=triplets_per_anchor, seed=seed)
     fixed = triplets["anchor"].map(manifest.set_index("image_id")["split"]) != "train"
     if save_hf:

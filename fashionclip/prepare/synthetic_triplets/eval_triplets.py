@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-COLUMNS = ("anchor", "positive", "semipositive", "negative", "semipos_distance", "edit", "overlay", "unseen")
+TRIPLET_COLUMNS = ("anchor", "positive", "semipositive", "negative", "semipos_distance", "edit", "overlay", "unseen")
 TRIES = 20  # at random, before all rows are looked through for a negative
 
 
@@ -25,8 +25,8 @@ def draw_triplets(manifest: pd.DataFrame, *, pictures: Mapping[str, str], per_an
         seed: Each anchor's chance depends on nothing but this, its id and the rows it may draw.
 
     Returns:
-        `COLUMNS`: ids of images, then the semi-positive's distance, how it was made, the kind of overlay, and whether
-        train never shows the captions or logos of anchor, positive and semi-positive.
+        `TRIPLET_COLUMNS`: ids of images, then the semi-positive's distance, how it was made, the kind of overlay, and
+        whether train never shows the captions or logos of anchor, positive and semi-positive.
     """
     columns = ["image_id", "kind", "base_id", "overlay", "caption", "split", "semipos_distance", "edit", "unseen"]
     families: dict[tuple[str, str, str, str, bool], dict[str, list[tuple[str, float, str]]]] = {}
@@ -49,7 +49,7 @@ def draw_triplets(manifest: pd.DataFrame, *, pictures: Mapping[str, str], per_an
             if negative:
                 semipositive, distance, edit = semipositives[turn % len(semipositives)]
                 rows.append((anchor, rng.choice(positives)[0], semipositive, negative, distance, edit, overlay, unseen))
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"semipos_distance": "float64", "unseen": "bool"})
+    return pd.DataFrame(rows, columns=list(TRIPLET_COLUMNS)).astype({"semipos_distance": "float64", "unseen": "bool"})
 
 
 def _other_picture(pool: list[tuple[str, str]], picture: str, rng: random.Random) -> str | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from fashionclip.retrieval.index.filter_parser import Clause, Condition, Kind
-from fashionclip.retrieval.index.indexed_photo import Photo, Value
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 
 HINTED = 8  # values of a field in a hint, the most frequent ones
 LISTED = 300  # different values of a text field that are listed; of one with more, such as codes, none is
@@ -22,7 +22,7 @@ class Fields:
         self._values: dict[str, Counter[str] | None] = {}  # None where there are too many
         self._range: dict[str, tuple[float, float]] = {}
 
-    def add(self, photo: Photo) -> None:
+    def add(self, photo: IndexedPhoto) -> None:
         if photo.category:
             self._count("category", photo.category)
         for name, value in photo.attributes.items():

@@ -33,7 +33,7 @@ from fashionclip.retrieval.index.index_folder import (
     write_facts,
 )
 from fashionclip.retrieval.index.index_source import Source
-from fashionclip.retrieval.index.indexed_photo import Photo
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
 from fashionclip.retrieval.index.sqlite_store import FILE as PHOTOS
 from fashionclip.retrieval.index.store import TOKEN, Known, Store
 
@@ -73,7 +73,7 @@ class Changes:
 class _Read:
     """A photo as it was found on disk."""
 
-    photo: Photo
+    photo: IndexedPhoto
     content: str = ""
     pixels: torch.Tensor | None = None  # (3, S, S) uint8, where it must be encoded
     error: str = ""
@@ -178,7 +178,7 @@ def _synchronise(store: Store, encoder: Encoder, source: Source) -> tuple[Change
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(source), desc="index", unit="photo") as bar:
 
-        def look(photo: Photo) -> _Read:
+        def look(photo: IndexedPhoto) -> _Read:
             return _read(photo, source.root, encoder, known.get(photo.image_id))
 
         for read in _in_order(pool, look, source.photos(), ahead=BATCH + 2 * threads):
@@ -211,7 +211,7 @@ def _synchronise(store: Store, encoder: Encoder, source: Source) -> tuple[Change
     return changes, fields
 
 
-def _read(photo: Photo, root: Path, encoder: Encoder, before: Known | None) -> _Read:
+def _read(photo: IndexedPhoto, root: Path, encoder: Encoder, before: Known | None) -> _Read:
     """Runs in a thread. The hash comes first: a file replaced in between differs from it in the next run."""
     path = root / photo.path
     try:

@@ -13,10 +13,10 @@ import pandas as pd
 
 from fashionclip.errors import InputError
 from fashionclip.images import SUFFIXES
-from fashionclip.manifest import COLUMNS, read_dataset
+from fashionclip.manifest import MANIFEST_COLUMNS, read_dataset
 from fashionclip.prepare.find_photos import photos_below
 from fashionclip.retrieval.index.filter_parser import LARGEST, plain_name
-from fashionclip.retrieval.index.indexed_photo import Photo, Value
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 from fashionclip.tables import match_photos, read_table, told
 
 # Columns of a table by what they mean; the first that is there counts, of those for photos the one that names most.
@@ -43,14 +43,14 @@ class Source:
     def __len__(self) -> int:
         return len(self.table)
 
-    def photos(self) -> Iterator[Photo]:
+    def photos(self) -> Iterator[IndexedPhoto]:
         """One by one, since a million of them would be large."""
         fixed = ["image_id", "item_id", "path", "text", "category"]
         names = [str(name) for name in self.table if name not in fixed]
         columns = [self.table[name] for name in fixed + names]
         for image_id, item_id, path, text, category, *values in zip(*columns, strict=True):
             known = {name: _plain(value) for name, value in zip(names, values, strict=True) if value is not None}
-            yield Photo(image_id, item_id, path, text, category, known)
+            yield IndexedPhoto(image_id, item_id, path, text, category, known)
 
 
 def read_source(folder: Path, *, table: Path | None = None) -> Source:
@@ -71,7 +71,10 @@ def read_source(folder: Path, *, table: Path | None = None) -> Source:
         manifest = read_dataset(folder).manifest
         return Source(
             folder,
-            _typed(manifest.drop(columns=["split", "domain", "group_id", "photo_hash"], errors="ignore"), keep=COLUMNS),
+            _typed(
+                manifest.drop(columns=["split", "domain", "group_id", "photo_hash"], errors="ignore"),
+                keep=MANIFEST_COLUMNS,
+            ),
         )
     inside = photos_below(folder)
     if not inside:

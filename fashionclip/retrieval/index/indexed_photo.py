@@ -11,7 +11,7 @@ Value = str | int | float
 
 
 @dataclass(frozen=True)
-class Photo:
+class IndexedPhoto:
     """One photo as its source describes it.
 
     Attributes:

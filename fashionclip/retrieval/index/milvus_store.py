@@ -15,7 +15,7 @@ import numpy as np
 
 from fashionclip.errors import InputError
 from fashionclip.retrieval.index.filter_parser import Condition, Group
-from fashionclip.retrieval.index.indexed_photo import Photo
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
 from fashionclip.retrieval.index.store import ADDRESS, TOKEN, Found, Known, StoreUnavailable, cut_ties
 
 try:
@@ -29,7 +29,7 @@ ASKED = 500  # rows asked for at a time
 PAGE = 2_000  # rows read at a time of all
 LONGEST = 65_535  # bytes of a text field
 WAIT = 60.0  # seconds until a server that does not answer is given up
-COLUMNS = ("image_id", "item_id", "path", "text", "category")
+STORED_COLUMNS = ("image_id", "item_id", "path", "text", "category")
 ANY_PATTERN = (2, 4)  # the first version of the server whose `like` knows more than how a text begins
 
 
@@ -80,7 +80,7 @@ class MilvusStore:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         # A hash of image_id: the client puts keys into its own expressions without quoting them.
         schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=32)
-        for name in COLUMNS:
+        for name in STORED_COLUMNS:
             schema.add_field(name, DataType.VARCHAR, max_length=LONGEST)
         schema.add_field("attributes", DataType.JSON)
         schema.add_field("content", DataType.VARCHAR, max_length=64)
@@ -108,7 +108,7 @@ class MilvusStore:
             pages.close()
         return found
 
-    def put(self, photos: Sequence[Photo], contents: Sequence[str], embeddings: np.ndarray) -> None:
+    def put(self, photos: Sequence[IndexedPhoto], contents: Sequence[str], embeddings: np.ndarray) -> None:
         rows = [
             {
                 "key": _key(photo.image_id),
@@ -138,10 +138,10 @@ class MilvusStore:
             with self._asked():
                 self._client.delete(self.collection, ids=[_key(one) for one in image_ids], timeout=WAIT)
 
-    def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
+    def photos(self, image_ids: Sequence[str]) -> dict[str, IndexedPhoto]:
         return {
-            row["image_id"]: Photo(**{name: row[name] for name in (*COLUMNS, "attributes")})
-            for row in self._of([*COLUMNS, "attributes"], image_ids)
+            row["image_id"]: IndexedPhoto(**{name: row[name] for name in (*STORED_COLUMNS, "attributes")})
+            for row in self._of([*STORED_COLUMNS, "attributes"], image_ids)
         }
 
     def embeddings(self, image_ids: Sequence[str]) -> np.ndarray:
@@ -226,7 +226,7 @@ def to_expression(where: Condition) -> str:
     """
     if isinstance(where, Group):
         return _joined(where.operator, [to_expression(part) for part in where.parts])
-    if where.field in COLUMNS:
+    if where.field in STORED_COLUMNS:
         field, exists = where.field, f'({where.field} != "")'
     else:
         field = f"attributes[{json.dumps(where.field, ensure_ascii=False)}]"

@@ -18,7 +18,7 @@ import faiss
 import numpy as np
 
 from fashionclip.retrieval.index.filter_parser import Condition, Group
-from fashionclip.retrieval.index.indexed_photo import Photo, Value
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 from fashionclip.retrieval.index.store import Found, Known, StoreUnavailable, cut_ties
 
 FILE = "photos.sqlite"
@@ -98,7 +98,7 @@ class FaissStore:
     def known(self) -> dict[str, Known]:
         return {row[0]: Known(*row[1:]) for row in self._read("select image_id, content, digest from photos")}
 
-    def put(self, photos: Sequence[Photo], contents: Sequence[str], embeddings: np.ndarray) -> None:
+    def put(self, photos: Sequence[IndexedPhoto], contents: Sequence[str], embeddings: np.ndarray) -> None:
         rows = [
             (
                 photo.image_id,
@@ -120,7 +120,7 @@ class FaissStore:
         with self._transaction():
             self._database.executemany("delete from photos where image_id = ?", [(one,) for one in image_ids])
 
-    def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
+    def photos(self, image_ids: Sequence[str]) -> dict[str, IndexedPhoto]:
         found = self._of("image_id, item_id, path, text, category, attributes", image_ids)
         with self._asked():
             return {row[0]: _photo(*row) for row in found}
@@ -236,14 +236,14 @@ def _nearest(searchable: _Searchable, passing: np.ndarray | None, queries: np.nd
     return answers
 
 
-def _photo(image_id: str, item_id: str, path: str, text: str, category: str, attributes: str) -> Photo:
+def _photo(image_id: str, item_id: str, path: str, text: str, category: str, attributes: str) -> IndexedPhoto:
     known = json.loads(attributes)
     for value in (image_id, item_id, path, text, category, *known):
         if not isinstance(value, str):
             raise TypeError(f"{value!r} where a text belongs")
     if not all(isinstance(value, str) or math.isfinite(value) for value in known.values()):
         raise ValueError(f"{image_id}: an attribute is not finite")
-    return Photo(image_id, item_id, path, text, category, known)
+    return IndexedPhoto(image_id, item_id, path, text, category, known)
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fashionclip.errors import InputError
 from fashionclip.retrieval.index.filter_parser import Condition
-from fashionclip.retrieval.index.indexed_photo import Photo
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
 
 TOKEN = "MILVUS_TOKEN"  # environment variable for a server that wants one ("user:password" or a key)
 ADDRESS = "MILVUS_ADDRESS"  # environment variable: the server that it may be sent to, besides that of --milvus
@@ -40,7 +40,7 @@ class Store(Protocol):
         """Of every photo by image_id."""
         ...
 
-    def put(self, photos: Sequence[Photo], contents: Sequence[str], embeddings: np.ndarray) -> None:
+    def put(self, photos: Sequence[IndexedPhoto], contents: Sequence[str], embeddings: np.ndarray) -> None:
         """Adds N photos, or replaces those of the same image_id.
 
         Args:
@@ -52,7 +52,7 @@ class Store(Protocol):
 
     def delete(self, image_ids: Sequence[str]) -> None: ...
 
-    def photos(self, image_ids: Sequence[str]) -> dict[str, Photo]:
+    def photos(self, image_ids: Sequence[str]) -> dict[str, IndexedPhoto]:
         """By image_id; unknown ones are left out."""
         ...
 

@@ -16,7 +16,7 @@ from fashionclip.retrieval.encoder import Encoder, export_digest, load_encoder
 from fashionclip.retrieval.index.filter_fields import Choices, choices_of, hints, kinds_of
 from fashionclip.retrieval.index.filter_parser import Condition, parse_where
 from fashionclip.retrieval.index.index_folder import FILE, IndexFacts, open_store, read_facts
-from fashionclip.retrieval.index.indexed_photo import Photo, Value
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 from fashionclip.retrieval.index.store import Store, StoreUnavailable
 
 NEGATIVE_WEIGHT = 0.5  # of what to move away from; at 1 it outweighs a text that has something in common with it
@@ -247,5 +247,5 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
-def _hit(photo: Photo, score: float) -> Hit:
+def _hit(photo: IndexedPhoto, score: float) -> Hit:
     return Hit(photo.image_id, photo.item_id, score, photo.text, photo.category, dict(photo.attributes))

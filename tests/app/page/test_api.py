@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from fashionclip.app.page.app import create_app
-from fashionclip.app.page.request_limits import Bounds, Limits
+from fashionclip.app.page.request_limits import Bounds, RequestLimits
 
 
 def photo_bytes(colour="Green", size=(40, 60), kind="PNG", **options):
@@ -106,7 +106,7 @@ def test_only_so_many_upload_at_a_time():
             scope = {"type": "http", "method": method, "path": "/api/search", "headers": [], "query_string": b""}
             await bounds(scope, None, send)
 
-        bounds = Bounds(app, limits=Limits(uploads=1), hosts=None)
+        bounds = Bounds(app, limits=RequestLimits(uploads=1), hosts=None)
         first = asyncio.create_task(ask("POST"))
         await began.wait()
         await ask("POST")
@@ -120,7 +120,7 @@ def test_only_so_many_upload_at_a_time():
 
 
 def test_limits_of_uploads(searcher):
-    with TestClient(create_app(searcher, limits=Limits(upload=100_000, pixels=50_000))) as client:
+    with TestClient(create_app(searcher, limits=RequestLimits(upload=100_000, pixels=50_000))) as client:
 
         def posted(data, **more):
             return client.post("/api/search", files={"photo": ("a.png", data)}, **more)
@@ -173,7 +173,7 @@ def test_upload_of_very_many_scans_is_refused_without_decoding_it(client):
 
 
 def test_bytes_are_counted_as_they_come(searcher):
-    app = create_app(searcher, limits=Limits(upload=100_000))
+    app = create_app(searcher, limits=RequestLimits(upload=100_000))
     read, sent = [], []
     form = [(b"content-type", b"multipart/form-data; boundary=b")]  # and no Content-Length
 

@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from fashionclip.app.page.app import create_app
-from fashionclip.app.page.request_limits import Limits
+from fashionclip.app.page.request_limits import RequestLimits
 
 
 @asynccontextmanager
 async def serving(searcher, **limits):
-    app = create_app(searcher, limits=Limits(**limits))
+    app = create_app(searcher, limits=RequestLimits(**limits))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
         yield client

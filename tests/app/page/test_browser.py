@@ -12,7 +12,7 @@ import uvicorn
 from PIL import Image
 
 from fashionclip.app.page.app import create_app
-from fashionclip.app.page.request_limits import Limits
+from fashionclip.app.page.request_limits import RequestLimits
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is install
 def address(searcher):
     """The fake searcher's page, served for real."""
     listening = socket.create_server(("127.0.0.1", 0))
-    app = create_app(searcher, limits=Limits(upload=200_000))
+    app = create_app(searcher, limits=RequestLimits(upload=200_000))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from fashionclip.batch import Triplets
-from fashionclip.data.manifest_tensors import Rows
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import TripletRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
@@ -192,9 +192,9 @@ def test_the_shipped_relation_finds_graded_triplets(dataset):
     relation = TripletRelation(
         item=cfg.item, group=cfg.group, second_view=cfg.second_view, distance=instantiate(cfg.distance)
     )
-    rows = Rows(dataset, coded=relation.columns)
+    rows = ManifestTensors(dataset, coded=relation.columns)
     check_columns(relation, rows)
-    triplets = relation.relate(rows, rows.of_split("train")).relation
+    triplets = relation.plan(rows, rows.of_split("train")).relation
     assert isinstance(triplets, Triplets) and len(triplets) > 50
     thirds = {round(3 * distance, 4) for distance in triplets.semipos_distance.tolist()}
     assert thirds <= {1, 2, 3} and len(thirds) > 1

@@ -13,12 +13,14 @@ from PIL import Image
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset, read_judgements
 from fashionclip.prepare.judgements.from_csv import prepare_match_mismatch
-from fashionclip.prepare.judgements.rules import Limits
+from fashionclip.prepare.judgements.rules import JudgementLimits
 from fashionclip.prepare.judgements.splits import balanced_splits
 
 HEADER = ("image_path", "text", "label")
 COLUMNS = {name: name for name in HEADER} | {"product": None, "split": None}
-LIMITS = Limits(min_side=224, min_words=5, max_words=100, context_length=77, min_rows=4, match_share=(0.4, 0.6))
+LIMITS = JudgementLimits(
+    min_side=224, min_words=5, max_words=100, context_length=77, min_rows=4, match_share=(0.4, 0.6)
+)
 
 
 class WordTokenizer:

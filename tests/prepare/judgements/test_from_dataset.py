@@ -12,7 +12,7 @@ import pytest
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset, stable_hash, text_key
-from fashionclip.prepare.judgements.from_dataset import COLUMNS, derive_judgements, judge_rows
+from fashionclip.prepare.judgements.from_dataset import DERIVED_COLUMNS, derive_judgements, judge_rows
 from fashionclip.prepare.judgements.paraphrase import with_less, with_misspelling, with_synonym
 from fashionclip.prepare.judgements.text_only import text_only_auroc, text_only_scores
 from fashionclip.prepare.judgements.vocabulary import ASPECTS, CATEGORY, COLOUR, MATERIAL, NECK, PATTERN, SLEEVE
@@ -112,7 +112,7 @@ def test_a_shuffled_text_contradicts_what_is_known_and_is_of_the_same_split() ->
 
 def test_shares_hold_and_labels_are_balanced_in_every_split() -> None:
     judged = judge(catalogue(1200))
-    assert list(judged.columns) == list(COLUMNS) and not judged.duplicated(["image_id", "text", "label"]).any()
+    assert list(judged.columns) == list(DERIVED_COLUMNS) and not judged.duplicated(["image_id", "text", "label"]).any()
     for _, part in judged.groupby("split"):
         kinds = Counter(part["kind"][part["label"] == "mismatch"])
         mismatches = sum(kinds.values())

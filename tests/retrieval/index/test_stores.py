@@ -11,7 +11,7 @@ import pytest
 
 from fashionclip.errors import InputError
 from fashionclip.retrieval.index.filter_parser import DEEPEST, Clause, Group, parse_where
-from fashionclip.retrieval.index.indexed_photo import Photo
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
 from fashionclip.retrieval.index.sqlite_store import FaissStore
 
 SIZE = 8
@@ -57,7 +57,7 @@ def test_a_collection_whose_maker_was_killed_before_it_had_an_index_is_mended(tm
         with pytest.raises(Killed):
             open_store("milvus-lite", tmp_path)
     store = open_store("milvus-lite", tmp_path)
-    store.put([Photo("a", "a", "a.png", "", "", {})], ["1"], np.eye(1, SIZE, dtype=np.float32))
+    store.put([IndexedPhoto("a", "a", "a.png", "", "", {})], ["1"], np.eye(1, SIZE, dtype=np.float32))
     assert store.search(np.eye(1, SIZE), 1, None)[0][0][0] == "a"
     store.close()
 
@@ -101,7 +101,9 @@ def catalog(count, seed=0):
             attributes["gender"] = NASTY
         image_id = f"new/{number}'\"\\x" if number % 4 == 0 else f"{number:03}"
         photos.append(
-            Photo(image_id, f"item {number}", f"{number}.jpg", f"Text {number}", "Ab%" * (number % 3), attributes)
+            IndexedPhoto(
+                image_id, f"item {number}", f"{number}.jpg", f"Text {number}", "Ab%" * (number % 3), attributes
+            )
         )
     return photos, vectors
 
@@ -258,7 +260,10 @@ def test_patterns_that_a_server_would_misread_are_refused(version, pattern, refu
 
 def test_field_names_are_quoted(opened):
     store = opened()
-    photos = [Photo("a", "a", "a.jpg", "", "", {"Main 'Colour": "Red"}), Photo("b", "b", "b.jpg", "", "", {})]
+    photos = [
+        IndexedPhoto("a", "a", "a.jpg", "", "", {"Main 'Colour": "Red"}),
+        IndexedPhoto("b", "b", "b.jpg", "", "", {}),
+    ]
     store.put(photos, ["1", "2"], np.eye(2, SIZE, dtype=np.float32))
     condition = parse_where("\"main 'colour\" = 'Red'", {"Main 'Colour": "text"})
     assert [hits[0][0] for hits in store.search(np.eye(1, SIZE), 5, condition)] == ["a"]
@@ -281,7 +286,7 @@ def test_put_replaces_and_delete_removes(opened):
     store = opened()
     fill(store, photos, vectors)
     store.search(vectors[:1], 3, None)
-    changed = Photo(photos[4].image_id, "other", "other.jpg", "Other", "", {"gender": "Kids"})
+    changed = IndexedPhoto(photos[4].image_id, "other", "other.jpg", "Other", "", {"gender": "Kids"})
     vectors[4] = -vectors[4]
     store.put([changed], ["new hash"], vectors[4:5])
     photos[4] = changed
@@ -323,7 +328,7 @@ def test_a_milvus_server_by_its_address(tmp_path):
         store.delete([photos[0].image_id])
         assert (len(store), len(MilvusStore(uri, collection="two", size=SIZE))) == (4, 5)
         with pytest.raises(InputError, match="Milvus refuses 1 photos"):
-            fill(store, [Photo("a", "a", "a.jpg", "x" * 70_000, "", {})], vectors[:1])
+            fill(store, [IndexedPhoto("a", "a", "a.jpg", "x" * 70_000, "", {})], vectors[:1])
         store.close()
     finally:
         server_manager_instance.release_server(file)
