@@ -17,7 +17,7 @@ from PIL import ImageOps
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset
-from fashionclip.metrics.embedded import Embedded
+from fashionclip.metrics.retrieval_metrics import Embedded
 
 PHOTOS = 1000  # in the projector, which draws them all at once
 THUMBNAIL = 48  # pixels

@@ -1,4 +1,4 @@
-"""How well each photo fits its own text, beside how well it is ranked. Pure functions of tensors."""
+"""Measures beside ranking: how well photos fit their own texts, and how far embeddings lie apart. Pure functions."""
 
 from __future__ import annotations
 
@@ -53,3 +53,20 @@ def matching_accuracy(image: Tensor, text: Tensor, keys: Sequence[Tensor], *, ba
         hit = scores.masked_fill(~right, -torch.inf).amax(1) > best_wrong + TIE
         hits.append(hit[~right.all(1)])
     return torch.cat(hits).float().mean()
+
+
+def spread(embeddings: Tensor) -> Tensor:
+    """Mean of 1 - cosine over all pairs of N embeddings, in [0, 2]; nan below two.
+
+    0 of a collapsed model, 1 where the pairs are orthogonal on average. Of unit vectors this is their total variance,
+    so it needs no N x N memory.
+
+    Args:
+        embeddings: (N, D) unit norm.
+
+    >>> spread(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))  # two of the three pairs are orthogonal
+    tensor(0.6667)
+    """
+    check_finite(embeddings=embeddings)
+    centred = embeddings.float() - embeddings.float().mean(0)
+    return centred.square().sum() / max(len(embeddings) - 1, 0)  # 0 / 0 is nan

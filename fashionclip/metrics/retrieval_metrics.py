@@ -9,16 +9,36 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
-from fashionclip.metrics.matching import clip_score, matching_accuracy
+from fashionclip.metrics.matching import clip_score, matching_accuracy, spread
 from fashionclip.metrics.ranking import Ranks, measured, rank_relevant, relevant_pairs, strict_ceiling, with_fellows
-from fashionclip.metrics.triplet_functions import spread
-
-Measure = Callable[[Embedded], Mapping[str, Tensor]]
 
 CEILING_AT = (1, 10)
 EXAMPLES, NEAREST = 6, 5
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """All that an evaluation pass has seen, unit norm.
+
+    Attributes:
+        image_row, image: (I,) rows of the manifest, ascending, and the (I, D) embeddings of their photos.
+        text_id, text: (T,) texts, ascending, and their (T, D) embeddings; none where photos stand alone.
+    """
+
+    image_row: Tensor
+    image: Tensor
+    text_id: Tensor
+    text: Tensor
+
+    def of(self, chosen: Tensor, *, text_of_row: Tensor) -> Embedded:
+        """Some photos (I,) bool with those texts that `text_of_row` (R,) gives them."""
+        row = self.image_row[chosen]
+        own = torch.isin(self.text_id, text_of_row.to(row.device)[row])
+        return Embedded(row, self.image[chosen], self.text_id[own], self.text[own])
+
+
+Measure = Callable[[Embedded], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.gathered import first_of_each
 from fashionclip.metrics.ranking import (
     TIE,
@@ -21,8 +20,7 @@ from fashionclip.metrics.ranking import (
     strict_ceiling,
     with_fellows,
 )
-
-CEILING_AT = (1, 10)
+from fashionclip.metrics.retrieval_metrics import CEILING_AT, Embedded
 
 
 @torch.no_grad()

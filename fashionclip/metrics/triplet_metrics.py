@@ -1,4 +1,8 @@
-"""The fixed triplets of an evaluation pass, scored from the embeddings that the pass has computed anyway."""
+"""The fixed triplets of an evaluation pass, scored from the embeddings that the pass has computed anyway.
+
+Distances within `TIE` of each other are a tie, and ties count against the model: a collapsed one scores 0. Whatever is
+not a finite number is a `ValueError`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,37 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fashionclip.metrics.embedded import Embedded
-from fashionclip.metrics.triplet_functions import order_accuracy, triplet_accuracy
+from fashionclip.metrics.ranking import TIE, check_finite
+from fashionclip.metrics.retrieval_metrics import Embedded
 
 EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the curve of order accuracy over the semi-positive's distance
 SHOWN = 8
+
+
+def triplet_accuracy(ap: Tensor, an: Tensor) -> Tensor:
+    """Share of N triplets with the positive nearer than the negative, in [0, 1]; nan without any.
+
+    Args:
+        ap, an: (N,) distances of the anchor to positive and negative.
+
+    >>> triplet_accuracy(torch.tensor([0.2, 0.5, 0.9]), torch.tensor([0.8, 0.5, 0.1]))
+    tensor(0.3333)
+    """
+    return _nearer(ap, an).float().mean()
+
+
+def order_accuracy(ap: Tensor, aq: Tensor, an: Tensor) -> Tensor:
+    """Share of N triplets with the positive nearer than the semi-positive nearer than the negative, in [0, 1].
+
+    Where negatives are far, chance is 0.5; nan without any triplet.
+
+    Args:
+        ap, aq, an: (N,) distances of the anchor to positive, semi-positive and negative.
+
+    >>> order_accuracy(torch.tensor([0.2, 0.4]), torch.tensor([0.3, 0.3]), torch.tensor([0.8, 0.8]))
+    tensor(0.5000)
+    """
+    return (_nearer(ap, aq) & _nearer(aq, an)).float().mean()
 
 
 @dataclass(frozen=True)
@@ -82,3 +112,8 @@ class TripletScores:
 
 def _masks(names: Sequence[str]) -> dict[str, Tensor]:
     return {name: torch.tensor([other == name for other in names]) for name in sorted(set(names))}
+
+
+def _nearer(one: Tensor, other: Tensor) -> Tensor:
+    check_finite(nearer=one, farther=other)
+    return one.float() + TIE < other.float()

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fashionclip.app.dashboards import DESCRIBED_BY, check_wandb, ended_wandb, log_embeddings, log_pictures
 from fashionclip.errors import InputError
-from fashionclip.metrics.embedded import Embedded
+from fashionclip.metrics.retrieval_metrics import Embedded
 
 
 def test_the_projector_gets_vectors_thumbnails_and_what_they_show(demo_dataset, tmp_path):

@@ -8,8 +8,8 @@ from PIL import Image
 from fashionclip.app.examples import Alike, Examples, draw_examples, draw_offenders, examples_of
 from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.manifest import MANIFEST_COLUMNS, PreparedDataset
-from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.judgement_metrics import Offenders
+from fashionclip.metrics.retrieval_metrics import Embedded
 
 
 @pytest.fixture

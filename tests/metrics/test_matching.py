@@ -1,10 +1,11 @@
+import itertools
 import math
 
 import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.metrics.matching import clip_score, matching_accuracy
+from fashionclip.metrics.matching import clip_score, matching_accuracy, spread
 
 
 def grid(rows, seed):
@@ -65,6 +66,8 @@ def test_embeddings_that_are_not_finite_are_refused(wrong):
         matching_accuracy(**given, keys=[torch.arange(2)])
     with pytest.raises(ValueError, match=rf"{wrong}: expected finite numbers.*\[1\]"):
         clip_score(**given)
+    with pytest.raises(ValueError, match=r"expected finite numbers.*\[1\]"):
+        spread(given[wrong])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -75,3 +78,22 @@ def test_clip_score_equals_the_loop(dtype):
     assert min(cosines) < 0
     assert clip_score(image, text).item() == pytest.approx(sum(100 * max(c, 0) for c in cosines) / 50, rel=1e-5)
     assert clip_score(image, -image) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [2, 3, 50])
+def test_spread_is_the_mean_over_pairs(size, dtype):
+    torch.manual_seed(size)
+    x = normalize(torch.randn(size, 6) + 0.5, dim=1).to(dtype)
+    pairs = [1 - float(x[i].double() @ x[j].double()) for i, j in itertools.combinations(range(size), 2)]
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-2  # bfloat16 vectors are not of unit norm
+    assert spread(x).item() == pytest.approx(sum(pairs) / len(pairs), abs=tolerance)
+
+
+def test_spread_of_special_cases():
+    one = normalize(torch.ones(1, 512), dim=1)
+    assert spread(one).isnan()
+    assert spread(one[:0]).isnan()
+    assert spread(one.expand(1000, -1)) < 1e-10  # collapsed
+    assert spread(torch.cat([one, -one])) == pytest.approx(2)
+    assert spread(torch.eye(100)) == pytest.approx(1)

@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.metrics.matching import clip_score, matching_accuracy
+from fashionclip.metrics.matching import clip_score, matching_accuracy, spread
 from fashionclip.metrics.ranking import mean_reciprocal_rank, measured, rank_relevant, recall, strict_ceiling
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
-from fashionclip.metrics.triplet_functions import spread
 
 FUNCTIONS = {"recall@1": partial(recall, k=1), "recall@5": partial(recall, k=5), "mrr": mean_reciprocal_rank}
 ITEM_ID = torch.tensor([0, 1, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8])

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.metrics.embedded import Embedded
 from fashionclip.metrics.ranking import mean_reciprocal_rank, ndcg, recall
-from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
+from fashionclip.metrics.retrieval_metrics import Embedded, RetrievalMetrics
 from fashionclip.metrics.sku_metrics import CatalogScores, rank_sku
 
 FUNCTIONS = {

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.metrics.embedded import Embedded
-from fashionclip.metrics.triplet_metrics import TripletScores
+from fashionclip.metrics.ranking import TIE
+from fashionclip.metrics.retrieval_metrics import Embedded
+from fashionclip.metrics.triplet_metrics import TripletScores, order_accuracy, triplet_accuracy
 
 ROWS = torch.tensor([[0, 1, 2, 5], [2, 3, 0, 6], [5, 6, 7, 0], [1, 0, 3, 9]])  # 9 is of another split
 KIND = ["text/edited", "text/replaced", "text/edited", "text/edited"]
@@ -62,3 +63,60 @@ def test_what_train_never_shows_is_measured_apart(image):
 def test_a_collapsed_model_scores_nothing():
     values = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND)(of(range(10), torch.ones(10, 4) / 2))
     assert values["triplet/accuracy"] == values["triplet/order_accuracy"] == 0
+
+
+def distances(size, *, ties=False):
+    """Of the anchor to positive, semi-positive and negative, (N,) each, mostly in this order."""
+    torch.manual_seed(size)
+    apart = torch.rand(3, size) + torch.tensor([[0.0], [0.3], [0.6]])
+    return tuple((4 * apart).round() / 4 if ties else apart)
+
+
+def share(hits):
+    return sum(hits) / len(hits) if hits else math.nan
+
+
+def slow_nearer(x, y):
+    return float(y) - float(x) > 1e-6
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_accuracies_equal_the_loops(size, ties):
+    ap, aq, an = distances(size, ties=ties)
+    rows = range(size)
+    assert triplet_accuracy(ap, an).item() == pytest.approx(share([slow_nearer(ap[i], an[i]) for i in rows]))
+    in_order = [slow_nearer(ap[i], aq[i]) and slow_nearer(aq[i], an[i]) for i in rows]
+    assert order_accuracy(ap, aq, an).item() == pytest.approx(share(in_order))
+    assert size < 100 or 0.2 < share(in_order) < triplet_accuracy(ap, an) < 1
+
+
+def test_of_nothing_there_is_no_share():
+    nothing = torch.empty(0)
+    assert triplet_accuracy(nothing, nothing).isnan()
+    assert order_accuracy(nothing, nothing, nothing).isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("at", [0.0, 1.0, 2.0])
+def test_ties_count_against_the_model(dtype, at):
+    same = torch.full((5,), at, dtype=dtype)
+    assert triplet_accuracy(same, same) == 0
+    assert order_accuracy(same, same, same + 1) == order_accuracy(same, same + 1, same + 1) == 0
+
+
+@pytest.mark.parametrize("at", [0.0, 1.0])
+def test_a_tie_is_anything_closer_than_rounding(at):
+    ap = torch.tensor([at])
+    assert triplet_accuracy(ap, ap + TIE / 4) == 0
+    assert triplet_accuracy(ap, ap + TIE * 4) == 1
+
+
+def test_what_is_not_a_finite_number_is_refused():
+    right, wrong = torch.tensor([0.1, 0.2]), torch.tensor([0.1, math.nan])
+    for measure in (
+        lambda: triplet_accuracy(right, wrong),
+        lambda: order_accuracy(wrong, right, right),
+    ):
+        with pytest.raises(ValueError, match=r"expected finite numbers.*\[1\]"):
+            measure()
