@@ -39,7 +39,7 @@ class Colours:
 
 @pytest.fixture(autouse=True)
 def colours(monkeypatch):
-    for module in ("encoder", "search"):
+    for module in ("encoder", "search.search"):
         monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, **options: Colours())
     monkeypatch.setattr("fashionclip.retrieval.search.search.export_digest", lambda folder: Colours.digest)
 
