@@ -38,7 +38,8 @@ from fashionclip.images import load_image
 from fashionclip.losses.mining import MinedTripletLoss
 from fashionclip.losses.triplet_semipos import TripletSemiPosMarginWithDistanceLoss
 from fashionclip.manifest import read_dataset
-from fashionclip.models.backbone import Backbone, load_backbone
+from fashionclip.models.backbone import Backbone
+from fashionclip.models.load import load_backbone
 
 WORKERS = 2
 WARM_UP = 2  # steps
@@ -47,7 +48,7 @@ VARIANTS = ("plain loop", "plain loop, our memory format and allocator", "fashio
 
 
 def model() -> Backbone:
-    backbone = load_backbone(name="fashionclip-lite0", mean=[0.5] * 3, std=[0.5] * 3)
+    backbone = load_backbone(name="fashionclip-lite0")
     backbone.freeze_text()
     return backbone.train()
 

@@ -21,10 +21,11 @@ from fashionclip.app.arguments import check_types
 from fashionclip.data.relations import Relation
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
-from fashionclip.models.backbone import COMPILED, Backbone, load_backbone
+from fashionclip.models.backbone import COMPILED, Backbone
 from fashionclip.models.folder import CONFIG, check_folder, read_weights
+from fashionclip.models.load import load_backbone
 
-BACKBONE = "fashionclip.models.backbone.load_backbone"
+BACKBONE = "fashionclip.models.load.load_backbone"
 RELATIONS = (
     "fashionclip.data.relations.PairRelation",
     "fashionclip.data.relations.TripletRelation",
@@ -87,7 +88,7 @@ def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
     if not isinstance(node, dict):
         raise InputError(f"checkpoint: its config has {str(node)[:100]!r} at model.backbone. Expected a node.")
     node = {name: value for name, value in node.items() if name != "image_weights"}  # the checkpoint brings its own
-    _check_plain(node, allowed=(BACKBONE,), where="model.backbone")
+    _check_plain(node, allowed=(BACKBONE, "fashionclip.models.backbone.load_backbone"), where="model.backbone")
     known = set(inspect.signature(load_backbone).parameters) - {"load_weights"}
     settings = {name: value for name, value in node.items() if name in known}
     check_types({"_target_": BACKBONE, **settings}, key="model.backbone")

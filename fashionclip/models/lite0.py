@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-MEAN = STD = (0.5, 0.5, 0.5)  # what these weights were trained with
-
 
 def load_imagenet_weights(trunk: nn.Module) -> None:
     """Fills timm's `tf_efficientnet_lite0` with the package's weights.

@@ -16,8 +16,9 @@ from PIL import Image
 
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import Backbone, load_backbone
+from fashionclip.models.backbone import Backbone
 from fashionclip.models.folder import CONFIG, run_instead
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.export.export import FACTS, WEIGHTS
 
 

@@ -14,7 +14,7 @@ def leave_run():
             "model": {
                 "label": name,
                 "backbone": {
-                    "_target_": "fashionclip.models.backbone.load_backbone",
+                    "_target_": "fashionclip.models.load.load_backbone",
                     "name": name,
                     "pretrained": tag,
                     "image_size": None,

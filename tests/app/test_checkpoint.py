@@ -17,8 +17,8 @@ from fashionclip.app.checkpoint import RELATIONS, backbone_of, dataset_of, load_
 from fashionclip.app.export import export_run
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
-from fashionclip.models.backbone import load_backbone
 from fashionclip.models.folder import CONFIG
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.export.plain_open_clip import load_plain
 from fashionclip.retrieval.export.samples import chosen_of, lowest_cosine

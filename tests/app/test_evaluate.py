@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 
 REPO = Path(__file__).parents[2]
 

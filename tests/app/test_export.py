@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fashionclip.app.cli import main
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
 
 ARCHITECTURE = {
@@ -30,7 +30,7 @@ def run(tmp_path, demo_dataset):
         "model": {
             "label": "small",
             "backbone": {
-                "_target_": "fashionclip.models.backbone.load_backbone",
+                "_target_": "fashionclip.models.load.load_backbone",
                 "name": "small",
                 "pretrained": weights,
                 "freeze": ["visual"],

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fashionclip.losses.contrastive import ContrastiveLoss
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.export.export import write_export
 from fashionclip.retrieval.export.samples import Samples, drawn_samples, embed
 from fashionclip.training.optim import parameter_groups

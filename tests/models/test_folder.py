@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from fashionclip.app.cli import main
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import load_backbone, load_tokenizer
 from fashionclip.models.folder import BOUNDS, CONFIG, check_architecture, check_folder
+from fashionclip.models.load import load_backbone, load_tokenizer
 from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.export.plain_open_clip import load_plain
 

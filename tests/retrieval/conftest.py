@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.export.export import write_export
 

@@ -12,7 +12,7 @@ from fashionclip.errors import InputError
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.metrics.ranking import recall
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import warmup_cosine
 

@@ -15,7 +15,7 @@ from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss
 from fashionclip.manifest import PreparedDataset
 from fashionclip.metrics.ranking import recall
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.training.module import RetrievalModule
 
 

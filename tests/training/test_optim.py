@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.training.optim import parameter_groups, plateau, trained_share, warmup_cosine
 
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fashionclip.models.backbone import load_tokenizer
+from fashionclip.models.load import load_tokenizer
 from fashionclip.prepare.judgements.token_count import count_tokens
 
 

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from fashionclip.atomic import MARK
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import load_backbone
 from fashionclip.models.folder import CONFIG
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.export import export as module
 from fashionclip.retrieval.export.export import FACTS, WEIGHTS, write_export

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.export import export, onnx
 from fashionclip.retrieval.export.export import write_export
 from fashionclip.retrieval.export.samples import drawn_samples

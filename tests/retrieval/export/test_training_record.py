@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.export.samples import embed, lowest_cosine
 from fashionclip.retrieval.export.training_record import COUNT, read_record, weights_digest, write_record
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import load_backbone
+from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.export import transformers_clip
 from fashionclip.retrieval.export.export import write_export
 from fashionclip.retrieval.export.samples import AWKWARD, drawn_samples

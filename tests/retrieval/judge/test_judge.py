@@ -279,7 +279,7 @@ def test_an_empty_table_has_no_verdicts(photos):
 
 def test_the_command_judges_with_an_export(photos, capsys, monkeypatch):
     from fashionclip.app.cli import main
-    from fashionclip.models.backbone import load_backbone
+    from fashionclip.models.load import load_backbone
     from fashionclip.retrieval.encoder import load_encoder
     from fashionclip.retrieval.export.export import write_export
 
