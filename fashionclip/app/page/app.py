@@ -23,6 +23,11 @@ from fashionclip.foreign_text import shown
 from fashionclip.retrieval.index.store import StoreUnavailable
 from fashionclip.retrieval.search.search import Searcher
 
+EXAMPLES = """For example:
+
+    curl 'http://127.0.0.1:8000/api/search?q=red+summer+dress&k=5'
+    curl http://127.0.0.1:8000/api/search -F photo=@photo.jpg -F q='but in blue' -F "where=gender = 'Women'"
+"""
 _log = logging.getLogger(__name__)
 
 
@@ -47,8 +52,9 @@ def create_app(
     app = FastAPI(
         title="fashionclip",
         summary="Search in a catalogue of photos by words and by photo.",
+        description=EXAMPLES,
         version="1",
-        docs_url=None,  # FastAPI's own page loads scripts from elsewhere
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere and run some of their own, which ours forbids
         redoc_url=None,
         lifespan=lifespan,
     )

@@ -9,8 +9,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from fashionclip.app.page.templating import render
 
-PAGES = ("/", "/docs")  # where a person looks at the answer
-
 
 def refusal(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer in the form that its path is asked for."""
@@ -18,6 +16,6 @@ def refusal(request: Request, status: int, message: str, headers: Mapping[str, s
     path = request.url.path
     if path == "/results":
         return HTMLResponse(render("refusal.html", message=message), status, extra)
-    if path in PAGES:
+    if path == "/":
         return HTMLResponse(render("refused.html", message=message), status, extra)
     return JSONResponse({"detail": message}, status, extra)

@@ -12,7 +12,6 @@ from starlette.datastructures import UploadFile
 from starlette.responses import HTMLResponse
 
 from fashionclip.app.page.filters import Filter, filters_of, where_of
-from fashionclip.app.page.schema import endpoints_of
 from fashionclip.app.page.service import HITS, Service
 from fashionclip.app.page.templating import render
 from fashionclip.errors import InputError
@@ -132,10 +131,6 @@ def html(service: Service) -> APIRouter:
             hits = await found(request, asking, photo)
         shown = render("results.html", asked=asking, hits=hits, more=more(asking, hits), refused="")
         return HTMLResponse(shown, headers={"HX-Push-Url": asking.address})
-
-    @routes.get("/docs")
-    async def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(render("docs.html", **endpoints_of(request.app.openapi())))
 
     def liked(image_id: str) -> str:
         try:
