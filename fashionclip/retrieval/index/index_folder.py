@@ -19,7 +19,7 @@ from typing import Any
 
 from fashionclip.atomic import write_text
 from fashionclip.errors import InputError
-from fashionclip.retrieval.index.sqlite_store import FaissStore
+from fashionclip.retrieval.index.sqlite_store import SqliteStore
 from fashionclip.retrieval.index.store import ADDRESS, TOKEN, Store
 
 FORMAT = 1
@@ -161,7 +161,7 @@ def open_store(folder: Path, facts: IndexFacts, *, milvus: str | None = None) ->
     """
     check_given(folder, facts, milvus)
     if facts.milvus is None:
-        return FaissStore(folder, size=facts.size)
+        return SqliteStore(folder, size=facts.size)
     from fashionclip.retrieval.index.milvus_store import MilvusStore  # an extra
 
     uri = facts.milvus if "://" in facts.milvus else str(folder / facts.milvus)

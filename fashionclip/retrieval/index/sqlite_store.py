@@ -60,7 +60,7 @@ class _Searchable:
     rows: np.ndarray
 
 
-class FaissStore:
+class SqliteStore:
     """Exact search of up to some millions of photos, as many as fit into memory (4 bytes a number).
 
     Search sees what this object has written at once, and what another process has, such as an indexer, within `FRESH`

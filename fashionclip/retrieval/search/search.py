@@ -58,7 +58,7 @@ class Hit:
 class Searcher:
     """An index and the model that made it. Several threads may use one.
 
-    What `fashionclip index` changes meanwhile is found soon after (see `FaissStore`).
+    What `fashionclip index` changes meanwhile is found soon after (see `SqliteStore`).
     """
 
     def __init__(

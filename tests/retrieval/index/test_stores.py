@@ -12,7 +12,7 @@ import pytest
 from fashionclip.errors import InputError
 from fashionclip.retrieval.index.filter_parser import DEEPEST, Clause, Group, parse_where
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
-from fashionclip.retrieval.index.sqlite_store import FaissStore
+from fashionclip.retrieval.index.sqlite_store import SqliteStore
 
 SIZE = 8
 KINDS = {
@@ -32,7 +32,7 @@ STORES = ["faiss", "milvus-lite", *(["milvus-server"] if SERVER else [])]
 
 def open_store(kind, folder):
     if kind == "faiss":
-        return FaissStore(folder, size=SIZE)
+        return SqliteStore(folder, size=SIZE)
     from fashionclip.retrieval.index.milvus_store import MilvusStore
 
     if kind == "milvus-lite":
