@@ -30,7 +30,7 @@ import pandas as pd
 REPO = Path(__file__).parents[1]
 LOSSES = {
     "contrastive": ["loss=contrastive"],
-    "sigmoid": ["loss=contrastive", "loss.function.form=sigmoid"],
+    "sigmoid": ["loss=contrastive", "loss.form=sigmoid"],
     "semipos": ["loss=semipos"],
     "match-mismatch": ["loss=match-mismatch"],
     "mixed": ["loss=mixed"],

@@ -22,6 +22,7 @@ from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss
 from fashionclip.losses.mining import MININGS, MinedTripletLoss
 from fashionclip.losses.mixed import MixedLoss
+from fashionclip.losses.protocol import LogitLoss
 from fashionclip.losses.triplet_semipos import TripletSemiPosMarginWithDistanceLoss
 from fashionclip.manifest import MANIFEST_COLUMNS, PreparedDataset
 from fashionclip.training.module import RetrievalModule
@@ -71,9 +72,8 @@ def mined(form, mining, swap=False):
 
 
 def judged(form):
-    return MatchMismatchLoss(
-        form=form, scale=5.0, bias=-1.0, gamma=2.0, margin=0.2, match_weight=1.0, mismatch_weight=2.0
-    )
+    begins = {} if form == "margin" else {"scale": 5.0, "bias": -1.0}
+    return MatchMismatchLoss(form=form, match_weight=1.0, mismatch_weight=2.0, **begins)
 
 
 def every_loss():
@@ -151,10 +151,10 @@ def parity(rank, processes, folder, *, precisions):
         )
         step = Step(loss)
         for parameter in (step.module.backbone.logit_scale, step.module.backbone.logit_bias):
-            parameter.requires_grad_(getattr(loss, "scaled", False))
+            parameter.requires_grad_(isinstance(loss, LogitLoss))
         if not relation.uses_text:
             step.module.backbone.text.requires_grad_(False)
-        if not getattr(loss, "biased", False):
+        if not (isinstance(loss, LogitLoss) and loss.biased):
             step.module.backbone.logit_bias.requires_grad_(False)
         step.zero_grad()
         wrapped = DistributedDataParallel(step) if processes > 1 else step

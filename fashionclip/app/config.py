@@ -75,6 +75,30 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
             )
 
 
+def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuses a key of the loss that changes nothing, such as the monitor of a part of a mixed loss.
+
+    Args:
+        cfg: The composed config.
+        overrides: As on the command line.
+
+    Raises:
+        InputError: Naming the key.
+    """
+
+    def read(cfg: DictConfig) -> dict[str, Any]:
+        loss: Any = OmegaConf.to_container(cfg.loss, resolve=True)
+        return {name: loss.get(name) for name in ("relation", "function", "monitor", "temperature", "batch_size")}
+
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0]
+        if key.startswith("loss."):
+            other = cfg.copy()
+            OmegaConf.update(other, key, "another value")
+            if read(other) == read(cfg):
+                raise InputError(f"{override}: nothing reads {key} in this loss. Leave it out.")
+
+
 def check_triplets(cfg: DictConfig) -> None:
     """Refuses a loss of triplets on a dataset that does not say what its triplets are.
 
@@ -158,11 +182,17 @@ NUMBERS = {  # where they are in the config
     "scheduler.factor": Number(above=0, below=1),
     "scheduler.patience": ANY_COUNT,
     "loss.temperature": Number(above=0, null=True),
-    "loss.relation.per_anchor": COUNT,
+    "loss.margin": Number(least=-1, null=True),
+    "loss.semipos_share": Number(above=0, most=1, null=True),
+    "loss.scale": Number(above=0, null=True),
+    "loss.gamma": Number(least=0, null=True),
+    "loss.match_weight": Number(above=0),
+    "loss.mismatch_weight": Number(above=0),
+    "loss.per_anchor": COUNT,
+    "loss.per_label": COUNT_OR_NONE,
+    "loss.drawn": ANY_COUNT,
     "loss.relation.per_group": COUNT,
     "loss.relation.per_item": COUNT_OR_NONE,
-    "loss.relation.per_label": COUNT_OR_NONE,
-    "loss.relation.drawn": ANY_COUNT,
     "model.backbone.image_size": COUNT_OR_NONE,
     "augmentation.flip": SHARE,
     "augmentation.rotation": Number(least=0, most=180),

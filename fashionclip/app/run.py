@@ -10,7 +10,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from fashionclip.app.config import check_added_keys, check_devices, check_monitor, check_values, fill_groups, plain
+from fashionclip.app.config import (
+    check_added_keys,
+    check_devices,
+    check_loss_keys,
+    check_monitor,
+    check_values,
+    fill_groups,
+    plain,
+)
 from fashionclip.app.dashboards import check_wandb, ended_wandb, log_embeddings, log_pictures
 from fashionclip.app.datasets import open_dataset
 from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
@@ -27,6 +35,7 @@ from fashionclip.data.relations import check_columns
 from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import eval_transform, train_transform
 from fashionclip.errors import InputError
+from fashionclip.losses.protocol import LogitLoss
 from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.checkpoints import WholeCheckpoints
 from fashionclip.training.epochs import EpochLines
@@ -50,6 +59,7 @@ def train(cfg: DictConfig) -> float:
     expand_config(cfg)
     fill_groups(cfg)
     check_values(cfg)
+    check_loss_keys(cfg, HydraConfig.get().overrides.task)
     check_devices(cfg.trainer)
     check_wandb(cfg.logger)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -65,7 +75,7 @@ def train(cfg: DictConfig) -> float:
     seen = rows_of_seen_skus(dataset.manifest)
     backbone = instantiate(cfg.model.backbone)
     loss = instantiate(cfg.loss.function)
-    if getattr(loss, "biased", False):
+    if isinstance(loss, LogitLoss) and loss.biased:
         backbone.add_logit_bias()
     elif not relation.uses_text:
         backbone.freeze_text()
@@ -74,8 +84,10 @@ def train(cfg: DictConfig) -> float:
     if cfg.model.compile:
         backbone.compile_towers()
     if cfg.loss.get("temperature") is not None:
+        if not isinstance(loss, LogitLoss):
+            raise InputError(f"loss.temperature={cfg.loss.temperature}: this loss has no logit scale. Leave it out.")
         backbone.set_temperature(cfg.loss.temperature)
-    if not getattr(loss, "scaled", False):
+    if not isinstance(loss, LogitLoss):
         backbone.logit_scale.requires_grad_(False)  # likewise
     augmentation = plain(cfg.augmentation)
     cache = cfg.data.cache_features

@@ -29,12 +29,10 @@ class ContrastiveLoss(nn.Module):
             a photo's own text does, and products that share a name are pushed apart.
     """
 
-    scaled = True  # forward takes the backbone's logit_scale and logit_bias; where `biased`, a bias is learned
-
     def __init__(self, *, form: Literal["softmax", "sigmoid"] = "softmax", multi_positive: bool = True) -> None:
         super().__init__()
         if form not in ("softmax", "sigmoid"):
-            raise ValueError(f"loss.function.form: got {form!r}, expected 'softmax' or 'sigmoid'.")
+            raise ValueError(f"loss.form: got {form!r}, expected 'softmax' or 'sigmoid'.")
         self.form = form
         self.biased = form == "sigmoid"
         self.multi_positive = multi_positive

@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FORMS = ("bce", "focal", "margin")
+# What each form reads beside the weights, and where that begins unless it is given.
+READ: dict[str, dict[str, float]] = {
+    "bce": {"scale": 10.0, "bias": -4.0},
+    "focal": {"scale": 10.0, "bias": -4.0, "gamma": 2.0},
+    "margin": {"margin": 0.2},
+}
 
 
 class MatchMismatchLoss(nn.Module):
@@ -29,46 +34,51 @@ class MatchMismatchLoss(nn.Module):
     Pre-Training", equation 1, and begin there at 10 and -10, since of all pairs of a batch few match.
 
     Args:
-        form: Which of the three.
-        scale: Where the learned scale begins, above 0.
-        bias: Where the learned bias begins.
-        gamma: Of the focal form, 0 or more.
-        margin: Of the margin form, in [-1, 1]: mismatches with a lower cosine cost nothing.
-        match_weight, mismatch_weight: Of a judgement by its label, above 0.
+        form: Name of the formula.
+        scale: Start of the learned scale, above 0; for `bce` and `focal`, default 10.
+        bias: Start of the learned bias; for `bce` and `focal`, default -4.
+        gamma: Exponent, 0 or more; for `focal`, default 2.
+        margin: Cosine in [-1, 1] below which mismatches cost nothing; for `margin`, default 0.2.
+        match_weight, mismatch_weight: Weight of a judgement by its label, above 0.
+
+    Raises:
+        ValueError: A value is out of range, or given for a form that does not read it.
     """
 
     def __init__(
         self,
         *,
         form: Literal["bce", "focal", "margin"],
-        scale: float,
-        bias: float,
-        gamma: float,
-        margin: float,
-        match_weight: float,
-        mismatch_weight: float,
+        scale: float | None = None,
+        bias: float | None = None,
+        gamma: float | None = None,
+        margin: float | None = None,
+        match_weight: float = 1.0,
+        mismatch_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if form not in FORMS:
-            raise ValueError(f"loss.function.form: got {form!r}, expected one of {FORMS}.")
-        for name, value, right in (
-            ("scale", scale, scale > 0),
-            ("gamma", gamma, gamma >= 0),
-            ("margin", margin, -1 <= margin <= 1),
-            ("match_weight", match_weight, match_weight > 0),
-            ("mismatch_weight", mismatch_weight, mismatch_weight > 0),
+        if form not in READ:
+            raise ValueError(f"loss.form: got {form!r}, expected one of {tuple(READ)}.")
+        given = {"scale": scale, "bias": bias, "gamma": gamma, "margin": margin}
+        values = READ[form] | {name: value for name, value in given.items() if value is not None}
+        for name in values.keys() - READ[form].keys():
+            raise ValueError(f"loss.{name}: got {values[name]}, which form={form!r} does not read. Leave it out.")
+        for name, value, right, expected in (
+            ("scale", scale, values.get("scale", 1) > 0, "more than 0"),
+            ("gamma", gamma, values.get("gamma", 0) >= 0, "0 or more"),
+            ("margin", margin, -1 <= values.get("margin", 0) <= 1, "-1 to 1"),
+            ("match_weight", match_weight, match_weight > 0, "more than 0"),
+            ("mismatch_weight", mismatch_weight, mismatch_weight > 0, "more than 0"),
         ):
             if not right:
-                expected = {"gamma": "0 or more", "margin": "-1 to 1"}.get(name, "more than 0")
-                raise ValueError(f"loss.function.{name}: got {value}, expected {expected}.")
+                raise ValueError(f"loss.{name}: got {value}, expected {expected}.")
         self.form = form
-        self.gamma = gamma
-        self.margin = margin
+        self.gamma, self.margin = values.get("gamma", 0.0), values.get("margin", 0.0)
         self.match_weight = match_weight
         self.mismatch_weight = mismatch_weight
         if form != "margin":  # DDP waits for the gradient of whatever is learned
-            self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-            self.bias = nn.Parameter(torch.tensor(float(bias)))
+            self.log_scale = nn.Parameter(torch.tensor(math.log(values["scale"])))
+            self.bias = nn.Parameter(torch.tensor(float(values["bias"])))
 
     def forward(self, *, image: Tensor, text: Tensor, label: Tensor) -> Tensor:
         """Loss of B judgements.

@@ -56,7 +56,7 @@ class MinedTripletLoss(nn.Module):
         if mining not in MININGS:
             raise ValueError(f"loss.mining: got {mining!r}, expected one of {MININGS}.")
         if loss.reduction != "mean":
-            raise ValueError(f"loss.function.loss.reduction: got {loss.reduction!r}, expected 'mean'.")
+            raise ValueError(f"loss.reduction: got {loss.reduction!r}, expected 'mean'.")
         self.loss = loss
         self.mining = mining
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fashionclip.losses.protocol import LogitLoss
+
 
 class MixedLoss(nn.Module):
     """Sum over its parts of weight x loss.
@@ -27,18 +29,18 @@ class MixedLoss(nn.Module):
             )
         self.parts = nn.ModuleDict(dict(parts))
         self.weights = dict(weights)
-        self.scaled = any(getattr(part, "scaled", False) for part in parts.values())
-        self.biased = any(getattr(part, "biased", False) for part in parts.values())
+        if of_logits := [part for part in parts.values() if isinstance(part, LogitLoss)]:
+            self.biased = any(part.biased for part in of_logits)  # which makes the sum a LogitLoss, too
 
-    def forward(self, *, parts: Mapping[str, Mapping[str, Tensor]], **scale: Tensor | None) -> Tensor:
+    def forward(self, *, parts: Mapping[str, Mapping[str, Any]], **logits: Tensor | None) -> Tensor:
         """Scalar loss.
 
         Args:
             parts: What each part's relation selects.
-            scale: `logit_scale` and `logit_bias`, for parts that take them.
+            logits: `logit_scale` and `logit_bias`, for parts that take them.
         """
         total: Any = 0.0
         for name, loss in self.parts.items():
-            own = scale if getattr(loss, "scaled", False) else {}
+            own = logits if isinstance(loss, LogitLoss) else {}
             total = total + self.weights[name] * loss(**parts[name], **own)
         return total

@@ -41,8 +41,11 @@ class TripletSemiPosMarginWithDistanceLoss(nn.Module):
         swap: The negative's distance is the smallest of d(a,n), d(p,n) and, in the ordered form, d(q,n).
         reduction: `none` leaves one loss a triplet.
         form: Which of the two.
-        semipos_share: Of the margin, in (0, 1], how much lies between positives and the least similar semi-positives;
-            the rest lies between these and negatives. For the ordered form.
+        semipos_share: Share of the margin, in (0, 1], that lies between positives and the least similar semi-positives;
+            the rest lies between these and negatives. For `ordered`, default 0.5.
+
+    Raises:
+        ValueError: A value is out of range, or given for a form that does not read it.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class TripletSemiPosMarginWithDistanceLoss(nn.Module):
         swap: bool = False,
         reduction: Literal["mean", "sum", "none"] = "mean",
         form: Literal["ordered", "edit"] = "ordered",
-        semipos_share: float = 0.5,
+        semipos_share: float | None = None,
     ) -> None:
         super().__init__()
         if not callable(distance_function) and distance_function not in DISTANCES:
@@ -66,14 +69,17 @@ class TripletSemiPosMarginWithDistanceLoss(nn.Module):
             raise ValueError(f"reduction: got {reduction!r}, expected one of {REDUCTIONS}.")
         if form not in FORMS:
             raise ValueError(f"form: got {form!r}, expected one of {FORMS}.")
-        if not 0 < semipos_share <= 1:
-            raise ValueError(f"semipos_share: got {semipos_share}, expected a share in (0, 1].")
+        if semipos_share is not None and form == "edit":
+            raise ValueError(f"semipos_share: got {semipos_share}, which form='edit' does not read. Leave it out.")
+        share = 0.5 if semipos_share is None else semipos_share
+        if not 0 < share <= 1:
+            raise ValueError(f"semipos_share: got {share}, expected a share in (0, 1].")
         self.distance_function = distance_function
         self.margin = margin
         self.swap = swap
         self.reduction = reduction
         self.form = form
-        self.semipos_share = semipos_share
+        self.semipos_share = share
 
     def forward(
         self,

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from fashionclip import distributed
 from fashionclip.batch import Batch, Judgements
 from fashionclip.errors import InputError
+from fashionclip.losses.protocol import LogitLoss
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.models.backbone import Backbone
@@ -27,7 +28,7 @@ class RetrievalModule(L.LightningModule):
 
     Args:
         backbone: What is trained.
-        loss: Called with what the batch's relation selects, and with the logit scale where `loss.scaled`.
+        loss: Called with what the batch's relation selects; a `LogitLoss` with the logit scale and bias as well.
         metrics: Of an evaluation pass.
         judged: Of its judgements, where there are any; what they choose on val is kept in the checkpoint.
         optimizer: From parameter groups to an optimizer.
@@ -133,7 +134,7 @@ class RetrievalModule(L.LightningModule):
             text = distributed.gather(text.float(), total=batch.joint_texts)
         scale = (
             {"logit_scale": self.backbone.logit_scale, "logit_bias": self.backbone.logit_bias}
-            if getattr(self.loss, "scaled", False)
+            if isinstance(self.loss, LogitLoss)
             else {}
         )
         assert batch.relation is not None, "a training batch has a relation"

@@ -12,6 +12,7 @@ from fashionclip.app.arguments import arguments_of
 from fashionclip.app.config import (
     check_added_keys,
     check_devices,
+    check_loss_keys,
     check_monitor,
     check_triplets,
     check_values,
@@ -139,7 +140,8 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
         (["loss=contrastive", "loss.temperature=0"], "loss.temperature=0: expected a number > 0 or null."),
         (["loss.monitor=null"], "loss.monitor=None: expected a metric of validation"),
         (["~loss.monitor"], "loss.monitor=None: expected a metric of validation"),
-        (["loss.function.loss.margin=abc"], "loss.function.loss.margin=abc: expected a number."),
+        (["loss.margin=abc"], "loss.margin=abc: expected a number >= -1 or null."),
+        (["loss.form=abc"], "loss.form=abc: expected one of ordered, edit."),
         (["callbacks.checkpoint.monitor=val/other"], "callbacks.checkpoint: monitor=val/other"),
         (["~callbacks.checkpoint"], "callbacks.checkpoint: left out"),
         (["~logger.csv", "~logger.tensorboard"], "Add ~callbacks.learning_rate."),
@@ -233,6 +235,50 @@ def test_how_triplets_are_mined_is_the_datasets_choice_unless_it_is_given():
     assert compose("train", ["dataset=df2", "loss.mining=given"]).loss.function.mining == "given"
     with pytest.raises(InputError, match="mining"):
         check_triplets(compose("train", ["dataset=df2", "~dataset.triplets.mining"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        (["loss=contrastive", "loss.form=sigmoid", "loss.temperature=0.1", "loss.monitor=val/x"], None),
+        (["loss=semipos", "loss.margin=0.5", "loss.relation.per_group=3"], None),
+        (["loss=mixed", "loss.parts.contrastive.temperature=0.1", "loss.weights.contrastive=2"], None),
+        (["loss=mixed", "loss.parts.triplet_semipos.monitor=val/x", "~loss.batch_size", "seed=3"], None),
+        (["loss=mixed", "loss.parts.contrastive.monitor=val/x"], "loss.parts.contrastive.monitor"),
+        (["loss=mixed-judgements", "loss.parts.match_mismatch.batch_size=3"], "loss.parts.match_mismatch.batch_size"),
+    ],
+)
+def test_a_key_of_the_loss_that_changes_nothing_is_refused(overrides, refused):
+    cfg = compose("train", [o for o in overrides if "~" not in o])
+    if refused is None:
+        check_loss_keys(cfg, overrides)
+    else:
+        with pytest.raises(InputError, match=rf"{refused}=\S+: nothing reads {refused} in this loss\. Leave it out\."):
+            check_loss_keys(cfg, overrides)
+
+
+def test_the_keys_of_a_loss_reach_what_it_builds():
+    """By the names that a command line gives them, the same for every loss."""
+    contrastive = ["loss.form=sigmoid", "loss.multi_positive=false"]
+    judged = ["loss.form=focal", "loss.scale=5", "loss.gamma=1", "loss.per_label=null", "loss.drawn=0"]
+    semipos = [
+        "loss.form=edit",
+        "loss.margin=0.5",
+        "loss.swap=true",
+        "loss.mining=all",
+        "loss.distance_function=cosine",
+    ]
+    for name, overrides in (("contrastive", contrastive), ("match-mismatch", judged), ("semipos", semipos)):
+        cfg = compose("train", [f"loss={name}", *overrides])
+        loss, relation = instantiate(cfg.loss.function), instantiate(cfg.loss.relation)
+        if name == "contrastive":
+            assert (loss.form, loss.biased, loss.multi_positive) == ("sigmoid", True, False)
+        elif name == "match-mismatch":
+            assert (loss.form, loss.gamma, relation.per_label, relation.drawn) == ("focal", 1, None, 0)
+            assert float(loss.log_scale.exp()) == pytest.approx(5)
+        else:
+            assert (loss.loss.form, loss.loss.margin, loss.loss.swap, loss.mining) == ("edit", 0.5, True, "all")
+            assert loss.loss.distance_function == "cosine"
 
 
 def test_a_loss_may_say_its_batch_size():

@@ -132,5 +132,5 @@ def test_the_largest_scale_stays_finite(form):
 
 
 def test_an_unknown_form_is_refused():
-    with pytest.raises(ValueError, match=r"loss\.function\.form: got 'triplet', expected 'softmax' or 'sigmoid'"):
+    with pytest.raises(ValueError, match=r"loss\.form: got 'triplet', expected 'softmax' or 'sigmoid'"):
         ContrastiveLoss(form="triplet")

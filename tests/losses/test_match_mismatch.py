@@ -4,14 +4,18 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cosine_embedding_loss, normalize
 
-from fashionclip.losses.match_mismatch import MatchMismatchLoss
+from fashionclip.losses.match_mismatch import READ, MatchMismatchLoss
 
 FORMS = ["bce", "focal", "margin"]
+WEIGHTS = ("match_weight", "mismatch_weight")
 SETTINGS = {"scale": 6.0, "bias": -1.5, "gamma": 2.0, "margin": 0.1, "match_weight": 1.0, "mismatch_weight": 1.0}
 
 
 def make(form, **changes):
-    return MatchMismatchLoss(form=form, **(SETTINGS | changes))
+    settings = SETTINGS | changes
+    return MatchMismatchLoss(
+        form=form, **{name: settings[name] for name in settings if name in (*READ[form], *WEIGHTS)}
+    )
 
 
 def judgements(size=12, *, dtype=torch.double, ties=True):
@@ -170,13 +174,16 @@ def test_scale_and_bias_are_learned_but_for_the_margin():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"form": "hinge"}, r"loss\.function\.form: got 'hinge', expected one of"),
-        ({"scale": 0.0}, r"loss\.function\.scale: got 0\.0, expected more than 0"),
-        ({"gamma": -1.0}, r"loss\.function\.gamma: got -1\.0, expected 0 or more"),
-        ({"margin": 2.0}, r"loss\.function\.margin: got 2\.0, expected -1 to 1"),
-        ({"match_weight": 0.0}, r"loss\.function\.match_weight: got 0\.0, expected more than 0"),
+        ({"form": "hinge"}, r"loss\.form: got 'hinge', expected one of"),
+        ({"scale": 0.0}, r"loss\.scale: got 0\.0, expected more than 0"),
+        ({"form": "focal", "gamma": -1.0}, r"loss\.gamma: got -1\.0, expected 0 or more"),
+        ({"form": "margin", "margin": 2.0}, r"loss\.margin: got 2\.0, expected -1 to 1"),
+        ({"gamma": 2.0}, r"loss\.gamma: got 2\.0, which form='bce' does not read\. Leave it out"),
+        ({"margin": 0.5}, r"loss\.margin: got 0\.5, which form='bce' does not read"),
+        ({"form": "margin", "scale": 5.0}, r"loss\.scale: got 5\.0, which form='margin' does not read"),
+        ({"match_weight": 0.0}, r"loss\.match_weight: got 0\.0, expected more than 0"),
     ],
 )
 def test_mistakes_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        MatchMismatchLoss(**(SETTINGS | {"form": "bce"} | changes))
+        MatchMismatchLoss(**({"form": "bce"} | changes))

@@ -58,7 +58,11 @@ def kinds(items, groups):
 
 def mined_loss(items, groups, *, mining, distance="euclidean", margin=MARGIN, swap=False, form="ordered"):
     loss = TripletSemiPosMarginWithDistanceLoss(
-        distance_function=distance, margin=margin, swap=swap, form=form, semipos_share=SHARE
+        distance_function=distance,
+        margin=margin,
+        swap=swap,
+        form=form,
+        semipos_share=SHARE if form == "ordered" else None,
     )
     mined = MinedTripletLoss(loss=loss, mining=mining)
     a, p, q, n = drawn(items, groups)
@@ -184,7 +188,11 @@ def test_given_is_the_loss_of_the_drawn_triplets(form, distance, swap):
     items, groups = ITEMS_AND_GROUPS["uneven"]
     (a, p, q, n), s = drawn(items, groups), contents(len(items))
     loss = TripletSemiPosMarginWithDistanceLoss(
-        distance_function=distance, margin=MARGIN, swap=swap, form=form, semipos_share=SHARE
+        distance_function=distance,
+        margin=MARGIN,
+        swap=swap,
+        form=form,
+        semipos_share=SHARE if form == "ordered" else None,
     )
 
     def drawn_one_by_one(image):
@@ -268,7 +276,7 @@ def test_with_the_right_order_and_gaps_no_mining_finds_a_loss():
 def test_mistakes_are_refused():
     with pytest.raises(ValueError, match=r"loss\.mining: got 'hard', expected one of \('given', 'all'"):
         MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(), mining="hard")
-    with pytest.raises(ValueError, match=r"loss\.function\.loss\.reduction: got 'sum', expected 'mean'"):
+    with pytest.raises(ValueError, match=r"loss\.reduction: got 'sum', expected 'mean'"):
         MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(reduction="sum"))
 
 

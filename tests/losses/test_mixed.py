@@ -4,6 +4,7 @@ from torch import nn
 
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.mixed import MixedLoss
+from fashionclip.losses.protocol import LogitLoss
 
 
 class Length(nn.Module):
@@ -24,7 +25,8 @@ def test_it_is_the_weighted_sum_and_the_scale_goes_where_it_is_taken():
     image = torch.randn(2, 3)
     value = mixed(parts={"a": pairs, "b": {"image": image}}, **scale)
     torch.testing.assert_close(value, 0.5 * contrastive(**pairs, **scale) + 2 * image.norm())
-    assert mixed.scaled and not mixed.biased
+    assert isinstance(mixed, LogitLoss) and not mixed.biased
+    assert not isinstance(MixedLoss(parts={"b": Length()}, weights={"b": 1}), LogitLoss)
     assert MixedLoss(parts={"a": ContrastiveLoss(form="sigmoid")}, weights={"a": 1}).biased
 
 

@@ -67,9 +67,11 @@ def assert_same(one, other, **tolerance):
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("semipos_share", [0.5, 1.0])
 def test_loss_and_gradients_equal_the_loop(form, distance, swap, reduction, semipos_share):
-    settings = {"margin": 0.4, "swap": swap, "reduction": reduction, "form": form, "semipos_share": semipos_share}
-    loss = TripletSemiPosMarginWithDistanceLoss(distance_function=distance, **settings)
-    expected = with_gradients(lambda *leaves: slow_loss(*leaves, distance=distance, **settings), *triplets())
+    settings = {"margin": 0.4, "swap": swap, "reduction": reduction, "form": form}
+    read = {"semipos_share": semipos_share} if form == "ordered" else {}
+    loss = TripletSemiPosMarginWithDistanceLoss(distance_function=distance, **settings, **read)
+    settings |= {"distance": distance, "semipos_share": semipos_share}
+    expected = with_gradients(lambda *leaves: slow_loss(*leaves, **settings), *triplets())
     assert_same(with_gradients(lambda *leaves: loss(*arguments(form, *leaves)), *triplets()), expected)
     single = with_gradients(lambda *leaves: loss(*arguments(form, *leaves)), *(x.float() for x in triplets()))
     assert single[0].dtype == torch.float32
@@ -232,6 +234,7 @@ def test_mistakes_are_refused():
         ({"reduction": "max"}, "reduction: got 'max'"),
         ({"margin": 0.0}, "margin: got 0.0, expected more than 0"),
         ({"semipos_share": 0.0}, r"semipos_share: got 0.0, expected a share in \(0, 1\]"),
+        ({"semipos_share": 0.5, "form": "edit"}, r"semipos_share: got 0.5, which form='edit' does not read"),
     ):
         with pytest.raises(ValueError, match=message):
             make(**settings)

@@ -47,9 +47,7 @@ def build(dataset, relation, loss):
 
 
 def of_judgements():
-    return MatchMismatchLoss(
-        form="bce", scale=10.0, bias=-5.0, gamma=2.0, margin=0.2, match_weight=1.0, mismatch_weight=1.0
-    )
+    return MatchMismatchLoss(form="bce", bias=-5.0)
 
 
 def trainer(folder):
