@@ -15,7 +15,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Path:
+def real_data():
     """The folder of real photos that FASHIONCLIP_REAL_DATA names."""
     folder = os.environ.get("FASHIONCLIP_REAL_DATA", "")
     if not folder or not Path(folder, "kaggle-products").is_dir():
@@ -24,7 +24,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_dataset(tmp_path_factory: pytest.TempPathFactory):
+def demo_dataset(tmp_path_factory):
     """A small drawn catalogue, prepared: 34 items with 3 photos each."""
     from fashionclip.prepare.demo import prepare_demo
 

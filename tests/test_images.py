@@ -24,21 +24,21 @@ ORIENTATION = 0x0112
 Turn = Image.Transpose
 
 
-def draw(seed: int, size: tuple[int, int] = (160, 120)) -> Image.Image:
+def draw(seed, size=(160, 120)):
     """A smooth picture of coloured clouds."""
     cells = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
 
 
-def mean_difference(one: Image.Image, other: Image.Image) -> float:
+def mean_difference(one, other):
     return float(np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean())
 
 
-def bits_apart(one: str, other: str) -> int:
+def bits_apart(one, other):
     return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
-def write_truncated(path: Path) -> None:
+def write_truncated(path):
     draw(0).save(path, "JPEG")
     path.write_bytes(path.read_bytes()[:-300])
 
@@ -56,14 +56,14 @@ def write_truncated(path: Path) -> None:
         (lambda path: None, "no such photo"),
     ],
 )
-def test_bad_file_is_one_error_that_names_it(tmp_path, write, message) -> None:
+def test_bad_file_is_one_error_that_names_it(tmp_path, write, message):
     write(tmp_path / "bad.jpg")
     with pytest.raises(UnreadableImageError, match=rf"bad\.jpg: {message}"):
         load_image(tmp_path / "bad.jpg")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("odd"), NotImplementedError(), IndexError("x"), AssertionError("y")])
-def test_whatever_a_decoder_raises_is_this_photos_fault(tmp_path, monkeypatch, error) -> None:
+def test_whatever_a_decoder_raises_is_this_photos_fault(tmp_path, monkeypatch, error):
     draw(0).save(tmp_path / "photo.png")
 
     def fail(self):
@@ -76,7 +76,7 @@ def test_whatever_a_decoder_raises_is_this_photos_fault(tmp_path, monkeypatch, e
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
-def test_what_is_no_fault_of_the_photo_is_not_hidden(tmp_path, monkeypatch, error) -> None:
+def test_what_is_no_fault_of_the_photo_is_not_hidden(tmp_path, monkeypatch, error):
     draw(0).save(tmp_path / "photo.png")
 
     def fail(self):
@@ -87,13 +87,13 @@ def test_what_is_no_fault_of_the_photo_is_not_hidden(tmp_path, monkeypatch, erro
         load_image(tmp_path / "photo.png")
 
 
-def test_no_program_is_given_a_file_that_only_looks_like_a_photo(tmp_path) -> None:
+def test_no_program_is_given_a_file_that_only_looks_like_a_photo(tmp_path):
     draw(0).save(tmp_path / "photo.jpg", "EPS")  # Pillow would start Ghostscript
     with pytest.raises(UnreadableImageError, match=r"photo\.jpg: cannot be decoded .*cannot identify"):
         load_image(tmp_path / "photo.jpg")
 
 
-def jpeg_of_scans(more: int, side: int = 64) -> bytes:
+def jpeg_of_scans(more, side=64):
     """A progressive JPEG whose last scan comes again and again: a few bytes each, and a pass over the whole photo.
 
     One of another side than 64 is so in its header alone.
@@ -106,7 +106,7 @@ def jpeg_of_scans(more: int, side: int = 64) -> bytes:
     return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * more + data[-2:]
 
 
-def test_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path) -> None:
+def test_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(jpeg_of_scans(90))  # the first ten are Pillow's
     assert load_image(tmp_path / "photo.jpg").size == (64, 64)
     (tmp_path / "photo.jpg").write_bytes(jpeg_of_scans(91))
@@ -116,7 +116,7 @@ def test_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(tmp_path) -> No
         pass
 
 
-def test_the_larger_a_jpeg_the_fewer_scans() -> None:
+def test_the_larger_a_jpeg_the_fewer_scans():
     for side, most in ((2400, 100), (4000, 37), (8000, 16)):
         with open_photo(io.BytesIO(jpeg_of_scans(most - 10, side))) as image:
             assert image.size == (side, side)
@@ -128,7 +128,7 @@ def test_the_larger_a_jpeg_the_fewer_scans() -> None:
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_what_only_looks_like_scans_is_not_counted(tmp_path, progressive) -> None:
+def test_what_only_looks_like_scans_is_not_counted(tmp_path, progressive):
     """A phone's photo with a film behind it, and a comment."""
     file = io.BytesIO()
     draw(0).save(file, "JPEG", progressive=progressive, comment=b"\xff\xda" * 1000)
@@ -136,7 +136,7 @@ def test_what_only_looks_like_scans_is_not_counted(tmp_path, progressive) -> Non
     assert load_image(tmp_path / "photo.jpg").size == (160, 120)
 
 
-def test_scans_of_a_jpeg_that_is_not_progressive_are_counted_too(tmp_path) -> None:
+def test_scans_of_a_jpeg_that_is_not_progressive_are_counted_too(tmp_path):
     file = io.BytesIO()
     draw(0).convert("L").save(file, "JPEG")
     data = bytearray(file.getvalue())
@@ -150,7 +150,7 @@ def test_scans_of_a_jpeg_that_is_not_progressive_are_counted_too(tmp_path) -> No
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_several_pictures_in_one_jpeg_as_phones_and_cameras_write_it(tmp_path, turned, progressive) -> None:
+def test_several_pictures_in_one_jpeg_as_phones_and_cameras_write_it(tmp_path, turned, progressive):
     exif = Image.Exif()
     exif[images.EXIF_ORIENTATION] = 6
     file = tmp_path / "cam.jpg"
@@ -167,7 +167,7 @@ def test_several_pictures_in_one_jpeg_as_phones_and_cameras_write_it(tmp_path, t
     assert not outcome.error and max(load_image(tmp_path / "out.jpg").size) == 400
 
 
-def test_scans_of_several_pictures_are_counted_of_the_first(tmp_path) -> None:
+def test_scans_of_several_pictures_are_counted_of_the_first(tmp_path):
     film = [draw(number) for number in range(1, 30)]
     draw(0).save(tmp_path / "film.jpg", "MPO", save_all=True, append_images=film, progressive=True)
     assert load_image(tmp_path / "film.jpg").size == (160, 120)
@@ -180,7 +180,7 @@ def test_scans_of_several_pictures_are_counted_of_the_first(tmp_path) -> None:
         load_image(tmp_path / "cam.jpg")
 
 
-def palette_with_a_hole() -> Image.Image:
+def palette_with_a_hole():
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 200, 30, 10])
     image.paste(0, (0, 0, 4, 8))
@@ -204,7 +204,7 @@ def palette_with_a_hole() -> Image.Image:
     ],
     ids=["grey", "two-level", "grey16-png", "grey16-tif", "cmyk", "palette", "gif", "rgba", "webp", "grey-alpha"],
 )
-def test_every_mode_becomes_rgb_on_white(tmp_path, image, suffix, left, right) -> None:
+def test_every_mode_becomes_rgb_on_white(tmp_path, image, suffix, left, right):
     image.save(tmp_path / f"photo.{suffix}")
     loaded = load_image(tmp_path / f"photo.{suffix}")
     assert loaded.mode == "RGB"
@@ -225,7 +225,7 @@ def test_every_mode_becomes_rgb_on_white(tmp_path, image, suffix, left, right) -
         (8, Turn.ROTATE_270),
     ],
 )
-def test_photo_of_a_turned_camera_comes_out_upright(tmp_path, orientation, stored_as, at_least) -> None:
+def test_photo_of_a_turned_camera_comes_out_upright(tmp_path, orientation, stored_as, at_least):
     corners = {(0, 0): (255, 0, 0), (1, 0): (0, 255, 0), (0, 1): (0, 0, 255), (1, 1): (255, 255, 0)}
     upright = Image.new("RGB", (192, 128))
     for (column, row), colour in corners.items():
@@ -240,7 +240,7 @@ def test_photo_of_a_turned_camera_comes_out_upright(tmp_path, orientation, store
         assert loaded.getpixel(place) == pytest.approx(colour, abs=6)
 
 
-def test_odd_metadata_is_neither_trouble_nor_kept(tmp_path, recwarn) -> None:
+def test_odd_metadata_is_neither_trouble_nor_kept(tmp_path, recwarn):
     exif = b"Exif\0\0MM\0\x2a" + struct.pack(">IH", 8, 1) + struct.pack(">HHI4s", 0x011A, 5, 9, b"odd!")  # cut short
     draw(0).save(tmp_path / "photo.jpg", exif=exif, comment=b"private", icc_profile=b"no profile")
     loaded = load_image(tmp_path / "photo.jpg")
@@ -253,19 +253,19 @@ def test_odd_metadata_is_neither_trouble_nor_kept(tmp_path, recwarn) -> None:
 ADOBE = (CASES / "icc" / "green.jpg", (110, 191, 99), (24, 192, 92))
 
 
-def profile_of_adobe() -> bytes:
+def profile_of_adobe():
     with Image.open(ADOBE[0]) as image:
         return image.info["icc_profile"]
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-def test_colours_of_another_profile_become_srgb(tmp_path, suffix) -> None:
+def test_colours_of_another_profile_become_srgb(tmp_path, suffix):
     _, stored, shown = ADOBE
     Image.new("RGB", (8, 8), stored).save(tmp_path / f"photo.{suffix}", icc_profile=profile_of_adobe(), quality=100)
     assert load_image(tmp_path / f"photo.{suffix}").getpixel((3, 3)) == pytest.approx(shown, abs=4)
 
 
-def test_transparent_photo_of_another_profile(tmp_path) -> None:
+def test_transparent_photo_of_another_profile(tmp_path):
     _, stored, shown = ADOBE
     photo = Image.new("RGBA", (8, 8), (*stored, 255))
     photo.paste((0, 0, 0, 0), (4, 0, 8, 8))
@@ -285,14 +285,14 @@ def test_transparent_photo_of_another_profile(tmp_path) -> None:
     ],
     ids=["srgb", "broken", "rgb-of-grey", "rgb-of-cmyk"],
 )
-def test_profile_that_says_nothing_new_or_does_not_fit_changes_no_pixel(tmp_path, mode, colour, profile) -> None:
+def test_profile_that_says_nothing_new_or_does_not_fit_changes_no_pixel(tmp_path, mode, colour, profile):
     Image.new(mode, (8, 8), colour).save(tmp_path / "with.jpg", icc_profile=profile)
     Image.new(mode, (8, 8), colour).save(tmp_path / "without.jpg")
     assert load_image(tmp_path / "with.jpg").tobytes() == load_image(tmp_path / "without.jpg").tobytes()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
-def test_conversion_by_bands_is_that_of_the_whole(tmp_path, monkeypatch, mode) -> None:
+def test_conversion_by_bands_is_that_of_the_whole(tmp_path, monkeypatch, mode):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 4), dtype=np.uint8)
     photo = Image.fromarray(pixels)
     photo = Image.fromarray(pixels.astype(np.uint16)[..., 0] * 257) if mode == "I;16" else photo.convert(mode)
@@ -317,7 +317,7 @@ def test_conversion_by_bands_is_that_of_the_whole(tmp_path, monkeypatch, mode) -
         (np.array([[0, 0, 0]], np.float32), [0, 0, 0]),
     ],
 )
-def test_pixels_that_are_numbers_are_scaled_by_the_range_they_fill(tmp_path, values, grey) -> None:
+def test_pixels_that_are_numbers_are_scaled_by_the_range_they_fill(tmp_path, values, grey):
     Image.fromarray(values).save(tmp_path / "photo.tif")
     assert np.asarray(load_image(tmp_path / "photo.tif"))[0, :, 1].tolist() == grey
 
@@ -326,7 +326,7 @@ def test_pixels_that_are_numbers_are_scaled_by_the_range_they_fill(tmp_path, val
     ("size", "expected"),
     [((16_000, 1), (20, 1)), ((3, 100), (3, 60)), ((41, 2), (40, 2)), ((2, 40), (2, 40)), ((300, 400), (300, 400))],
 )
-def test_strip_is_cut_to_its_middle_and_no_other_photo(size, expected) -> None:
+def test_strip_is_cut_to_its_middle_and_no_other_photo(size, expected):
     strip = draw(0, size=size)
     cut = without_ends(strip)
     assert cut.size == expected
@@ -362,7 +362,7 @@ def test_strip_is_cut_to_its_middle_and_no_other_photo(size, expected) -> None:
         ("avif_damaged/phone.heic", None, "cannot be decoded .*cannot identify image file as JPEG"),
     ],
 )
-def test_photo_of_a_fault_report(case, size, colour) -> None:
+def test_photo_of_a_fault_report(case, size, colour):
     if size is None:
         with pytest.raises(UnreadableImageError, match=colour):
             load_image(CASES / case)
@@ -375,7 +375,7 @@ def test_photo_of_a_fault_report(case, size, colour) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the most memory that a process had, in /proc")
 @pytest.mark.parametrize(("at_least", "most"), [("None", 1.7e9), ("448", 0.9e9)])  # a photo is 4 bytes a pixel: 0.7e9
-def test_transparent_photo_of_177_megapixels_is_not_copied_thrice(tmp_path, at_least, most) -> None:
+def test_transparent_photo_of_177_megapixels_is_not_copied_thrice(tmp_path, at_least, most):
     Image.new("RGBA", (13_370, 13_370), (120, 130, 140, 200)).save(tmp_path / "giant.png", compress_level=1)
     program = (
         "import sys; from fashionclip.images import load_image\n"
@@ -388,8 +388,8 @@ def test_transparent_photo_of_177_megapixels_is_not_copied_thrice(tmp_path, at_l
     assert int(peak) * 1024 < most
 
 
-def write_png_header(path: Path, *, side: int) -> None:
-    def chunk(name: bytes, data: bytes) -> bytes:
+def write_png_header(path, *, side):
+    def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
@@ -397,7 +397,7 @@ def write_png_header(path: Path, *, side: int) -> None:
 
 
 @pytest.mark.parametrize("pillow_limit", [Image.MAX_IMAGE_PIXELS, None])
-def test_giant_photo_is_refused_from_its_header(tmp_path, monkeypatch, pillow_limit) -> None:
+def test_giant_photo_is_refused_from_its_header(tmp_path, monkeypatch, pillow_limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
     write_png_header(tmp_path / "bomb.png", side=14_200)
     message = r"bomb\.png: (201,640,000|too many) pixels, at most 178,956,970 are decoded\. Scale the photo down"
@@ -405,7 +405,7 @@ def test_giant_photo_is_refused_from_its_header(tmp_path, monkeypatch, pillow_li
         load_image(tmp_path / "bomb.png")
 
 
-def test_own_limit_holds_and_a_large_photo_below_it_gives_no_warning(tmp_path, monkeypatch) -> None:
+def test_own_limit_holds_and_a_large_photo_below_it_gives_no_warning(tmp_path, monkeypatch):
     draw(0, size=(10, 10)).save(tmp_path / "photo.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # Pillow warns above 60 and raises above 120
     with warnings.catch_warnings():
@@ -420,7 +420,7 @@ def test_own_limit_holds_and_a_large_photo_below_it_gives_no_warning(tmp_path, m
     ("size", "at_least", "expected"),
     [((800, 600), 150, (200, 150)), ((800, 600), 151, (400, 300)), ((800, 600), 900, (800, 600)), ((8, 600), 9, None)],
 )
-def test_draft_decodes_less_and_shows_nearly_the_same(tmp_path, size, at_least, expected) -> None:
+def test_draft_decodes_less_and_shows_nearly_the_same(tmp_path, size, at_least, expected):
     draw(1, size=size).save(tmp_path / "photo.jpg", quality=95)
     full, small = load_image(tmp_path / "photo.jpg"), load_image(tmp_path / "photo.jpg", at_least=at_least)
     assert small.size == (expected or size)
@@ -437,11 +437,11 @@ def test_draft_decodes_less_and_shows_nearly_the_same(tmp_path, size, at_least, 
         ((1000, 1), 10, (10, 1)),
     ],
 )
-def test_fit_within_scales_down_and_never_up(size, max_side, expected) -> None:
+def test_fit_within_scales_down_and_never_up(size, max_side, expected):
     assert fit_within(draw(0, size=size), max_side=max_side).size == expected
 
 
-def test_difference_hash_against_a_double_loop() -> None:
+def test_difference_hash_against_a_double_loop():
     grey = np.random.default_rng(0).integers(100, 116, (images.HASH_SIDE, images.HASH_SIDE + 1), dtype=np.uint8)
     bits = ""
     for row in grey.tolist():
@@ -451,7 +451,7 @@ def test_difference_hash_against_a_double_loop() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_difference_hash_tells_same_from_other(tmp_path, seed) -> None:
+def test_difference_hash_tells_same_from_other(tmp_path, seed):
     picture = draw(seed, size=(300, 400))
     picture.save(tmp_path / "photo.jpg", quality=70)
     picture.resize((270, 360), Image.Resampling.BICUBIC).save(tmp_path / "small.jpg", quality=85)
@@ -461,7 +461,7 @@ def test_difference_hash_tells_same_from_other(tmp_path, seed) -> None:
     assert bits_apart(value, difference_hash(draw(seed + 100, size=(300, 400)))) > 8 * MAX_DISTANCE
 
 
-def test_noise_on_a_white_background_sets_no_bit() -> None:
+def test_noise_on_a_white_background_sets_no_bit():
     noise = np.random.default_rng(0).integers(252, 256, (64, 68, 3), dtype=np.uint8)
     assert difference_hash(Image.fromarray(noise)) == "0" * 64
     noise[16:48, 17:51] = 90
@@ -470,12 +470,12 @@ def test_noise_on_a_white_background_sets_no_bit() -> None:
 
 
 @pytest.mark.parametrize("period", [3, 4, 5, 6, 7])
-def test_fine_stripes_set_no_bit(period) -> None:
+def test_fine_stripes_set_no_bit(period):
     stripes = np.where(np.arange(224) % period < period / 2, np.uint8(60), np.uint8(200))
     assert difference_hash(Image.fromarray(np.tile(stripes, (224, 1)))) == "0" * 64
 
 
-def test_real_photos_keep_their_hash_when_made_smaller(real_data, tmp_path) -> None:
+def test_real_photos_keep_their_hash_when_made_smaller(real_data, tmp_path):
     photos = sorted((real_data / "kaggle-products" / "images").iterdir())
     moved = []
     for path in random.Random(0).sample(photos, 200):

@@ -1,6 +1,3 @@
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
 import pandas as pd
 import pytest
 from PIL import Image
@@ -10,12 +7,10 @@ from fashionclip.manifest import MANIFEST_COLUMNS, PreparedDataset
 
 
 @pytest.fixture
-def make_rows(tmp_path: Path) -> Callable[..., ManifestTensors]:
+def make_rows(tmp_path):
     """Builds a dataset whose i-th photo is flat, of red level i."""
 
-    def make_rows(
-        items: Sequence[str], texts: Sequence[str], splits: Sequence[str] | None = None, **columns: Sequence[str]
-    ) -> ManifestTensors:
+    def make_rows(items, texts, splits=None, **columns):
         (tmp_path / "images").mkdir(exist_ok=True)
         manifest = pd.DataFrame("", index=range(len(items)), columns=list(MANIFEST_COLUMNS))
         manifest["item_id"], manifest["text"] = list(items), list(texts)

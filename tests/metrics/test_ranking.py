@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations_with_replacement
 
 import pytest
@@ -39,7 +39,7 @@ METRICS: dict[str, Callable[[Ranks], Tensor]] = {
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread():
     """On tensors this small threads only wait for each other: 8 ms a repeat_interleave on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -47,7 +47,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def slow_pairs(query_keys: list[Tensor], gallery_keys: list[Tensor]) -> list[list[int]]:
+def slow_pairs(query_keys, gallery_keys):
     pairs = []
     for q in range(len(query_keys[0])):
         for g in range(len(gallery_keys[0])):
@@ -57,11 +57,11 @@ def slow_pairs(query_keys: list[Tensor], gallery_keys: list[Tensor]) -> list[lis
     return pairs
 
 
-def slow_ranks(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor | None = None) -> dict[int, list[int]]:
+def slow_ranks(query, gallery, relevant, exclude=None):
     """Query -> ranks of its right answers, best first."""
     scores, pairs = (query.double() @ gallery.double().T).tolist(), relevant.tolist()
     absent = [] if exclude is None else exclude.tolist()
-    ranks: dict[int, list[int]] = {}
+    ranks = {}
     for q in range(len(query)):
         shown = [g for g in range(len(gallery)) if [q, g] not in absent]
         right = [g for g in shown if [q, g] in pairs]
@@ -72,15 +72,15 @@ def slow_ranks(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor
     return ranks
 
 
-def slow_metrics(ranks: dict[int, list[int]]) -> dict[str, float]:
-    def mean(of_query: Callable[[list[int]], float]) -> float:
+def slow_metrics(ranks):
+    def mean(of_query):
         return sum(of_query(mine) for mine in ranks.values()) / len(ranks)
 
-    def average_precision_at_r(mine: list[int]) -> float:
+    def average_precision_at_r(mine):
         precisions = [sum(r <= place for r in mine) / place for place in range(1, len(mine) + 1) if place in mine]
         return sum(precisions) / len(mine)
 
-    def ndcg_at(k: int, mine: list[int]) -> float:
+    def ndcg_at(k, mine):
         gain = sum(1 / math.log2(1 + place) for place in range(1, k + 1) if place in mine)
         return gain / sum(1 / math.log2(1 + place) for place in range(1, min(k, len(mine)) + 1))
 
@@ -96,26 +96,26 @@ def slow_metrics(ranks: dict[int, list[int]]) -> dict[str, float]:
     }
 
 
-def as_dict(ranks: Ranks) -> dict[int, list[int]]:
-    rows: dict[int, list[int]] = {}
+def as_dict(ranks):
+    rows = {}
     for q, r in zip(ranks.query.tolist(), ranks.rank.tolist(), strict=True):
         rows.setdefault(q, []).append(r)
     return rows
 
 
-def grid(rows: int, seed: int) -> Tensor:
+def grid(rows, seed):
     """(rows, 4) embeddings whose scores are multiples of 1/16, exact even in bf16: many ties and exact duplicates."""
     return torch.randint(-2, 3, (rows, 4), generator=torch.Generator().manual_seed(seed)) / 4
 
 
-def codes(rows: int, seed: int) -> Tensor:
+def codes(rows, seed):
     """(rows,) codes from -2: few, so that some repeat often."""
     return torch.randint(-2, 9, (rows,), generator=torch.Generator().manual_seed(seed)) ** 2 - 4
 
 
 @pytest.mark.parametrize("keys", [1, 2, 3])
 @pytest.mark.parametrize(("queries", "gallery"), [(23, 31), (1, 1), (0, 5), (5, 0)])
-def test_relevant_pairs_equal_the_double_loop(keys: int, queries: int, gallery: int) -> None:
+def test_relevant_pairs_equal_the_double_loop(keys, queries, gallery):
     query_keys = [codes(queries, seed) for seed in range(keys)]
     gallery_keys = [codes(gallery, 10 + seed) for seed in range(keys)]
     pairs = relevant_pairs(query_keys, gallery_keys)
@@ -124,7 +124,7 @@ def test_relevant_pairs_equal_the_double_loop(keys: int, queries: int, gallery: 
     assert pairs.tolist() == slow_pairs(query_keys, gallery_keys)
 
 
-def test_relevant_pairs_are_not_closed_transitively() -> None:
+def test_relevant_pairs_are_not_closed_transitively():
     # 0 and 1 share the item, 1 and 2 the text; 0 and 2 share nothing.
     item, text = torch.tensor([5, 5, 6]), torch.tensor([1, 2, 2])
     pairs = relevant_pairs([item, text], [item, text]).tolist()
@@ -134,7 +134,7 @@ def test_relevant_pairs_are_not_closed_transitively() -> None:
 
 
 @pytest.mark.parametrize(("queries", "gallery"), [(23, 31), (1, 1), (0, 5)])
-def test_fellows_equal_the_double_loop(queries: int, gallery: int) -> None:
+def test_fellows_equal_the_double_loop(queries, gallery):
     key = codes(gallery, 3).clamp(min=0)
     pairs = relevant_pairs([codes(queries, 0)], [codes(gallery, 1)])
     expected = sorted({(q, g) for q, own in pairs.tolist() for g in range(gallery) if key[g] == key[own]})
@@ -142,7 +142,7 @@ def test_fellows_equal_the_double_loop(queries: int, gallery: int) -> None:
     assert with_fellows(pairs.flip(0), key).tolist() == list(map(list, expected))
 
 
-def test_relevant_pairs_never_build_queries_by_gallery() -> None:
+def test_relevant_pairs_never_build_queries_by_gallery():
     item = torch.randperm(50_000)  # 20 GB as a matrix of indices
     pairs = relevant_pairs([item], [item.flip(0)])
     assert pairs.tolist() == [[i, 49_999 - i] for i in range(50_000)]
@@ -151,7 +151,7 @@ def test_relevant_pairs_never_build_queries_by_gallery() -> None:
 @pytest.mark.parametrize(
     ("query_keys", "gallery_keys"), [([3], []), ([], []), ([3, 4], [5, 5]), ([3, 3], [5, 6]), ([3], [5, 5])]
 )
-def test_relevant_pairs_refuse_keys_that_do_not_fit(query_keys: list[int], gallery_keys: list[int]) -> None:
+def test_relevant_pairs_refuse_keys_that_do_not_fit(query_keys, gallery_keys):
     with pytest.raises(ValueError, match=r"keys: expected as many \(Q,\) query keys as \(G,\) gallery keys, got"):
         relevant_pairs([torch.zeros(n).long() for n in query_keys], [torch.zeros(n).long() for n in gallery_keys])
 
@@ -159,7 +159,7 @@ def test_relevant_pairs_refuse_keys_that_do_not_fit(query_keys: list[int], galle
 @pytest.mark.parametrize("block", [1, 3, 10**9])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("keys", [1, 2])
-def test_ranks_and_metrics_equal_the_double_loop(block: int, dtype: torch.dtype, keys: int) -> None:
+def test_ranks_and_metrics_equal_the_double_loop(block, dtype, keys):
     query, gallery = grid(20, seed=0), grid(33, seed=1)
     exclude = torch.tensor([[q, g] for q in range(20) for g in range(33) if (3 * q + g) % 7 == q % 4 == 1] * 2)
     relevant = relevant_pairs([codes(20, k) for k in range(keys)], [codes(33, 5 + k) for k in range(keys)])
@@ -179,14 +179,14 @@ def test_ranks_and_metrics_equal_the_double_loop(block: int, dtype: torch.dtype,
             assert METRICS[name](ranks).shape == ()
 
 
-def test_ranks_equal_pytrec_eval_without_ties() -> None:
+def test_ranks_equal_pytrec_eval_without_ties():
     queries, items = 300, 120
     torch.manual_seed(0)
     scores = torch.stack([torch.randperm(items) for _ in range(queries)]) / items - 0.7  # mostly negative
     relevant = (torch.rand(queries, items) < 0.03).nonzero()
     ranks = rank_relevant(scores, torch.eye(items), relevant)
 
-    qrel: dict[str, dict[str, int]] = {}
+    qrel = {}
     for q, g in relevant.tolist():
         qrel.setdefault(str(q), {})[str(g)] = 1
     run = {str(q): {str(g): score for g, score in enumerate(row)} for q, row in enumerate(scores.tolist())}
@@ -202,7 +202,7 @@ def test_ranks_equal_pytrec_eval_without_ties() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("block", [100, 5000])
-def test_a_collapsed_model_ranks_worst(dtype: torch.dtype, block: int) -> None:
+def test_a_collapsed_model_ranks_worst(dtype, block):
     items, answers = 2000, 3
     torch.manual_seed(0)
     embedding = normalize(torch.randn(1, 64), dim=1).repeat(items, 1).to(dtype)
@@ -222,13 +222,13 @@ def test_a_collapsed_model_ranks_worst(dtype: torch.dtype, block: int) -> None:
     assert ndcg(three, k=10) == 0
 
 
-def test_a_score_within_the_tolerance_is_a_tie_and_one_beyond_is_not() -> None:
+def test_a_score_within_the_tolerance_is_a_tie_and_one_beyond_is_not():
     query, relevant = torch.tensor([[1.0]]), torch.tensor([[0, 0]])
     for below, rank in ((0.0, 2), (5e-7, 2), (1e-6, 2), (2e-6, 1)):
         assert rank_relevant(query, torch.tensor([[0.5], [0.5 - below]]), relevant).rank.tolist() == [rank]
 
 
-def test_negative_scores_count() -> None:
+def test_negative_scores_count():
     query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0], [-0.6, 0.8], [-0.8, 0.6]])
     ranks = rank_relevant(query, gallery, torch.tensor([[0, 1], [0, 0]]))
     assert ranks.rank.tolist() == [1, 3]
@@ -236,14 +236,14 @@ def test_negative_scores_count() -> None:
     assert mean_reciprocal_rank(ranks) == 1
 
 
-def test_all_of_the_gallery_may_be_right() -> None:
+def test_all_of_the_gallery_may_be_right():
     everything = torch.cartesian_prod(torch.arange(5), torch.arange(40))
     ranks = rank_relevant(grid(5, seed=0), grid(40, seed=1), everything)
     assert ranks.rank.view(5, 40).tolist() == [list(range(1, 41))] * 5
     assert mean_average_precision_at_r(ranks) == 1
 
 
-def test_exclude_leaves_out_an_item_also_as_right_answer() -> None:
+def test_exclude_leaves_out_an_item_also_as_right_answer():
     photos = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8], [0.0, 1.0]])
     item = torch.tensor([0, 1, 0, 2])
     relevant = relevant_pairs([item], [item])
@@ -253,7 +253,7 @@ def test_exclude_leaves_out_an_item_also_as_right_answer() -> None:
     assert (ranks.queries, ranks.answered) == (4, 2)
 
 
-def test_autocast_and_matmul_precision_do_not_round_the_scores() -> None:
+def test_autocast_and_matmul_precision_do_not_round_the_scores():
     torch.manual_seed(0)
     query, gallery = normalize(torch.randn(50, 64), dim=1), normalize(torch.randn(400, 64), dim=1)
     relevant = torch.arange(50)[:, None].repeat(1, 2)
@@ -286,7 +286,7 @@ class LargestTensor(TorchFunctionMode):
         return out
 
 
-def test_memory_grows_with_the_block_also_for_a_query_with_very_many_answers() -> None:
+def test_memory_grows_with_the_block_also_for_a_query_with_very_many_answers():
     queries, items, block = 100, 1000, 10
     crowd = torch.stack([torch.zeros(items).long(), torch.arange(items)], dim=1)
     relevant = torch.cat([crowd, torch.arange(queries)[:, None].repeat(1, 2)])
@@ -295,7 +295,7 @@ def test_memory_grows_with_the_block_also_for_a_query_with_very_many_answers() -
     assert block * items <= largest.elements <= block * (items + 1)  # not queries * items, nor items * items
 
 
-def test_without_an_answer_metrics_are_nan() -> None:
+def test_without_an_answer_metrics_are_nan():
     nothing = torch.empty(0, 2, dtype=torch.long)
     for queries in (3, 0):
         ranks = rank_relevant(grid(queries, seed=0), grid(5, seed=1), nothing)
@@ -323,7 +323,7 @@ ONE_PAIR = torch.tensor([[0, 0]])
         ({"exclude": torch.tensor([[0, 5], [0, -2]])}, r"exclude\[:, 1\]: expected .* got 2 others: \[5, -2\]"),
     ],
 )
-def test_errors_say_what_got_and_expected(change: dict[str, Tensor], message: str) -> None:
+def test_errors_say_what_got_and_expected(change, message):
     given = {"query": torch.ones(3, 2), "gallery": torch.ones(5, 2), "relevant": ONE_PAIR, **change}
     with pytest.raises(ValueError, match=message):
         rank_relevant(given["query"], given["gallery"], given["relevant"], exclude=given.get("exclude"))
@@ -331,14 +331,14 @@ def test_errors_say_what_got_and_expected(change: dict[str, Tensor], message: st
 
 @pytest.mark.parametrize("side", ["query", "gallery"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])  # the square of 1e30 is beyond float32
-def test_embeddings_that_are_not_finite_are_refused(side: str, value: float) -> None:
+def test_embeddings_that_are_not_finite_are_refused(side, value):
     embeddings = {"query": torch.ones(3, 2), "gallery": torch.ones(5, 2)}
     embeddings[side][1, 0] = value  # neither the query nor the gallery item of the pair
     with pytest.raises(ValueError, match=rf"{side}: expected finite numbers, got nan, inf or overflow in rows \[1\]"):
         rank_relevant(embeddings["query"], embeddings["gallery"], ONE_PAIR)
 
 
-def test_strict_ceiling_is_what_a_perfect_text_model_reaches() -> None:
+def test_strict_ceiling_is_what_a_perfect_text_model_reaches():
     text = torch.tensor([0, 1, 1, 2, 2, 2, 2, 3, 3, 3])
     own = torch.arange(10)[:, None].repeat(1, 2)
     query = torch.eye(4)[text]
@@ -350,7 +350,7 @@ def test_strict_ceiling_is_what_a_perfect_text_model_reaches() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_strict_ceiling_is_the_best_of_all_rankings(seed: int) -> None:
+def test_strict_ceiling_is_the_best_of_all_rankings(seed):
     """Each text shows k photos; a product succeeds if its photo, or one that is the same, is among them."""
     text, photo = (torch.randint(n, (7,), generator=torch.Generator().manual_seed(seed + n)) for n in (3, 5))
     for k in (1, 2):
@@ -361,6 +361,6 @@ def test_strict_ceiling_is_the_best_of_all_rankings(seed: int) -> None:
         assert strict_ceiling(text, photo, k=k).item() == pytest.approx(found / 7)
 
 
-def test_strict_ceiling_leaves_out_products_without_text() -> None:
+def test_strict_ceiling_leaves_out_products_without_text():
     assert strict_ceiling(torch.tensor([-1, 7, -1, 7]), k=1) == 0.5
     assert strict_ceiling(torch.tensor([-1, -1]), k=1).isnan()

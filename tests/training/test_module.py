@@ -1,63 +1,26 @@
 from functools import partial
 
-import lightning as L
 import pytest
 import torch
 
-from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import PairRelation
-from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.losses.contrastive import ContrastiveLoss
-from fashionclip.metrics.ranking import recall
-from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
-from fashionclip.models.load import load_backbone
-from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import warmup_cosine
 
 
 @pytest.fixture
-def built(demo_dataset):
-    torch.manual_seed(0)
-    rows = ManifestTensors(demo_dataset)
-    backbone = load_backbone(name="fashionclip-tiny")
-    look = eval_transform(backbone.preprocess)
-    data = RetrievalDataModule(
-        rows=rows,
-        relation=PairRelation(),
-        tokenize=backbone.tokenizer,
-        train_transform=look,
-        eval_transform=look,
-        decode_size=224,
-        batch_size=16,
-        eval_batch_size=16,
-        num_workers=0,
-    )
-    module = RetrievalModule(
-        backbone=backbone,
-        loss=ContrastiveLoss(),
-        metrics=RetrievalMetrics(
-            item_id=rows.item_id, text_id=rows.text_id, functions={"recall@1": partial(recall, k=1)}
-        ),
-        optimizer=partial(torch.optim.AdamW, lr=1e-3),
-        scheduler=warmup_cosine,
-        config={"model": {"label": "tiny"}},
-    )
-    return module, data
+def built(build, demo_dataset):
+    config = {"model": {"label": "tiny"}}
+    return build(demo_dataset, PairRelation(), ContrastiveLoss(), scheduler=warmup_cosine, config=config)
 
 
-def trainer(folder, **settings):
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return L.Trainer(accelerator="cpu", default_root_dir=folder, num_sanity_val_steps=0, **quiet, **settings)
-
-
-def test_the_loss_falls_and_the_checkpoint_loads_without_code(built, tmp_path):
+def test_the_loss_falls_and_the_checkpoint_loads_without_code(built, trainer, tmp_path):
     module, data = built
     losses = []
     step = module.training_step
     module.training_step = lambda batch, batch_idx: losses.append(step(batch, batch_idx)) or losses[-1]
-    runner = trainer(tmp_path, max_epochs=4, enable_checkpointing=False)
+    runner = trainer(max_epochs=4)
     runner.fit(module, data)
     assert sum(losses[-3:]) / 3 < 0.9 * sum(losses[:3]) / 3
     assert module.lr_schedulers().get_last_lr()[0] == pytest.approx(0, abs=1e-9)
@@ -68,15 +31,15 @@ def test_the_loss_falls_and_the_checkpoint_loads_without_code(built, tmp_path):
     assert all(name.startswith("backbone.clip.") for name in checkpoint["state_dict"])
 
 
-def test_the_logit_scale_stays_below_100(built, tmp_path):
+def test_the_logit_scale_stays_below_100(built, trainer):
     module, data = built
     with torch.no_grad():
         module.backbone.logit_scale.fill_(10)
-    trainer(tmp_path, max_steps=1, enable_checkpointing=False, limit_val_batches=0).fit(module, data)
+    trainer(max_steps=1, limit_val_batches=0).fit(module, data)
     assert module.backbone.logit_scale.exp().item() == pytest.approx(100)
 
 
-def test_evaluation_sees_each_photo_of_its_split_once(built, tmp_path):
+def test_evaluation_sees_each_photo_of_its_split_once(built, trainer):
     module, data = built
     seen = []
     update = module.metrics.update
@@ -84,24 +47,24 @@ def test_evaluation_sees_each_photo_of_its_split_once(built, tmp_path):
         seen.extend(row.tolist()),
         update(image, row, text, text_id),
     )
-    trainer(tmp_path, enable_checkpointing=False).test(module, data, verbose=False)
+    trainer().test(module, data, verbose=False)
     assert sorted(seen) == sorted(data.rows.of_split("test").tolist())
 
 
-def test_a_loss_that_is_no_number_stops_the_run_at_its_step(built, tmp_path):
+def test_a_loss_that_is_no_number_stops_the_run_at_its_step(built, trainer):
     module, data = built
     module.make_optimizer, module.make_scheduler = partial(torch.optim.SGD, lr=1e30), None
-    runner = trainer(tmp_path, max_epochs=4, enable_checkpointing=False, limit_val_batches=0)
+    runner = trainer(max_epochs=4, limit_val_batches=0)
     with pytest.raises(
         InputError, match=r"the loss is nan at step [1-3] .*learning rate 1e\+30.*a tenth of optimizer\.lr"
     ):
         runner.fit(module, data)
 
 
-def test_nothing_to_learn_is_an_error_after_the_first_epoch(built, tmp_path):
+def test_nothing_to_learn_is_an_error_after_the_first_epoch(built, trainer):
     module, data = built
     data.batch_size = 1
-    runner = trainer(tmp_path, max_epochs=2, enable_checkpointing=False, limit_val_batches=0, limit_train_batches=3)
+    runner = trainer(max_epochs=2, limit_val_batches=0, limit_train_batches=3)
     with pytest.raises(InputError, match=r"the loss was 0 at every step of the first epoch.*Raise data\.batch_size"):
         runner.fit(module, data)
     assert runner.current_epoch == 0

@@ -1,67 +1,16 @@
-from functools import partial
-
-import lightning as L
 import pandas as pd
 import pytest
 import torch
 
-from fashionclip.app.metrics import judgement_metrics_of, metrics_of
-from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.judgements import JudgementRelation, judgements_of
-from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.data.judgements import JudgementRelation
 from fashionclip.data.relations import PairRelation
-from fashionclip.data.transforms import eval_transform
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss
 from fashionclip.manifest import PreparedDataset
-from fashionclip.metrics.ranking import recall
-from fashionclip.models.load import load_backbone
-from fashionclip.training.module import RetrievalModule
-
-
-def build(dataset, relation, loss):
-    torch.manual_seed(0)
-    judgements = judgements_of(dataset, seed=0) if relation.uses_judgements else None
-    rows = ManifestTensors(dataset, coded=relation.columns, judgements=judgements)
-    backbone = load_backbone(name="fashionclip-tiny")
-    look = eval_transform(backbone.preprocess)
-    data = RetrievalDataModule(
-        rows=rows,
-        relation=relation,
-        tokenize=backbone.tokenizer,
-        train_transform=look,
-        eval_transform=look,
-        decode_size=224,
-        batch_size=16,
-        eval_batch_size=8,
-        num_workers=0,
-    )
-    module = RetrievalModule(
-        backbone=backbone,
-        loss=loss,
-        metrics=metrics_of(dataset, rows, relation, functions={"recall@1": partial(recall, k=1)}),
-        judged=judgement_metrics_of(rows),
-        optimizer=partial(torch.optim.AdamW, lr=1e-3),
-    )
-    return module, data
 
 
 def of_judgements():
     return MatchMismatchLoss(form="bce", bias=-5.0)
-
-
-def trainer(folder):
-    return L.Trainer(
-        accelerator="cpu",
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
-        max_epochs=1,
-        limit_train_batches=2,
-        enable_checkpointing=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +21,7 @@ def trainer(folder):
     ],
 )
 def test_photos_of_which_only_wrong_texts_are_known_are_trained_and_measured(
-    demo_dataset, tmp_path, relation, loss, capsys
+    build, trainer, demo_dataset, tmp_path, relation, loss, capsys
 ):
     """As a CSV makes them whose photo has mismatches alone: the manifest has no text for it."""
     manifest = demo_dataset.manifest.copy()
@@ -85,7 +34,7 @@ def test_photos_of_which_only_wrong_texts_are_known_are_trained_and_measured(
     table = pd.concat([table, right]).assign(kind="given")
     table.to_parquet(tmp_path / "judgements.parquet")
     module, data = build(PreparedDataset(root=tmp_path, manifest=manifest, info={}), relation, loss)
-    runner = trainer(tmp_path)
+    runner = trainer(max_epochs=1, limit_train_batches=2)
     runner.fit(module, data)
     measured = runner.test(module, data, verbose=False)[0]
     test = manifest[manifest["split"] == "test"]
@@ -95,13 +44,13 @@ def test_photos_of_which_only_wrong_texts_are_known_are_trained_and_measured(
 
 
 @pytest.fixture
-def built(demo_dataset):
+def built(build, demo_dataset):
     return build(demo_dataset, JudgementRelation(per_label=None, drawn=1), of_judgements())
 
 
-def test_judgements_are_learned_measured_and_their_threshold_kept(built, tmp_path):
+def test_judgements_are_learned_measured_and_their_threshold_kept(built, trainer, tmp_path):
     module, data = built
-    runner = trainer(tmp_path)
+    runner = trainer(max_epochs=1, limit_train_batches=2)
     runner.fit(module, data)
     values = runner.callback_metrics
     rows = data.rows
