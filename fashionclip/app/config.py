@@ -99,8 +99,8 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
                 raise InputError(f"{override}: nothing reads {key} in this loss. Leave it out.")
 
 
-def check_triplets(cfg: DictConfig) -> None:
-    """Refuses a loss of triplets on a dataset that does not say what its triplets are.
+def check_identity(cfg: DictConfig) -> None:
+    """Refuses a loss among photos on a dataset that does not say which photos belong together.
 
     Raises:
         InputError: With the losses that need none.
@@ -109,8 +109,9 @@ def check_triplets(cfg: DictConfig) -> None:
         OmegaConf.to_container(cfg.loss, resolve=True)
     except InterpolationKeyError as error:
         raise InputError(
-            f"dataset={cfg.dataset.name}: has no `triplets` (item, group, mining, distance and more), needed by this "
-            "loss. Use loss=contrastive, or add them to the dataset's YAML."
+            f"dataset={cfg.dataset.name}: {str(error).splitlines()[0]}. It should say which photos belong together "
+            "(item, group, distance, mining and more), for a loss among photos. Use loss=contrastive, or name one of "
+            "configs/identity in the dataset's YAML, as kaggle-products does."
         ) from error
 
 
@@ -193,6 +194,8 @@ NUMBERS = {  # where they are in the config
     "loss.drawn": ANY_COUNT,
     "loss.relation.per_group": COUNT,
     "loss.relation.per_item": COUNT_OR_NONE,
+    "identity.per_group": COUNT,
+    "identity.per_item": COUNT_OR_NONE,
     "model.backbone.image_size": COUNT_OR_NONE,
     "augmentation.flip": SHARE,
     "augmentation.rotation": Number(least=0, most=180),
@@ -236,7 +239,7 @@ def check_values(cfg: DictConfig) -> None:
         InputError: Naming the key, what it got and what is expected.
     """
     if "loss" in cfg:
-        check_triplets(cfg)
+        check_identity(cfg)
         if not str(cfg.loss.get("monitor")).startswith("val/"):
             raise InputError(
                 f"loss.monitor={cfg.loss.get('monitor')}: expected a metric of validation, such as "

@@ -21,7 +21,7 @@ def prepare(cfg: DictConfig) -> PreparedDataset:
         InputError: Root or source is not given, or not as the preparation needs it.
     """
     _check_root(cfg)
-    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "triplets"])  # that is for training
+    cfg = cfg.copy()
     if OmegaConf.is_missing(cfg, "source"):
         if not cfg.get("download"):
             raise InputError("dataset.source: not given. Expected the folder of the raw data: dataset.source=DIR.")

@@ -12,9 +12,9 @@ from fashionclip.app.arguments import arguments_of
 from fashionclip.app.config import (
     check_added_keys,
     check_devices,
+    check_identity,
     check_loss_keys,
     check_monitor,
-    check_triplets,
     check_values,
     fill_groups,
     plain,
@@ -65,7 +65,7 @@ def test_every_choice_composes_and_names_only_arguments_that_exist(group, option
     for node in targets(cfg):
         known = arguments_of(node["_target_"], key=f"{group}={option}")
         if "**" not in known:
-            keys = {key for key in map(str, node) if key not in ("_target_", "_partial_", "triplets")}
+            keys = {key for key in map(str, node) if key not in ("_target_", "_partial_")}
             assert keys <= set(known), node["_target_"]
 
 
@@ -222,10 +222,10 @@ def test_a_monitor_that_nothing_measures_is_refused_with_what_is_measured():
 
 
 def test_a_loss_of_triplets_needs_a_dataset_that_says_what_they_are():
-    check_triplets(compose("train", ["loss=semipos", "dataset=kaggle-products"]))
-    cfg = compose("train", ["loss=semipos", "dataset=kaggle-products", "~dataset.triplets"])
-    with pytest.raises(InputError, match=r"has no `triplets`.*Use loss=contrastive"):
-        check_triplets(cfg)
+    check_identity(compose("train", ["loss=semipos", "dataset=kaggle-products"]))
+    cfg = compose("train", ["loss=semipos", "dataset=kaggle-products", "~identity"])
+    with pytest.raises(InputError, match=r"'identity\.\w+' not found.*Use loss=contrastive"):
+        check_identity(cfg)
 
 
 def test_how_triplets_are_mined_is_the_datasets_choice_unless_it_is_given():
@@ -233,8 +233,8 @@ def test_how_triplets_are_mined_is_the_datasets_choice_unless_it_is_given():
         assert compose("train", [f"dataset={photos}"]).loss.function.mining == "batch-hard"
     assert compose("train", []).loss.function.mining == "all", "of captions"
     assert compose("train", ["dataset=df2", "loss.mining=given"]).loss.function.mining == "given"
-    with pytest.raises(InputError, match="mining"):
-        check_triplets(compose("train", ["dataset=df2", "~dataset.triplets.mining"]))
+    with pytest.raises(InputError, match=r"'identity\.mining' not found"):
+        check_identity(compose("train", ["dataset=df2", "~identity.mining"]))
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_the_keys_of_a_loss_reach_what_it_builds():
             assert (loss.form, loss.biased, loss.multi_positive) == ("sigmoid", True, False)
         elif name == "match-mismatch":
             assert (loss.form, loss.gamma, relation.per_label, relation.drawn) == ("focal", 1, None, 0)
-            assert float(loss.log_scale.exp()) == pytest.approx(5)
+            assert loss.log_scale.exp().item() == pytest.approx(5)
         else:
             assert (loss.loss.form, loss.loss.margin, loss.loss.swap, loss.mining) == ("edit", 0.5, True, "all")
             assert loss.loss.distance_function == "cosine"

@@ -176,7 +176,7 @@ def test_positives_are_of_another_view_and_negatives_of_the_same_kind(make_rows)
 
 def test_the_shipped_relation_of_deepfashion2(make_rows):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        relation = instantiate(compose("train", ["dataset=df2", "loss=semipos"]).loss.relation)
+        relation = instantiate(compose("train", ["dataset=df2", "loss=semipos", "loss.hard=category"]).loss.relation)
     kinds = {"t": ("short sleeve top", "top", "short sleeve"), "l": ("long sleeve top", "top", "long sleeve")}
     kinds["s"] = ("skirt", "skirt", "")
     photos = [  # pair, style, category

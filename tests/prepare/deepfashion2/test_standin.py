@@ -188,7 +188,7 @@ def test_too_few_photos_are_refused(photos, tmp_path):
 
 
 def test_the_shipped_relation_finds_graded_triplets(dataset):
-    cfg = OmegaConf.load(Path(__file__).parents[3] / "configs" / "dataset" / "deepfashion2-sku.yaml").triplets
+    cfg = OmegaConf.load(Path(__file__).parents[3] / "configs" / "identity" / "deepfashion2-sku.yaml")
     relation = TripletRelation(
         item=cfg.item, group=cfg.group, second_view=cfg.second_view, distance=instantiate(cfg.distance)
     )
