@@ -1,11 +1,19 @@
+import json
 import os
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+ARCHITECTURE = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +48,20 @@ def demo_dataset(tmp_path_factory):
         ratios={"train": 0.6, "val": 0.2, "test": 0.2},
         workers=0,
     )
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory):
+    from fashionclip.models.load import load_backbone
+
+    folder = tmp_path_factory.mktemp("architectures")
+
+    def build(architecture=ARCHITECTURE, *, name="fashionclip-under-test", seed=0, **settings):
+        """Makes an architecture known to open_clip, under a name, and builds it with random weights."""
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(architecture))
+        open_clip.add_model_config(file)
+        torch.manual_seed(seed)
+        return load_backbone(name=name, **settings).eval()
+
+    return build

@@ -1,14 +1,11 @@
-import json
-
 import numpy as np
-import open_clip
 import pytest
-import torch
 from PIL import Image
 
-from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.export.export import write_export
+from fashionclip.retrieval.index.index import update_index
+from fashionclip.retrieval.index.index_source import read_source
 
 SMALL = {
     "embed_dim": 16,
@@ -17,27 +14,26 @@ SMALL = {
 }
 
 
-def write_small_export(folder, *, seed):
-    """An export of a very small model that nobody has trained."""
-    architecture = folder.with_name("small-for-tests.json")
-    architecture.write_text(json.dumps(SMALL))
-    open_clip.add_model_config(architecture)
-    torch.manual_seed(seed)
-    write_export(folder, load_backbone(name=architecture.stem).eval(), facts={"label": "small", "judge": None})
+@pytest.fixture(scope="session")
+def write_small_export(build, tmp_path_factory):
+    def write_small_export(seed):
+        """The folder of an export of a very small model that nobody has trained."""
+        folder = tmp_path_factory.mktemp("exports") / "small"
+        backbone = build(SMALL, name="small-for-tests", seed=seed)
+        write_export(folder, backbone, facts={"label": "small", "judge": None})
+        return folder
+
+    return write_small_export
 
 
 @pytest.fixture(scope="session")
-def export(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exports") / "small"
-    write_small_export(folder, seed=0)
-    return folder
+def export(write_small_export):
+    return write_small_export(0)
 
 
 @pytest.fixture(scope="session")
-def other_export(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exports") / "other"
-    write_small_export(folder, seed=1)
-    return folder
+def other_export(write_small_export):
+    return write_small_export(1)
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +78,10 @@ def shop(tmp_path):
 def shared_shop(tmp_path_factory):
     """The same for all tests of a module."""
     return write_shop(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def index(shop, encoder, export, tmp_path):
+    """An index of the shop, made by `export`."""
+    update_index(tmp_path / "index", encoder, read_source(shop), export=export)
+    return tmp_path / "index"

@@ -5,7 +5,6 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from fashionclip.atomic import MARK
 from fashionclip.errors import InputError
 from fashionclip.models.folder import CONFIG
-from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
 from fashionclip.retrieval.export import export as module
 from fashionclip.retrieval.export.export import FACTS, WEIGHTS, write_export
@@ -38,26 +36,17 @@ TEXTS = ["a red dress", "", "Levi's &amp; more " * 30]
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    def build(name, architecture, **settings):
-        file = tmp_path_factory.mktemp("architecture") / f"{name}.json"
-        file.write_text(json.dumps(architecture))
-        open_clip.add_model_config(file)
-        torch.manual_seed(0)
-        return load_backbone(name=name, **settings).eval()
-
-    return build
-
-
-@pytest.fixture(scope="module")
 def vit(build):
-    return build("export-vit", VIT)
+    return build(VIT, name="export-vit")
 
 
 @pytest.fixture(scope="module")
 def sigmoid_like(build):
-    backbone = build("export-sigmoid-like", SIGMOID_LIKE, mean=[0.5] * 3, std=[0.25] * 3)
-    backbone.preprocess = replace(backbone.preprocess, resize_mode="squash", interpolation="bilinear")
+    backbone = build(SIGMOID_LIKE, name="export-sigmoid-like")
+    stated = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "resize_mode": "squash", "interpolation": "bilinear"}
+    backbone.preprocess = replace(backbone.preprocess, **stated)
+    backbone.mean.fill_(0.5)
+    backbone.std.fill_(0.25)
     backbone.add_logit_bias(-7.0)
     return backbone
 
@@ -174,7 +163,7 @@ def test_a_broken_export_is_refused_and_the_old_one_stays_whole(vit, samples, tm
 
 
 def test_embeddings_that_are_no_numbers_are_refused(build, samples, tmp_path):
-    backbone = build("export-nan", VIT)
+    backbone = build(VIT, name="export-nan")
     with torch.no_grad():
         backbone.clip.visual.proj[0, 0] = float("nan")
     with pytest.raises(InputError, match="image nan"):
@@ -260,7 +249,7 @@ def test_a_tokenizer_of_transformers_is_saved_with_the_model(build, samples, tmp
     saved = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]")
     saved.save_pretrained(tmp_path / "tokenizer")
     text = {**SIGMOID_LIKE["text_cfg"], "hf_tokenizer_name": str(tmp_path / "tokenizer"), "vocab_size": 6}
-    backbone = build("export-hf-tokenizer", {**SIGMOID_LIKE, "text_cfg": text})
+    backbone = build({**SIGMOID_LIKE, "text_cfg": text})
     facts = write_export(tmp_path / "export", backbone, facts=FACTS_GIVEN, samples=samples)
     assert {"tokenizer.json", "tokenizer_config.json"} <= set(facts["files"])
     (tmp_path / "tokenizer").rename(tmp_path / "gone")

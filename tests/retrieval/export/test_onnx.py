@@ -1,11 +1,7 @@
-import json
-
-import open_clip
 import pytest
 import torch
 
 from fashionclip.errors import InputError
-from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.export import export, onnx
 from fashionclip.retrieval.export.export import write_export
 from fashionclip.retrieval.export.samples import drawn_samples
@@ -20,18 +16,6 @@ SIGMOID_LIKE = {
     "text_cfg": {**TEXT, "context_length": 16, "no_causal_mask": True, "pool_type": "last", "proj_bias": True},
 }
 FACTS = {"label": "small", "judge": None}
-
-
-@pytest.fixture
-def build(tmp_path):
-    def build(architecture):
-        file = tmp_path / "onnx-under-test.json"
-        file.write_text(json.dumps(architecture))
-        open_clip.add_model_config(file)
-        torch.manual_seed(0)
-        return load_backbone(name=file.stem).eval()
-
-    return build
 
 
 @pytest.mark.parametrize("architecture", [VIT, pytest.param(SIGMOID_LIKE, marks=pytest.mark.slow)])

@@ -9,9 +9,7 @@ import pytest
 
 from fashionclip.app.cli import main
 from fashionclip.errors import InputError
-from fashionclip.retrieval.index.index import update_index
 from fashionclip.retrieval.index.index_folder import read_facts, write_facts
-from fashionclip.retrieval.index.index_source import read_source
 from fashionclip.retrieval.search.search import Searcher
 
 SECRET = "root:secret-of-the-user"
@@ -41,15 +39,12 @@ def listener():
 
 
 @pytest.fixture
-def index(shop, encoder, export, tmp_path, listener, monkeypatch):
+def index(index, listener, monkeypatch):
     """An index of somebody whose `index.json` says that it is kept at the listener."""
-    folder = tmp_path / "index"
-    update_index(folder, encoder, read_source(shop), export=export)
-    facts = dataclasses.replace(read_facts(folder), milvus=listener.address, collection="theirs")
-    write_facts(folder, facts)
+    write_facts(index, dataclasses.replace(read_facts(index), milvus=listener.address, collection="theirs"))
     monkeypatch.setenv("MILVUS_TOKEN", SECRET)
     monkeypatch.delenv("MILVUS_ADDRESS", raising=False)
-    return folder
+    return index
 
 
 def told(listener):

@@ -13,17 +13,8 @@ from fashionclip.app.cli import main
 from fashionclip.app.page.app import create_app
 from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError
-from fashionclip.retrieval.index.index import update_index
-from fashionclip.retrieval.index.index_source import read_source
 from fashionclip.retrieval.index.store import StoreUnavailable
 from fashionclip.retrieval.search.search import Searcher
-
-
-@pytest.fixture
-def index(shop, encoder, export, tmp_path):
-    folder = tmp_path / "index"
-    update_index(folder, encoder, read_source(shop), export=export)
-    return folder
 
 
 def rewrite(index, **facts):
