@@ -1,23 +1,22 @@
 """What a run leaves to go on from: its checkpoint, and what is rebuilt of it.
 
-A checkpoint may come from a stranger. It is read as weights and plain values, and nothing that it names is called but
-the relations listed here.
+A checkpoint may come from a stranger, so it holds data: weights, the files of a model that open_clip reads from a
+folder, and the config with registered names in place of import paths. Nothing is built but what is registered.
 """
 
 from __future__ import annotations
 
-import inspect
+import json
 import shlex
 import zipfile
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 
-from fashionclip.app.arguments import check_types
+from fashionclip.data.registered import DISTANCES, RELATIONS
 from fashionclip.data.relations import Relation
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
@@ -25,16 +24,27 @@ from fashionclip.models.backbone import COMPILED, Backbone
 from fashionclip.models.folder import CONFIG, check_folder, read_weights
 from fashionclip.models.load import load_backbone
 
-BACKBONE = "fashionclip.models.load.load_backbone"
-RELATIONS = (
-    "fashionclip.data.relations.PairRelation",
-    "fashionclip.data.relations.TripletRelation",
-    "fashionclip.data.judgements.JudgementRelation",
-    "fashionclip.data.mixed.MixedRelation",
-    "fashionclip.data.content_distance.AttributeDistance",
-    "fashionclip.data.content_distance.EditDistance",
-)
-NEEDED = ("model.backbone", "loss.relation", "dataset.root", "seed")  # of a checkpoint's config
+NAMES = {f"{cls.__module__}.{cls.__qualname__}": name for name, cls in (RELATIONS | DISTANCES).items()} | {
+    # in checkpoints of before the modules were moved
+    "fashionclip.data.content.AttributeDistance": "attributes",
+    "fashionclip.data.content.EditDistance": "edits",
+}
+NEEDED = {"model.backbone": dict, "loss.relation": dict, "dataset.root": str, "seed": int}  # of a checkpoint's config
+
+
+def named(node: Any) -> Any:
+    """A plain config with the names of classes in place of their import paths, as a checkpoint holds it.
+
+    A node's `_target_` becomes its `name`, unless it has one: the registered name, or the import path of what is not
+    registered, which is only told (as the optimizer's) or refused, never imported. So an older checkpoint is read, too.
+    """
+    if isinstance(node, list):
+        return [named(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    values = {key: named(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
+    target = node.get("_target_")
+    return {"name": NAMES.get(target, target)} | values if isinstance(target, str) else values
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -69,44 +79,41 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"ckpt={file}: no checkpoint of fashionclip, which holds its config. For plain weights use "
             "model=NAME model.backbone.pretrained=FILE."
         )
-    if missing := [key for key in NEEDED if not _has(checkpoint["config"], key)]:
+    try:
+        config = checkpoint["config"] = named(checkpoint["config"])
+    except RecursionError as error:
+        raise InputError(f"ckpt={file}: its config has no end. It is not read.") from error
+    if missing := [key for key, kind in NEEDED.items() if not isinstance(_value(config, key), kind)]:
         raise InputError(f"ckpt={file}: its config lacks {missing}. Expected a checkpoint that train.py wrote.")
     checkpoint["state_dict"] = {k.replace(COMPILED, ""): v for k, v in checkpoint["state_dict"].items()}
     return checkpoint
 
 
 def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
-    """Rebuilds the backbone from what the checkpoint keeps of it and fills it with the checkpoint's weights.
+    """Rebuilds the backbone from the files that the checkpoint keeps of it and fills it with the checkpoint's weights.
 
-    No hub is asked, and no folder or weights file of before the training: a checkpoint holds architecture,
-    preprocessing and tokenizer. An older one has its config alone, from which all three are looked up.
+    No hub is asked, and no folder or weights file of before the training.
 
     Raises:
-        InputError: The checkpoint names anything else to call, or its weights do not fit what it describes.
+        InputError: The files describe no model, or lead elsewhere, or the weights do not fit.
     """
-    node = checkpoint["config"]["model"]["backbone"]
-    if not isinstance(node, dict):
-        raise InputError(f"checkpoint: its config has {str(node)[:100]!r} at model.backbone. Expected a node.")
-    node = {name: value for name, value in node.items() if name != "image_weights"}  # the checkpoint brings its own
-    _check_plain(node, allowed=(BACKBONE, "fashionclip.models.backbone.load_backbone"), where="model.backbone")
-    known = set(inspect.signature(load_backbone).parameters) - {"load_weights"}
-    settings = {name: value for name, value in node.items() if name in known}
-    check_types({"_target_": BACKBONE, **settings}, key="model.backbone")
+    files = checkpoint.get("backbone")
+    if not isinstance(files, dict) or not all(isinstance(content, bytes) for content in files.values()):
+        raise InputError(
+            "checkpoint: its `backbone` is not the files of a model, or it was written before there were any. It is "
+            "not read any more: train again."
+        )
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     with TemporaryDirectory() as folder:
-        if "backbone" in checkpoint:
-            files = checkpoint["backbone"]
-            if not isinstance(files, dict) or not all(isinstance(content, bytes) for content in files.values()):
-                raise InputError("checkpoint: its `backbone` is not the files of a model. It is not loaded.")
-            for name, content in files.items():
-                if Path(name).name != name:
-                    raise InputError(f"checkpoint: names a file {name!r}, which would lie elsewhere. It is not loaded.")
-                Path(folder, name).write_bytes(content)
-            check_folder(Path(folder), weights=sum(tensor.nbytes for tensor in state.values()))
-            settings = {name: settings[name] for name in ("image_size", "freeze") if name in settings}
-            settings["name"] = f"local-dir:{folder}"
-        backbone = load_backbone(**settings, load_weights=False)
+        for name, content in files.items():
+            if Path(name).name != name:
+                raise InputError(f"checkpoint: names a file {name!r}, which would lie elsewhere. It is not loaded.")
+            Path(folder, name).write_bytes(content)
+        check_folder(Path(folder), weights=sum(tensor.nbytes for tensor in state.values()))
+        # open_clip builds a tower of timm at timm's own size, whatever the file says, if it is not given it again.
+        image_size = json.loads(files[CONFIG])["model_cfg"]["vision_cfg"].get("image_size")
+        backbone = load_backbone(name=f"local-dir:{folder}", image_size=image_size, load_weights=False)
     if "clip.logit_bias" in state:
         backbone.add_logit_bias()
     try:
@@ -120,11 +127,33 @@ def relation_of(checkpoint: dict[str, Any]) -> Relation:
     """The relation that a run was trained on.
 
     Raises:
-        InputError: It is none of fashionclip's.
+        InputError: It is none of fashionclip's, or not with these values.
     """
-    node = checkpoint["config"]["loss"]["relation"]
-    _check_plain(node, allowed=RELATIONS, where="loss.relation")
-    return instantiate(node)
+    return _built(checkpoint["config"]["loss"]["relation"], among=RELATIONS, place="loss.relation")
+
+
+def _built(node: Any, *, among: Mapping[str, Any], place: str) -> Any:
+    """What is registered under a node's name, given the node's other values; what has no name stays as it is."""
+    if isinstance(node, list):
+        return [_built(value, among=among, place=f"{place}[{number}]") for number, value in enumerate(node)]
+    if not isinstance(node, dict):
+        return node
+    below = RELATIONS | DISTANCES
+    values = {key: _built(value, among=below, place=f"{place}.{key}") for key, value in node.items() if key != "name"}
+    if "name" not in node:
+        return values
+    name = str(node["name"])
+    if name not in among:
+        raise InputError(
+            f"checkpoint: its config has {name[:100]!r} at {place}, which is none of fashionclip's and is not built. "
+            f"Expected one of {sorted(among)}. A run with a relation of your own can be exported (fashionclip export), "
+            "and the export evaluated (model.backbone.name=local-dir:EXPORT); or register the relation in "
+            "fashionclip/data/registered.py."
+        )
+    try:
+        return among[name](**values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"checkpoint: its config has {name} at {place}, which cannot be built ({error}).") from error
 
 
 def dataset_of(checkpoint: dict[str, Any]) -> PreparedDataset:
@@ -157,32 +186,7 @@ def judge_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
 
 
-def _check_plain(node: Any, *, allowed: Collection[str], where: str) -> None:
-    """Refuses what Hydra would do more with than call one of the allowed targets by plain keyword arguments."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            place = f"{where}.{name}"
-            if name == "_target_":
-                if value not in allowed:
-                    way_on = ", or list it in RELATIONS of app/checkpoint.py" if allowed is RELATIONS else ""
-                    raise InputError(
-                        f"checkpoint: its config names {value!r} to be called at {place}, which is not done. Expected "
-                        f"one of {sorted(allowed)}{way_on}."
-                    )
-            elif not isinstance(name, str) or (name.startswith("_") and name != "_partial_"):
-                raise InputError(f"checkpoint: its config has {place}, which is not followed.")
-            else:
-                _check_plain(value, allowed=allowed, where=place)
-    elif isinstance(node, list):
-        for number, value in enumerate(node):
-            _check_plain(value, allowed=allowed, where=f"{where}[{number}]")
-    elif not (node is None or isinstance(node, bool | int | float | str)) or "${" in str(node):
-        raise InputError(f"checkpoint: its config has {str(node)[:100]!r} at {where}. Expected a plain value.")
-
-
-def _has(config: Any, key: str) -> bool:
+def _value(config: Any, key: str) -> Any:
     for part in key.split("."):
-        if not isinstance(config, dict) or part not in config:
-            return False
-        config = config[part]
-    return True
+        config = config.get(part) if isinstance(config, dict) else None
+    return config

@@ -55,14 +55,19 @@ def export_run(
     if dataset is not None and not own:
         print(f"{dataset.root}: another dataset than the run was trained on. Its photos serve to check with, no more.")
     record = _record(run, backbone)
-    facts = {
-        "label": config["model"]["label"],
-        "judge": {name: value.item() for name, value in judge_of(checkpoint).items()} or None,
-        "base": _base(config["model"]["backbone"]),
-        "data": {"name": config["dataset"]["name"], "counts": dataset.info["counts"] if dataset and own else None},
-        "tuning": _tuning(checkpoint),
-        "metrics": _metrics(run),
-    }
+    try:
+        facts = {
+            "label": config["model"]["label"],
+            "judge": {name: value.item() for name, value in judge_of(checkpoint).items()} or None,
+            "base": _base(
+                config["model"]["backbone"], tower=backbone.architecture["vision_cfg"].get("timm_model_name")
+            ),
+            "data": {"name": config["dataset"]["name"], "counts": dataset.info["counts"] if dataset and own else None},
+            "tuning": _tuning(checkpoint),
+            "metrics": _metrics(run),
+        }
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f"{run}: its config is not as train.py writes it ({error!r}). It is not exported.") from error
     return write_export(
         folder, backbone, facts=facts, samples=samples, record=record, onnx=onnx, transformers=transformers
     )
@@ -86,20 +91,18 @@ def _folder(run: Path) -> Path:
     return run if run.is_dir() else run.parent.parent
 
 
-def _base(backbone: Mapping[str, Any]) -> dict[str, Any]:
+def _base(settings: Mapping[str, Any], tower: str | None) -> dict[str, Any]:
     """What the weights were before; of local paths only their last part, since an export may be published."""
-    scheme, found, name = backbone["name"].rpartition(":")
+    scheme, found, name = settings["name"].rpartition(":")
     if scheme == "local-dir":
         name = Path(name).name
-    pretrained = backbone["pretrained"]
+    pretrained = settings["pretrained"]
     if pretrained and (Path(pretrained).suffix or "/" in pretrained):
         pretrained = Path(pretrained).name
-    image_weights = backbone.get("image_weights")
-    return {
-        "name": f"{scheme}{found}{name}",
-        "pretrained": pretrained,
-        "image_weights": image_weights["_target_"].rpartition(".")[0].rpartition(".")[2] if image_weights else None,
-    }
+    image_weights = f"timm/{tower}" if settings.get("pretrained_image") else None
+    if settings.get("image_weights"):
+        image_weights = settings["image_weights"]["name"].split(".")[-2]  # the module of the function
+    return {"name": f"{scheme}{found}{name}", "pretrained": pretrained, "image_weights": image_weights}
 
 
 def _tuning(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +115,7 @@ def _tuning(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         "epoch": checkpoint["epoch"] + 1,
         "max_epochs": config["trainer"]["max_epochs"],
         "steps": checkpoint["global_step"],
-        "optimizer": optimizer["_target_"].rpartition(".")[2],
+        "optimizer": optimizer["name"].rpartition(".")[2],
         "lr": optimizer["lr"],
         "weight_decay": optimizer["weight_decay"],
         "batch_size": config["data"]["batch_size"],
@@ -124,9 +127,9 @@ def _tuning(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _short(node: Mapping[str, Any]) -> str:
-    """A node of a config as a call of its target."""
-    settings = ", ".join(f"{k}={_short(v) if isinstance(v, dict) else v}" for k, v in node.items() if k[0] != "_")
-    return f"{node['_target_'].rpartition('.')[2]}({settings})" if "_target_" in node else f"{{{settings}}}"
+    """A node of a config as a call of what it names."""
+    settings = ", ".join(f"{k}={_short(v) if isinstance(v, dict) else v}" for k, v in node.items() if k != "name")
+    return f"{node['name'].rpartition('.')[2]}({settings})" if "name" in node else f"{{{settings}}}"
 
 
 def _metrics(run: Path) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from fashionclip.app.checkpoint import named
 from fashionclip.app.config import (
     check_added_keys,
     check_devices,
@@ -124,7 +125,7 @@ def train(cfg: DictConfig) -> float:
         scheduler=instantiate(cfg.scheduler),
         weight_decay=cfg.optimizer.weight_decay,
         monitor=cfg.loss.monitor,
-        config=plain(cfg) | {"dataset_fingerprint": dataset.info["fingerprint"]},
+        config=named(plain(cfg)) | {"dataset_fingerprint": dataset.info["fingerprint"]},
     )
     epochs = EpochLines(monitor=cfg.loss.monitor)
     trainer: L.Trainer = instantiate(

@@ -1,3 +1,5 @@
+import base64
+import contextlib
 import json
 import os
 import pickle
@@ -12,14 +14,20 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
-from fashionclip.app.checkpoint import RELATIONS, backbone_of, dataset_of, load_checkpoint, relation_of
+from fashionclip.app.checkpoint import NAMES, backbone_of, dataset_of, load_checkpoint, named, relation_of
 from fashionclip.app.export import export_run
+from fashionclip.data.judgements import JudgementRelation
+from fashionclip.data.registered import DISTANCES, RELATIONS
+from fashionclip.data.relations import PairRelation, TripletRelation
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.models.folder import CONFIG
 from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
+from fashionclip.retrieval.export.export import FACTS
 from fashionclip.retrieval.export.plain_open_clip import load_plain
 from fashionclip.retrieval.export.samples import chosen_of, lowest_cosine
 from fashionclip.retrieval.export.training_record import RECORD, read_record
@@ -123,32 +131,20 @@ def test_training_evaluation_export_and_index_embed_alike(
         assert lowest_cosine(image, wanted["image"]) >= 0.9999 and lowest_cosine(text, wanted["text"]) >= 0.9999
 
 
-def test_an_older_checkpoint_has_the_preprocessing_of_its_tag(register, leave_run, demo_dataset, tmp_path):
-    tagged, architecture = FAMILIES["mobileclip"]
-    register("checkpoint-older", architecture, tagged)
-    trained = load_backbone(name="checkpoint-older", pretrained="tag", load_weights=False)
-    leave_run(tmp_path / "run", trained, demo_dataset, name="checkpoint-older", tag="tag")
-    checkpoint = load_checkpoint(tmp_path / "run")
-    del checkpoint["backbone"]
-    assert backbone_of(checkpoint).preprocess == trained.preprocess
-
-
 def test_every_tag_of_open_clip_states_what_is_taken_from_it():
     for name, tag in open_clip.list_pretrained():
         assert {"mean", "std", "interpolation", "resize_mode"} <= set(open_clip.get_pretrained_cfg(name, tag))
 
 
-def test_an_export_that_embeds_otherwise_than_the_run_is_refused(register, leave_run, demo_dataset, tmp_path):
-    tagged, architecture = FAMILIES["mobileclip"]
-    register("checkpoint-lost", architecture, tagged)
-    trained = load_backbone(name="checkpoint-lost", pretrained="tag", load_weights=False)
-    leave_run(tmp_path / "run", trained, demo_dataset, name="checkpoint-lost")  # as if its tag were not known any more
-    file = tmp_path / "run" / "checkpoints" / "best.ckpt"
+def test_an_export_that_embeds_otherwise_than_the_run_is_refused(run, tmp_path):
+    file = run / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(file, weights_only=True)
-    del checkpoint["backbone"]
+    config = json.loads(checkpoint["backbone"][CONFIG])
+    config["preprocess_cfg"] |= {"mean": [0.1, 0.2, 0.3], "std": [0.9, 0.9, 0.9]}
+    checkpoint["backbone"][CONFIG] = json.dumps(config).encode()
     torch.save(checkpoint, file)
     with pytest.raises(InputError, match="the rebuilt checkpoint embeds otherwise than the training run did"):
-        export_run(tmp_path / "run", tmp_path / "export")
+        export_run(run, tmp_path / "export")
     assert not (tmp_path / "export").exists()
 
 
@@ -224,13 +220,12 @@ def test_names_that_torch_compile_gives_are_undone(run):
 
 
 def harmful(marker):
-    """Nodes of a config that would write the marker, were they followed."""
+    """Nodes of a config that would write the marker, were they followed; the last one Hydra itself would follow."""
     touch = {"_target_": "os.system", "_args_": [f"touch {marker}"]}
     path = {"_target_": "pathlib.Path.touch", "_args_": [{"_target_": "pathlib.Path", "_args_": [str(marker)]}]}
     code = {"_target_": "builtins.eval", "_args_": [f"open({str(marker)!r}, 'w')"]}
-    loaded = pickle.dumps(Touch(marker)).decode("latin1")
-    data = {"_target_": "builtins.bytes", "_args_": [loaded, "latin1"]}
-    table = {"_target_": "pandas.read_pickle", "filepath_or_buffer": {"_target_": "io.BytesIO", "_args_": [data]}}
+    coded = {"_target_": "base64.b64decode", "s": base64.b64encode(pickle.dumps(Touch(marker))).decode()}
+    table = {"_target_": "pandas.read_pickle", "filepath_or_buffer": {"_target_": "io.BytesIO", "_args_": [coded]}}
     return {"system": touch, "touch": path, "eval": code, "pickle": table}
 
 
@@ -242,74 +237,97 @@ class Touch:
         return (open, (str(self.marker), "w"))
 
 
-def whole(node, bad):
-    return bad
+def test_hydra_would_follow_the_worst_of_them(tmp_path):
+    with contextlib.suppress(Exception):
+        instantiate(harmful(tmp_path / "marker")["pickle"])
+    assert (tmp_path / "marker").exists()
 
 
-def beside(node, bad):
-    return {**node, "image_size": bad}
+PLACES = {
+    "whole": lambda node, bad: bad,
+    "beside": lambda node, bad: {**node, "image_size": bad},
+    "in a list": lambda node, bad: {**node, "freeze": ["visual", bad]},
+    "nested": lambda node, bad: {**node, "mean": {"more": [{"again": bad}]}},
+    "as arguments": lambda node, bad: {**node, "_args_": [bad]},
+    "registered": lambda node, bad: {
+        "name": "mixed",
+        "parts": {"one": bad, "two": {"name": "pairs"}},
+        "sampler": "two",
+    },
+    "a setting of what is registered": lambda node, bad: {"name": "attributes", "columns": [bad]},
+    "by name": lambda node, bad: {"name": bad["_target_"], **bad},
+}
 
 
-def in_a_list(node, bad):
-    return {**node, "freeze": ["visual", bad]}
-
-
-def deep(node, bad):
-    return {**node, "mean": {"more": [bad]}}
-
-
-def as_arguments(node, bad):
-    return {**node, "_args_": [bad]}
-
-
-@pytest.mark.parametrize("put", [whole, beside, in_a_list, deep, as_arguments])
-@pytest.mark.parametrize(("part", "rebuild"), [("model.backbone", backbone_of), ("loss.relation", relation_of)])
-def test_what_a_checkpoint_names_is_not_called(run, tmp_path, put, part, rebuild):
-    marker = tmp_path / "marker"
-    checkpoint = load_checkpoint(run)
-    del checkpoint["backbone"]  # as older ones have it
-    one, other = part.split(".")
-    node = checkpoint["config"][one][other]
+@pytest.mark.parametrize("put", PLACES.values(), ids=PLACES)
+def test_nothing_that_a_checkpoint_or_its_run_folder_names_is_called(run, tmp_path, put):
+    """Neither by evaluation nor by export, wherever it stands in the config, nor in the config.yaml beside it."""
+    marker, file = tmp_path / "marker", run / "checkpoints" / "best.ckpt"
+    whole = torch.load(file, weights_only=True)
     for bad in harmful(marker).values():
-        checkpoint["config"][one][other] = put(node, bad)
-        with pytest.raises(InputError, match=f"checkpoint: its config (names|has) .*{part}"):
-            rebuild(checkpoint)
+        config = {key: put(node, bad) if isinstance(node, dict) else node for key, node in whole["config"].items()}
+        config |= {"dataset": whole["config"]["dataset"], "model": whole["config"]["model"]}
+        config["model"] = {"label": "x", "backbone": put(config["model"]["backbone"], bad)}
+        config["loss"] = {key: put(node, bad) for key, node in whole["config"]["loss"].items()}
+        with pytest.raises(InputError, match=r"checkpoint: its config has .* at loss\.relation"):
+            relation_of({"config": named(config)})
+        assert not marker.exists()
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)))
+    torch.save({**whole, "config": config}, file)
+    backbone_of(load_checkpoint(run))
+    with contextlib.suppress(InputError):
+        export_run(run, tmp_path / "export")
+    assert not marker.exists()
+
+
+def test_nothing_that_an_export_names_is_called(run, tmp_path):
+    marker, export = tmp_path / "marker", tmp_path / "export"
+    export_run(run, export)
+    facts, config = (json.loads((export / name).read_text()) for name in (FACTS, CONFIG))
+    for bad in harmful(marker).values():
+        (export / FACTS).write_text(json.dumps({**facts, "judge": bad, "tuning": [bad], "label": bad}))
+        load_encoder(export)
+        for broken in ({**config, "_target_": bad}, {**config, "model_cfg": {**config["model_cfg"], "embed_dim": bad}}):
+            (export / CONFIG).write_text(json.dumps(broken))
+            with contextlib.suppress(InputError):
+                load_encoder(export)
+        (export / CONFIG).write_text(json.dumps(config))
         assert not marker.exists()
 
 
-def test_what_filled_a_trunk_before_the_training_is_neither_called_nor_refused(run, tmp_path):
-    checkpoint = load_checkpoint(run)
-    node = checkpoint["config"]["model"]["backbone"]
-    for weights in ({"_target_": "mine.load_weights", "_partial_": True}, *harmful(tmp_path / "marker").values()):
-        backbone_of({**checkpoint, "config": {"model": {"backbone": {**node, "image_weights": weights}}}})
-    assert not (tmp_path / "marker").exists()
+def test_a_config_without_end_is_refused(run):
+    file = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["config"]["augmentation"]["more"] = checkpoint["config"]
+    torch.save(checkpoint, file)
+    with pytest.raises(InputError, match="its config has no end"):
+        load_checkpoint(run)
 
 
 @pytest.mark.parametrize(
-    ("settings", "files", "message"),
+    ("files", "message"),
     [
-        ({"image_size": "x"}, None, r"model\.backbone\.image_size=x: expected a whole number or null"),
-        ({"freeze": 3}, None, r"model\.backbone\.freeze=3: expected a list"),
-        ("tiny", None, "'tiny' at model.backbone"),
-        ({}, 3, "not the files of a model"),
-        ({}, {CONFIG: "text"}, "not the files of a model"),
-        ({}, {CONFIG: b'{"model_cfg": {"vision_cfg": {}, "text_cfg": {}, "wide": 1}}'}, "can build no model of it"),
-        ({}, {CONFIG: b'{"model_cfg": {"vision_cfg": {}, "text_cfg": {"tokenizer_kwargs": 1}}}'}, "tokenizer_kwargs=1"),
+        (None, "not the files of a model, or it was written before there were any"),
+        (3, "not the files of a model"),
+        ({CONFIG: "text"}, "not the files of a model"),
+        (
+            {CONFIG: b'{"model_cfg": {"vision_cfg": {"image_size": "x"}, "text_cfg": {}}}'},
+            "image_size=x. Expected 1 to",
+        ),
+        ({CONFIG: b'{"model_cfg": {"vision_cfg": {}, "text_cfg": {}, "wide": 1}}'}, "can build no model of it"),
+        ({CONFIG: b'{"model_cfg": {"vision_cfg": {}, "text_cfg": {"tokenizer_kwargs": 1}}}'}, "tokenizer_kwargs=1"),
     ],
 )
-def test_a_checkpoint_that_describes_no_model_is_one_message(run, settings, files, message):
-    checkpoint = load_checkpoint(run)
-    model = checkpoint["config"]["model"]
-    model["backbone"] = {**model["backbone"], **settings} if isinstance(settings, dict) else settings
-    checkpoint["backbone"] = checkpoint["backbone"] if files is None else files
+def test_a_checkpoint_that_describes_no_model_is_one_message(run, files, message):
     with pytest.raises(InputError, match=message) as refused:
-        backbone_of(checkpoint)
+        backbone_of({**load_checkpoint(run), "backbone": files})
     assert "\n" not in str(refused.value)
 
 
 def test_a_relation_of_ones_own_is_refused_with_the_way_on():
-    with pytest.raises(InputError, match=r"'mine\.Relation'.*or list it in RELATIONS of app/checkpoint\.py"):
-        relation_of({"config": {"loss": {"relation": {"_target_": "mine.Relation"}}}})
+    config = named({"loss": {"relation": {"_target_": "mine.Relation", "item": "text"}}})
+    with pytest.raises(InputError, match=r"'mine\.Relation' at loss\.relation.*fashionclip export.*registered\.py"):
+        relation_of({"config": config})
 
 
 def test_what_a_checkpoint_describes_is_written_nowhere_else(run, tmp_path):
@@ -352,12 +370,50 @@ def test_a_model_of_a_hub_is_rebuilt_without_it(run, caplog):
 
 
 def test_every_relation_of_ours_may_be_rebuilt():
-    files = [*(CONFIGS / "loss").glob("*.yaml"), *(CONFIGS / "dataset").glob("*.yaml")]
-    named = {target for file in files for target in re.findall(r"_target_: (fashionclip\.data\.\S+)", file.read_text())}
-    assert named == set(RELATIONS)
-    pairs = {"_target_": RELATIONS[0]}
-    node = {"_target_": RELATIONS[3], "parts": {"contrastive": pairs}, "sampler": "contrastive"}
-    assert relation_of({"config": {"loss": {"relation": node}}}).name == "mixed"
+    files = [*(CONFIGS / "loss").glob("*.yaml"), *(CONFIGS / "identity").glob("*.yaml")]
+    shipped = {t for file in files for t in re.findall(r"_target_: (fashionclip\.data\.\S+)", file.read_text())}
+    assert {NAMES.get(target) for target in shipped} == {*RELATIONS, *DISTANCES}
+
+
+OLD = {
+    "parts": {
+        "contrastive": {"_target_": "fashionclip.data.relations.PairRelation"},
+        "match_mismatch": {"_target_": "fashionclip.data.judgements.JudgementRelation", "per_label": 2, "drawn": 4},
+        "triplet_semipos": {
+            "_target_": "fashionclip.data.relations.TripletRelation",
+            "item": "item_id",
+            "group": "group_id",
+            "distance": {"_target_": "fashionclip.data.content.AttributeDistance", "columns": ["style", "sleeve"]},
+            "view": "domain",
+            "hard": "category",
+            "second_view": False,
+            "per_anchor": 1,
+            "per_group": 8,
+            "per_item": 4,
+        },
+    },
+    "sampler": "triplet_semipos",
+    "_target_": "fashionclip.data.mixed.MixedRelation",
+}
+
+
+def test_a_checkpoint_of_before_the_move_is_read(run):
+    """It names classes by import paths, some of which are no more."""
+    file = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    node = {"_target_": "fashionclip.models.backbone.load_backbone", **checkpoint["config"]["model"]["backbone"]}
+    weights = {"_target_": "fashionclip.models.lite0.load_imagenet_weights", "_partial_": True}
+    checkpoint["config"]["model"]["backbone"] = {**node, "image_weights": weights, "mean": [0.5] * 3}
+    checkpoint["config"]["loss"]["relation"] = OLD
+    torch.save(checkpoint, file)
+    read = load_checkpoint(run)
+    assert "_target_" not in str(read["config"]) and read["config"]["model"]["backbone"]["name"] == "checkpoint-run"
+    relation = relation_of(read)
+    assert relation.name == "mixed" and relation.uses_judgements and relation.uses_text
+    assert [type(part) for part in relation.parts.values()] == [PairRelation, JudgementRelation, TripletRelation]
+    assert {"style", "sleeve", "item_id", "domain"} <= set(relation.columns)
+    assert named(read["config"]) == read["config"], "what is read is as it is written now"
+    backbone_of(read)
 
 
 def test_a_dataset_that_has_been_replaced(run, demo_dataset):

@@ -5,6 +5,7 @@ import open_clip
 import pytest
 import torch
 
+from fashionclip.app.checkpoint import named
 from fashionclip.app.cli import main
 from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.encoder import load_encoder
@@ -23,7 +24,8 @@ def run(tmp_path, demo_dataset):
     (tmp_path / "small.json").write_text(json.dumps(ARCHITECTURE))
     open_clip.add_model_config(tmp_path / "small.json")
     torch.manual_seed(0)
-    state = {f"backbone.{name}": tensor for name, tensor in load_backbone(name="small").state_dict().items()}
+    backbone = load_backbone(name="small", freeze=["visual"])
+    state = {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()}
     judged = {"judged.threshold": 0.25, "judged.scale": 20.0, "judged.bias": -6.0}
     weights = str(tmp_path / "secret" / "base.pt")
     config = {
@@ -48,7 +50,8 @@ def run(tmp_path, demo_dataset):
         "seed": 0,
     }
     checkpoint = {
-        "config": config,
+        "config": named(config),
+        "backbone": backbone.files(),
         "state_dict": state | {name: torch.tensor(value) for name, value in judged.items()},
         "epoch": 1,
         "global_step": 12,

@@ -16,6 +16,7 @@ LICENCES = {
     "hf-hub:Marqo/marqo-fashionCLIP": "apache-2.0",
     "hf-hub:Marqo/marqo-fashionSigLIP": "apache-2.0",
     "lite0": "apache-2.0",
+    "timm/vit_small_patch14_dinov2": "apache-2.0",
 }
 
 

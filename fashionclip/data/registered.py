@@ -1,0 +1,18 @@
+"""What a checkpoint may name: the relations and content distances of fashionclip, by names that outlive their paths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fashionclip.data.content_distance import AttributeDistance, EditDistance
+from fashionclip.data.judgements import JudgementRelation
+from fashionclip.data.mixed import MixedRelation
+from fashionclip.data.relations import PairRelation, TripletRelation
+
+RELATIONS: dict[str, Any] = {
+    "pairs": PairRelation,
+    "triplets": TripletRelation,
+    "judgements": JudgementRelation,
+    "mixed": MixedRelation,
+}
+DISTANCES: dict[str, Any] = {"attributes": AttributeDistance, "edits": EditDistance}
