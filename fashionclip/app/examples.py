@@ -94,13 +94,7 @@ def draw_examples(folder: Path, rows: ManifestTensors, stages: Mapping[str, Exam
 
 
 def draw_nearest(picture: Path, rows: ManifestTensors, stages: Mapping[str, Nearest]) -> None:
-    """Draws one line a text and one block of photos a stage, right answers framed.
-
-    Args:
-        picture: PNG to write.
-        rows: The dataset.
-        stages: Such as "before" and "after", of the same texts.
-    """
+    """Draws a line a text, and beside it the photos nearest at each stage ("before", "after"), right ones framed."""
     texts = next(iter(stages.values())).text_id
 
     def ask(axes: Axes, line: int) -> None:
@@ -116,21 +110,22 @@ def draw_nearest(picture: Path, rows: ManifestTensors, stages: Mapping[str, Near
 
 
 def draw_alike(picture: Path, rows: ManifestTensors, stages: Mapping[str, Alike]) -> None:
-    """Draws one line a photo and one block of the photos nearest to it a stage, right answers framed.
-
-    Args:
-        picture: PNG to write.
-        rows: The dataset.
-        stages: Such as "before" and "after", of the same photos.
-    """
+    """Draws a line a photo, and beside it the photos nearest at each stage ("before", "after"), right ones framed."""
     asked = next(iter(stages.values())).image_row
 
     def ask(axes: Axes, line: int) -> None:
-        axes.imshow(load_image(rows.root / rows.path[int(asked[line])], at_least=160))
-        axes.set(xticks=[], yticks=[])
+        _show(axes, rows, int(asked[line]))
 
     found = {stage: (alike.nearest_row, alike.right) for stage, alike in stages.items()}
     _draw_found(picture, rows, found, ask=ask, width=1.1)
+
+
+def _show(axes: Axes, rows: ManifestTensors, row: int, *, frame: str | None = None) -> None:
+    """Draws a photo, in a frame of that colour where one is given."""
+    axes.imshow(load_image(rows.root / rows.path[row], at_least=224))
+    axes.set(xticks=[], yticks=[])
+    for edge in axes.spines.values():
+        edge.set(color=frame or "lightgrey", linewidth=3 if frame else 0.5)
 
 
 def _draw_found(
@@ -141,14 +136,14 @@ def _draw_found(
     ask: Callable[[Axes, int], None],
     width: float,
 ) -> None:
-    """Draws what was asked in a column of `width` inches, and beside it the photos found at each stage.
+    """Draws what was asked, and beside it the photos found at each stage.
 
     Args:
         picture: PNG to write.
         rows: The dataset.
-        stages: By name: rows (E, N) of the photos found, and which of them are right.
-        ask: Draws what line 0 to E - 1 asked for.
-        width: Width of its column.
+        stages: Rows (E, N) of the photos found, and which of them are right, by the stage's name.
+        ask: Function that draws what line 0 to E - 1 asked for.
+        width: Inches of the column that it draws in.
     """
     from matplotlib.figure import Figure
 
@@ -163,21 +158,12 @@ def _draw_found(
         block.suptitle(f"nearest photos {stage} training", fontsize=10)
         grid = block.subplots(lines, found.shape[1], squeeze=False)
         for axes, row, is_right in zip(grid.flat, found.flatten().tolist(), right.flatten().tolist(), strict=True):
-            axes.imshow(load_image(rows.root / rows.path[row], at_least=160))
-            axes.set(xticks=[], yticks=[])
-            for edge in axes.spines.values():
-                edge.set(color="tab:green" if is_right else "lightgrey", linewidth=3 if is_right else 0.5)
+            _show(axes, rows, row, frame="tab:green" if is_right else None)
     figure.savefig(picture, dpi=110)
 
 
 def draw_triplets(picture: Path, rows: ManifestTensors, stages: Mapping[str, Shown]) -> None:
-    """Draws one line a triplet: the four photos, and under each its distance to the anchor at every stage.
-
-    Args:
-        picture: PNG to write.
-        rows: The dataset.
-        stages: Such as "before" and "after", of the same triplets.
-    """
+    """Draws a line a triplet: the four photos, and under each its distance to the anchor at each stage."""
     from matplotlib.figure import Figure
 
     triplets = next(iter(stages.values())).rows.tolist()
@@ -185,8 +171,7 @@ def draw_triplets(picture: Path, rows: ManifestTensors, stages: Mapping[str, Sho
     grid = figure.subplots(len(triplets), len(ROLES), squeeze=False)
     for nth, (line, image_rows) in enumerate(zip(grid, triplets, strict=True)):
         for column, (axes, row) in enumerate(zip(line, image_rows, strict=True)):
-            axes.imshow(load_image(rows.root / rows.path[row], at_least=224))
-            axes.set(xticks=[], yticks=[])
+            _show(axes, rows, row)
             distances = [f"{stage} {shown.distance[nth, column - 1]:.3f}" for stage, shown in stages.items() if column]
             axes.set_xlabel("distance " + ", ".join(distances) if column else "", fontsize=8)
             if nth == 0:
@@ -224,12 +209,9 @@ def draw_offenders(picture: Path, rows: ManifestTensors, offenders: Offenders) -
             kind = judged.kinds[judged.kind[row]]
             right = "match" if label else "mismatch" if kind == "given" else f"mismatch, {kind}"
             axes.axis("on")
-            axes.imshow(load_image(rows.root / rows.path[int(judged.image_row[row])], at_least=224))
-            axes.set(xticks=[], yticks=[])
+            _show(axes, rows, int(judged.image_row[row]), frame=None if verdict == label else "tab:red")
             axes.set_title(f"{right}\nprobability of a match {offenders.probability[nth]:.3f}", fontsize=9)
             shown = textwrap.shorten(rows.text[int(judged.text_id[row])], 160, placeholder="…")
             axes.set_xlabel(textwrap.fill(shown, 38), fontsize=8, parse_math=False)
-            for edge in axes.spines.values():
-                edge.set(color="lightgrey" if verdict == label else "tab:red", linewidth=0.5 if verdict == label else 3)
     figure.savefig(picture, dpi=90)
     return True

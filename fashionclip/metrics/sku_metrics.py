@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -148,6 +149,5 @@ class CatalogScores:
 
 
 def _coded(values: list[str]) -> tuple[Tensor, list[str]]:
-    names = sorted(set(values))
-    place = {name: code for code, name in enumerate(names)}
-    return torch.tensor([place[value] for value in values]), names
+    names, code = np.unique(values, return_inverse=True)
+    return torch.from_numpy(code), names.tolist()

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, HTTPException, Path, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Form, HTTPException, Path, Query, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from fashionclip.app.page.pictures import LARGEST
-from fashionclip.app.page.service import HITS, Service
+from fashionclip.app.page.service import Asked, Service
 from fashionclip.app.page.templating import photo_url
 from fashionclip.images import UnreadableImageError
 from fashionclip.retrieval.search.search import Hit
 
 FRESH = 300  # seconds that a browser shows a photo without asking whether it has changed
+
+
+class AskedByPhoto(Asked):
+    """What to look for, with a photo."""
+
+    photo: UploadFile | None = Field(None, description="JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")
 
 
 class PhotoFacts(BaseModel):
@@ -65,47 +71,22 @@ UNKNOWN: dict[int | str, dict[str, Any]] = {
     422: {"model": Refusal, "description": "A parameter cannot be read"},
 }
 
-_Q = "What to look for, in words"
-_WHERE = "Only photos such as: gender = 'Women' and price < 50"
-_NEGATIVE = "Move away from this"
-_LIKE = "Look for what resembles the indexed photo of this image_id"
-_WEIGHT = "Of the photo, or of like, against the words, where both are given"
-
 
 def api(service: Service) -> APIRouter:
     """Its routes."""
     routes = APIRouter()
 
     @routes.get("/api/search", summary="Search by words", tags=["search"], responses=REFUSALS)
-    async def search(
-        request: Request,
-        q: Annotated[str, Query(description=_Q, examples=["red summer dress"])] = "",
-        k: Annotated[int, Query(ge=1, le=HITS, description="How many photos")] = 10,
-        where: Annotated[str, Query(description=_WHERE)] = "",
-        negative: Annotated[str, Query(description=_NEGATIVE)] = "",
-        like: Annotated[str, Query(description=_LIKE)] = "",
-        weight: Annotated[float, Query(ge=0, le=1, description=_WEIGHT)] = 0.5,
-    ) -> Answer:
+    async def search(request: Request, asked: Annotated[Asked, Query()]) -> Answer:
         """At least one of q and like is needed."""
-        hits = await service.search(request, text=q, like=like, negative=negative, where=where, weight=weight, top_k=k)
-        return Answer(hits=[_found(hit) for hit in hits])
+        return Answer(hits=[_found(hit) for hit in await service.search(request, asked)])
 
     @routes.post("/api/search", summary="Search by a photo, or by photo and words", tags=["search"], responses=REFUSALS)
     async def search_photo(
-        request: Request,
-        photo: Annotated[UploadFile | None, File(description="JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")] = None,
-        q: Annotated[str, Form(description=_Q)] = "",
-        k: Annotated[int, Form(ge=1, le=HITS, description="How many photos")] = 10,
-        where: Annotated[str, Form(description=_WHERE)] = "",
-        negative: Annotated[str, Form(description=_NEGATIVE)] = "",
-        like: Annotated[str, Form(description=_LIKE)] = "",
-        weight: Annotated[float, Form(ge=0, le=1, description=_WEIGHT)] = 0.5,
+        request: Request, asked: Annotated[AskedByPhoto, Form(media_type="multipart/form-data")]
     ) -> Answer:
         """At least one of photo, q and like is needed."""
-        hits = await service.search(
-            request, photo=photo, text=q, like=like, negative=negative, where=where, weight=weight, top_k=k
-        )
-        return Answer(hits=[_found(hit) for hit in hits])
+        return Answer(hits=[_found(hit) for hit in await service.search(request, asked, asked.photo)])
 
     @routes.get("/api/items/{image_id:path}", summary="What is known of a photo", tags=["photos"], responses=UNKNOWN)
     def item(image_id: Annotated[str, Path(description="May hold slashes")]) -> PhotoFacts:

@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import HTMLResponse
 
 from fashionclip.app.page.filters import Filter, filters_of, where_of
-from fashionclip.app.page.service import HITS, Service
+from fashionclip.app.page.service import HITS, Asked, Service
 from fashionclip.app.page.templating import render
 from fashionclip.errors import InputError
 from fashionclip.retrieval.search.search import Hit
@@ -21,7 +21,7 @@ SHOWN = 24  # photos at first, and as many more each time
 
 
 @dataclass(frozen=True)
-class Asked:
+class Form:
     """What the form says.
 
     Attributes:
@@ -72,7 +72,7 @@ def html(service: Service) -> APIRouter:
     """Its routes."""
     routes = APIRouter()
 
-    def asked(form: Mapping[str, str], *, with_photo: bool = False) -> Asked:
+    def asked(form: Mapping[str, str], *, with_photo: bool = False) -> Form:
         try:
             weight = min(max(float(form.get("weight", "0.5")), 0.0), 1.0)
             k = min(max(int(form.get("k", SHOWN)), 1), HITS)
@@ -80,25 +80,19 @@ def html(service: Service) -> APIRouter:
             raise HTTPException(422, "weight and k: expected numbers.") from None
         words = {name: form.get(name, "").strip() for name in ("q", "negative", "like")}
         filters = filters_of(service.searcher.fields, form)
-        return Asked(**words, weight=weight, filters=filters, k=k, with_photo=with_photo)
+        return Form(**words, weight=weight, filters=filters, k=k, with_photo=with_photo)
 
-    async def found(request: Request, asking: Asked, photo: UploadFile | None = None) -> list[Hit] | None:
+    async def found(request: Request, asking: Form, photo: UploadFile | None = None) -> list[Hit] | None:
         if not asking.anything:
             return None
         try:
             where = where_of(asking.filters) or ""
         except InputError as error:
             raise HTTPException(422, str(error)) from None
-        return await service.search(
-            request,
-            text=asking.q,
-            photo=photo,
-            like=asking.like,
-            negative=asking.negative,
-            where=where,
-            weight=asking.weight,
-            top_k=asking.k,
+        words = Asked(
+            q=asking.q, k=asking.k, where=where, negative=asking.negative, like=asking.like, weight=asking.weight
         )
+        return await service.search(request, words, photo)
 
     @routes.get("/")
     async def page(request: Request) -> HTMLResponse:
@@ -139,7 +133,7 @@ def html(service: Service) -> APIRouter:
             return ""
         return hit.text or hit.item_id
 
-    def more(asking: Asked, hits: list[Hit] | None) -> int:
+    def more(asking: Form, hits: list[Hit] | None) -> int:
         """How many photos to show next, 0 where there are no more."""
         return min(asking.k + SHOWN, HITS) if hits and len(hits) == asking.k < HITS else 0
 

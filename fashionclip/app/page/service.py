@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from fastapi import HTTPException, Request
+from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 
 from fashionclip.app.page.batcher import BadQuery, Batcher, Busy
@@ -16,6 +17,19 @@ from fashionclip.app.page.request_limits import RequestLimits
 from fashionclip.retrieval.search.search import Hit, Query, Searcher
 
 HITS = 100  # photos in an answer, at most
+
+
+class Asked(BaseModel):
+    """What to look for; at least one of q, like and a photo is needed."""
+
+    q: str = Field("", description="What to look for, in words", examples=["red summer dress"])
+    k: int = Field(10, ge=1, le=HITS, description="How many photos")
+    where: str = Field("", description="Only photos such as: gender = 'Women' and price < 50")
+    negative: str = Field("", description="Move away from this")
+    like: str = Field("", description="Look for what resembles the indexed photo of this image_id")
+    weight: float = Field(
+        0.5, ge=0, le=1, description="Weight of the photo, or of like, against the words, where both are given"
+    )
 
 
 class Service:
@@ -27,24 +41,13 @@ class Service:
         self.batcher = Batcher(searcher, places=limits.waiting)
         self.pictures = Pictures(searcher, pixels=limits.pixels)
 
-    async def search(
-        self,
-        request: Request,
-        *,
-        text: str = "",
-        photo: UploadFile | None = None,
-        like: str = "",
-        negative: str = "",
-        where: str = "",
-        weight: float = 0.5,
-        top_k: int,
-    ) -> list[Hit]:
+    async def search(self, request: Request, asked: Asked, photo: UploadFile | None = None) -> list[Hit]:
         """Searches, as long as the client waits for it.
 
         Raises:
             HTTPException: 422 for what cannot be searched, 429 where too many wait.
         """
-        for name, words in {"q": text, "negative": negative}.items():
+        for name, words in {"q": asked.q, "negative": asked.negative}.items():
             if len(words) > self.limits.characters:
                 got, most = f"{len(words):,}", f"{self.limits.characters:,}"
                 raise HTTPException(422, f"{name}: {got} characters, at most {most} are read.")
@@ -52,14 +55,14 @@ class Service:
             with self.batcher.place():
                 image = await self.pictures.uploaded(photo.file) if photo and photo.filename else None
                 query = Query(
-                    text=text.strip() or None,
+                    text=asked.q.strip() or None,
                     image=image,
-                    like=like or None,
-                    negative=negative.strip() or None,
-                    where=where.strip() or None,
-                    image_weight=weight,
+                    like=asked.like or None,
+                    negative=asked.negative.strip() or None,
+                    where=asked.where.strip() or None,
+                    image_weight=asked.weight,
                 )
-                return await _while_connected(request, self.batcher.search(query, top_k))
+                return await _while_connected(request, self.batcher.search(query, asked.k))
         except Busy:
             message = "Too many searches are waiting. Try again in a moment."
             raise HTTPException(429, message, {"Retry-After": "1"}) from None

@@ -1,4 +1,4 @@
-"""The README of an export: for people, and in its first lines for model hubs. Its words are in `model_card.md.jinja`."""
+"""The README of an export, for people and, in its first lines, for model hubs. `model_card.md.jinja` has its words."""
 
 from __future__ import annotations
 
