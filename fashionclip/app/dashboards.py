@@ -73,11 +73,11 @@ def log_embeddings(
     """Writes the first photos of an evaluation pass for TensorBoard's projector, with thumbnails and what they show.
 
     Args:
-        loggers: Of the run; those other than TensorBoard are passed over.
-        dataset: Whose photos they are.
-        embedded: The pass.
+        loggers: Loggers of the run; those other than TensorBoard are passed over.
+        dataset: Dataset of the photos.
+        embedded: Photos that the pass has embedded.
         stage: Name in the projector, such as "after".
-        step: Of training.
+        step: Step of training.
     """
     boards = [logger for logger in loggers if isinstance(logger, TensorBoardLogger)]
     if not boards:

@@ -47,7 +47,7 @@ def examples_of(metrics: RetrievalMetrics, domain: Sequence[str]) -> Examples:
     """Of the last pass: photos nearest to some texts, or, where no texts are embedded, to some photos; and triplets.
 
     Args:
-        metrics: Those of the pass.
+        metrics: Metrics of the pass.
         domain: Domain of each row of the manifest: photos of users are looked up among those of shops.
     """
     scores = [measure for measure in metrics.also if isinstance(measure, TripletScores)]
@@ -140,7 +140,7 @@ def _draw_found(
 
     Args:
         picture: PNG to write.
-        rows: The dataset.
+        rows: Dataset of the photos.
         stages: Rows (E, N) of the photos found, and which of them are right, by the stage's name.
         ask: Function that draws what line 0 to E - 1 asked for.
         width: Inches of the column that it draws in.
@@ -184,8 +184,8 @@ def draw_offenders(picture: Path, rows: ManifestTensors, offenders: Offenders) -
 
     Args:
         picture: PNG to write.
-        rows: The dataset, with judgements.
-        offenders: Of a pass; photos of those whose verdict is wrong are framed red.
+        rows: Dataset with judgements.
+        offenders: Judgements to draw; photos of those whose verdict is wrong are framed red.
 
     Returns:
         Whether there were any to draw.

@@ -23,10 +23,10 @@ def draw_hits(
 
     Args:
         picture: File to write, of a type that matplotlib knows, such as PNG.
-        hits: What was found, the best first.
-        photos: Their files.
-        title: Above all.
-        asked: Of the query.
+        hits: Hits of a search, the best first.
+        photos: Files of their photos.
+        title: Title of the picture.
+        asked: Photo that was asked with.
     """
     from matplotlib.figure import Figure
 

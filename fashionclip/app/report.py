@@ -50,7 +50,7 @@ def print_table(results: Results, *, monitor: str | None = None) -> None:
 
     Args:
         results: Test metrics by stage.
-        monitor: Validation metric by which the best checkpoint was chosen.
+        monitor: Validation metric that chose the best checkpoint.
     """
     stages = list(results)
     last = results[stages[-1]]

@@ -17,8 +17,8 @@ def gather_uneven(mine: Tensor, group: Any = None) -> list[Tensor]:
     has seen no batch: that one brings a float tensor (0,), whatever the others collect.
 
     Args:
-        mine: This process's.
-        group: Of processes; None: all.
+        mine: Tensor of this process.
+        group: Group of processes; None: all of them.
     """
     facts: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(facts, (mine.shape, mine.dtype), group=group)

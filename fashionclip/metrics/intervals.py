@@ -17,8 +17,8 @@ def effective_count(hit: Tensor, group: Tensor) -> Tensor:
     distribution is. Where all queries succeed, or all fail, nothing is known of it, and a group counts as one query.
 
     Args:
-        hit: (Q,) bool, Q > 0.
-        group: (Q,) codes.
+        hit: (Q,) bool, whether each query succeeds; Q > 0.
+        group: (Q,) code of each query's group.
 
     Source: Kish 1965, "Survey Sampling", section 8.2; Korn & Graubard 1998, "Confidence Intervals for Proportions with
     Small Expected Number of Positive Counts Estimated from Survey Data"; the quantile of t is the first two terms of
@@ -59,8 +59,8 @@ def wilson_interval(share: float, count: float, *, z: float = Z) -> tuple[float,
     """The range that a share measured on `count` independent queries leaves open, by default with 95 % confidence.
 
     Args:
-        share: In [0, 1].
-        count: Queries, 1 or more; the `effective_count` of those that depend on each other.
+        share: Share of hits, in [0, 1].
+        count: Number of queries, 1 or more; the `effective_count` of those that depend on each other.
         z: Standard deviations to either side.
 
     Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".

@@ -24,9 +24,9 @@ def accuracy(score: Tensor, label: Tensor, *, threshold: float | Tensor) -> Tens
     """Mean of the shares of matches and of mismatches that the verdict gets right, in [0, 1].
 
     Args:
-        score: (N,); a score of at least `threshold` is called a match.
+        score: (N,) scores; one of at least `threshold` is called a match.
         label: (N,) bool, true of a match.
-        threshold: Where the verdict turns.
+        threshold: Score from which on the verdict is a match.
 
     >>> accuracy(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, True, False]), threshold=0.85)  # 1/2 and 1/1
     tensor(0.7500)

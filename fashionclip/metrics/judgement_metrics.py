@@ -54,14 +54,14 @@ class JudgementMetrics(Metric):
         kind: (J,) kind of each judgement of the dataset, as a position in `kinds`: what is wrong, and of a match, what
             is wrong of the mismatches that it is compared with.
         kinds: Names; matches of the kind "match" are compared with mismatches of every kind.
-        photo: (J,) code of the photo of each.
-        text_only: (J,) score of a match by a model that sees only the text of each; None: unknown.
+        photo: (J,) code of each judgement's photo.
+        text_only: (J,) score of a match by a model that sees only each judgement's text; None: unknown.
 
     Attributes:
-        choosing: Whether the next `compute` chooses them anew.
+        choosing: Whether the next `compute` chooses threshold, scale and bias anew.
         threshold, scale, bias: Scalars.
-        calibration: Of the last `compute`, on the CPU.
-        offenders: Likewise.
+        calibration: Reliability in the last `compute`, on the CPU.
+        offenders: Judgements most wrong in the last `compute`, on the CPU.
     """
 
     full_state_update = False

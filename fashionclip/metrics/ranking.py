@@ -188,7 +188,7 @@ def strict_ceiling(text_keys: Tensor, photo_keys: Tensor | None = None, *, k: in
         text_keys: (N,) one code a product; negative: no text, not counted.
         photo_keys: (N,) what its photo is known by, for whoever finds one photo has found all that are the same; None:
             each product has its own.
-        k: Places.
+        k: Number of places.
 
     >>> strict_ceiling(torch.tensor([5, 5, 5, 6]), k=1)  # one of the three, and the fourth
     tensor(0.5000)
@@ -210,9 +210,9 @@ def measured(
     """What an evaluation reports of one direction.
 
     Args:
-        ranks: Of Q queries.
-        functions: By name, such as "recall@10".
-        direction: Such as "text_to_image".
+        ranks: Ranks of Q queries.
+        functions: Functions of `Ranks` by name, such as "recall@10".
+        direction: Name of the direction, such as "text_to_image".
         group: (Q,) codes; queries of one group, such as those for one product, are not independent of each other.
 
     Returns:

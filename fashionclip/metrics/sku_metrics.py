@@ -35,7 +35,7 @@ def rank_sku(query: Tensor, photo: Tensor, sku: Tensor, right: Tensor, *, block:
         photo: (G, D) unit norm, of the catalogue.
         sku: (G,) long, which SKU each photo shows, from 0.
         right: (Q,) long, each query's SKU; one without a photo in the catalogue is no query.
-        block: Queries at a time.
+        block: Number of queries scored at a time.
 
     Raises:
         ValueError: An embedding is not finite.
@@ -65,8 +65,8 @@ class CatalogScores:
 
     - `query_to_sku/...`: a SKU scores as its best photo.
     - `query_to_sku_mean/...`: a SKU scores by the normalised mean of its photos' embeddings, one vector a SKU.
-    - `text_to_sku/...`: likewise from a text; right is every SKU that has it. `texts` is how many different ones there
-      are, and `strict_ceiling@k` the highest recall if each SKU had to be found by its own: few texts, little possible.
+    - `text_to_sku/...`: the same from a text, for which every SKU is right that has it. `texts` counts different ones;
+      `strict_ceiling@k` is the highest recall if each SKU had to be found by its own text: few texts, little possible.
     - `query_to_sku/<attribute>/<value>/...`: of the queries of one category, one degree of occlusion and so on alone,
       still against the whole catalogue.
 
@@ -77,8 +77,8 @@ class CatalogScores:
         functions: Name, such as "recall@10", to a function of `Ranks`.
         text_key: (R,) code that spellings of one text share, -1 of a row without; None: each text has its own.
         group_id: (R,) code that rows share which are not independent of each other; None: those of one SKU.
-        slices: Attribute to the values (R,) of each row, for each of which that a query has there are measures.
-        suffix: Of the three directions, as "_seen" makes `query_to_sku_seen/...`.
+        slices: Values (R,) of each row by attribute; each value that a query has is measured by itself.
+        suffix: End of the three directions' names, as "_seen" makes `query_to_sku_seen/...`.
     """
 
     def __init__(

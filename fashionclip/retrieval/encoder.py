@@ -27,9 +27,9 @@ class Encoder:
     """Two towers as exported.
 
     Attributes:
-        backbone: In evaluation mode, on its device.
+        backbone: Backbone in evaluation mode, on its device.
         digest: SHA-256 of config and weights; embeddings of two encoders can be compared only where it is the same.
-        facts: What `fashionclip.json` of the export holds.
+        facts: Content of the export's `fashionclip.json`.
     """
 
     backbone: Backbone
@@ -84,9 +84,9 @@ def load_encoder(folder: Path | str, *, device: str = "cpu", digest: str | None 
     """Loads an export.
 
     Args:
-        folder: Of the export.
-        device: Where to encode.
-        digest: What `export_digest` gives, where it has been asked already.
+        folder: Folder of the export.
+        device: Device to encode on.
+        digest: Its `export_digest`, where that is known already.
 
     Raises:
         InputError: There is none, or it cannot be read.

@@ -73,7 +73,7 @@ UNKNOWN: dict[int | str, dict[str, Any]] = {
 
 
 def api(service: Service) -> APIRouter:
-    """Its routes."""
+    """Routes of the API."""
     routes = APIRouter()
 
     @routes.get("/api/search", summary="Search by words", tags=["search"], responses=REFUSALS)

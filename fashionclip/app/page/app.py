@@ -37,8 +37,8 @@ def create_app(
     """Page and API of one index.
 
     Args:
-        searcher: The index, opened.
-        limits: Others than the usual ones.
+        searcher: Opened index.
+        limits: Limits of a request; the usual ones if None.
         hosts: Names that the service may be addressed by; None for any.
     """
     service = Service(searcher, limits or RequestLimits())

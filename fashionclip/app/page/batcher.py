@@ -36,9 +36,9 @@ class Batcher:
     """One thread that searches, and a queue before it.
 
     Args:
-        searcher: What searches.
-        places: Searches that may be under way at a time.
-        most: Queries that are searched together.
+        searcher: Index to search in.
+        places: Number of searches that may be under way at a time.
+        most: Number of queries that are searched together.
         gather: Seconds that an idle model waits for others: those answered together ask again together, and the
             first of them would be searched alone.
     """

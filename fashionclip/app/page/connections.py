@@ -14,8 +14,8 @@ class Impatient(H11Protocol):
     are complete, however slowly they come.
 
     Attributes:
-        seconds: That a connection may be silent before it is closed.
-        most: Connections that may be silent at a time; for a further one that which has been silent longest is closed.
+        seconds: Seconds that a connection may be silent before it is closed.
+        most: Number of connections that may be silent at a time; beyond it the one silent longest is closed.
     """
 
     seconds = 20.0

@@ -25,11 +25,11 @@ class Form:
     """What the form says.
 
     Attributes:
-        q, negative, like: "" where not given.
-        weight: Of photo or like against the words.
-        filters: All that the page offers.
-        k: How many photos.
-        with_photo: One was uploaded; it is not part of the address.
+        q, negative, like: Words, words to move away from, and an image_id; "" where not given.
+        weight: Weight of photo or like against the words.
+        filters: All filters that the page offers, with what is chosen.
+        k: Number of photos to show.
+        with_photo: Whether a photo was uploaded; it is not part of the address.
     """
 
     q: str
@@ -69,7 +69,7 @@ class Form:
 
 
 def html(service: Service) -> APIRouter:
-    """Its routes."""
+    """Routes of the page."""
     routes = APIRouter()
 
     def asked(form: Mapping[str, str], *, with_photo: bool = False) -> Form:

@@ -31,8 +31,8 @@ class Pictures:
     """Decodes on threads of its own.
 
     Args:
-        searcher: Knows where the photos are.
-        pixels: Of an uploaded JPEG, at most; a quarter of them of another format.
+        searcher: Index that knows where its photos are.
+        pixels: Largest number of pixels of an uploaded JPEG; of another format a quarter of it.
     """
 
     def __init__(self, searcher: Searcher, *, pixels: int) -> None:

@@ -31,11 +31,11 @@ class RequestLimits:
 
     Attributes:
         upload: Bytes of a request's body.
-        pixels: Of an uploaded JPEG; a quarter of them of another format, which is decoded in full.
-        uploads: Requests with a body at a time; the next one is told to come again.
-        characters: Of a text.
+        pixels: Pixels of an uploaded JPEG; of another format, which is decoded in full, a quarter of it.
+        characters: Characters of a text.
         waiting: Searches under way at a time, with those that wait for the model; the next one is told to come again.
-        seconds: Until an answer begins, the upload included.
+        uploads: Requests with a body at a time; the next one is told to come again.
+        seconds: Seconds until an answer begins, the upload included.
     """
 
     upload: int = 10 << 20
@@ -51,8 +51,8 @@ class Bounds:
     one plain sentence; the reason goes to the log and not to the client.
 
     Args:
-        app: What is wrapped.
-        limits: See there.
+        app: Application to wrap.
+        limits: Limits of a request.
         hosts: Names that the service may be addressed by, None for any. Without this check a page of another site
             could give its own name the address 127.0.0.1 and read a loopback service (DNS rebinding).
     """

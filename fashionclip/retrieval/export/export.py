@@ -69,12 +69,12 @@ def write_export(
     """Writes the folder, checks it, and only then puts it where an older export may stand.
 
     Args:
-        folder: Where to.
-        backbone: With its trained weights, in evaluation mode, on the CPU.
-        facts: What else is known of it, as JSON: `label`, and `judge` (threshold, scale and bias of verdicts) or None;
-            what the card can tell besides, see `model_card`.
-        samples: To check with; drawn ones if None.
-        record: What the training run made of some photos and texts, to check with as well, where it left that.
+        folder: Folder to write; an older export there is replaced.
+        backbone: Trained backbone, in evaluation mode, on the CPU.
+        facts: Facts for `fashionclip.json` and the card (see `model_card`), at least `label` and `judge`, which is None
+            or the threshold, scale and bias of verdicts.
+        samples: Photos and texts to check with; drawn ones if None.
+        record: The training run's own embeddings of some photos and texts, to check with as well.
         onnx: Whether to write both towers for onnxruntime as well, in `onnx/`.
         transformers: Whether to write a `CLIPModel` of transformers as well, in `transformers/`.
 

@@ -38,9 +38,9 @@ def write_onnx(folder: Path, plain: PlainOpenClip, *, inputs: Mapping[str, Tenso
     are (B, D) float32 of unit norm.
 
     Args:
-        folder: Where to; made if need be.
-        plain: The model.
-        inputs: Examples of "image" and "text", two or more.
+        folder: Folder of both files, made where it is missing.
+        plain: Model to trace.
+        inputs: Two or more examples of "image" and of "text".
 
     Raises:
         InputError: The exporter cannot trace the model.

@@ -21,9 +21,9 @@ class PlainOpenClip:
     """What open_clip makes of a folder.
 
     Attributes:
-        model: In evaluation mode.
-        transform: RGB picture to (3, S, S) normalised floats.
-        tokenizer: Texts to (T, L) token ids.
+        model: open_clip's model, in evaluation mode.
+        transform: Function of an RGB picture to (3, S, S) normalised floats.
+        tokenizer: Function of texts to (T, L) token ids.
     """
 
     model: Any  # open_clip is not typed

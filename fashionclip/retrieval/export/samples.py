@@ -37,8 +37,8 @@ class Samples:
 
     Attributes:
         photos: Upright RGB pictures.
-        texts: Some of them awkward.
-        source: Where they are from, in words.
+        texts: Texts, some of them awkward.
+        source: Name of what both are from, for the model card.
     """
 
     photos: Sequence[Image.Image]
@@ -57,9 +57,9 @@ def samples_of(dataset: PreparedDataset, *, decode_size: int, count: int = COUNT
     """Photos and texts spread over the test split of a prepared dataset, or over all of it where that is empty.
 
     Args:
-        dataset: As read from disk.
+        dataset: Prepared dataset, as read from disk.
         decode_size: Pixels of a photo's shorter side that are enough.
-        count: Of each, where there are as many.
+        count: Number of photos, and of texts, where there are as many.
 
     Raises:
         InputError: None of the photos tried can be read.

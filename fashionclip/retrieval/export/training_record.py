@@ -29,7 +29,7 @@ class Record:
 
     Attributes:
         samples: The photos as their files were then.
-        embeddings: Of them, by the run's own backbone and transform.
+        embeddings: Embeddings of both, by the run's own backbone and transform.
         weights: `weights_digest` of that backbone.
     """
 
@@ -44,9 +44,9 @@ def write_record(file: Path, backbone: Backbone, dataset: PreparedDataset) -> No
     Photos that cannot be read are passed over; where none can, nothing is written.
 
     Args:
-        file: Where to; an older one stands until the new one is whole.
-        backbone: With the weights that the run's best checkpoint has.
-        dataset: What it was trained on.
+        file: File to write; an older one stands until the new one is whole.
+        backbone: Backbone with the weights of the run's best checkpoint.
+        dataset: Dataset that it was trained on.
     """
     files, texts, source = chosen_of(dataset, count=COUNT)
     contents, photos = [], []
@@ -76,7 +76,7 @@ def read_record(file: Path, *, decode_size: int) -> Record:
     """Reads what a run has left.
 
     Args:
-        file: As `write_record` wrote it.
+        file: File that `write_record` wrote.
         decode_size: Pixels of a photo's shorter side that are enough.
 
     Raises:

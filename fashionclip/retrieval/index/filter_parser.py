@@ -28,7 +28,7 @@ class Clause:
     """One field against values. A photo that lacks the field passes only "is null".
 
     Attributes:
-        field: As the index calls it.
+        field: Name of a field, as the index spells it.
         operator: `= <> < <= > >=` with one value, `in`, `not in` with any number of them, `like`, `not like` with a
             pattern (`%` any characters, `_` one; upper and lower case differ), `is null`, `is not null` with none.
         values: All text or all numbers.
@@ -88,8 +88,8 @@ def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
     opposite in any store, as in SQL.
 
     Args:
-        where: As a user writes it.
-        kinds: Of the fields that there are.
+        where: Filter, as a user writes it.
+        kinds: Kind of each field, by its name.
 
     Raises:
         InputError: It cannot be read, names an unknown field, or says more than a filter can.

@@ -93,10 +93,10 @@ def update_index(
     It may be stopped at any moment and run again: photos are written by batches, each all or nothing.
 
     Args:
-        folder: Of the index.
-        encoder: What to embed with.
+        folder: Folder of the index.
+        encoder: Encoder to embed with.
         source: All photos that the index shall have; others are deleted from it.
-        export: Where `encoder` comes from, to be remembered.
+        export: Folder that `encoder` was loaded from, to be remembered.
         milvus: The Milvus of the index, where it has one: address of a server, or name of a file ("photos.db") that
             milvus-lite shall make in the folder. A token is sent to no other address.
         other_source: Whether the photos may take the place of those of another folder.

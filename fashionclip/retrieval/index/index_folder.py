@@ -34,13 +34,13 @@ class IndexFacts:
 
     Attributes:
         export: Folder of the export whose embeddings these are.
-        digest: Its digest; embeddings of another one cannot be compared with them.
+        digest: Digest of that export; embeddings of another one cannot be compared with these.
         size: D of an embedding.
         source: Folder that the photos' paths begin at.
         milvus: Address of a server, or name of a ".db" file in this folder; None for the index's own store.
-        collection: Of that Milvus.
-        fields: From `Fields.to_json`.
-        format: Version of all this.
+        collection: Name of the collection in that Milvus.
+        fields: Fields to filter by, from `Fields.to_json`.
+        format: Version of the file's format.
     """
 
     export: str
@@ -107,9 +107,9 @@ def photos_to_serve(folder: Path, facts: IndexFacts, photos: Path | None) -> Pat
     `index.json` names one, and may be a stranger's: only what lies within the index is taken from it unasked.
 
     Args:
-        folder: Of the index.
-        facts: Of the index.
-        photos: What the user says, where the photos lie now.
+        folder: Folder of the index.
+        facts: Content of its `index.json`.
+        photos: Folder of the photos, if the user names one.
 
     Raises:
         InputError: The user says nothing, and the photos lie elsewhere; or there is no such folder.
@@ -151,8 +151,8 @@ def open_store(folder: Path, facts: IndexFacts, *, milvus: str | None = None) ->
     """Where the index keeps its embeddings.
 
     Args:
-        folder: Of the index.
-        facts: Of the index.
+        folder: Folder of the index.
+        facts: Content of its `index.json`.
         milvus: Address that the user gives. What the environment variable `MILVUS_TOKEN` holds is sent there or to
             that of `MILVUS_ADDRESS`, and never to one that stands in `index.json` alone: that may be a stranger's.
 

@@ -17,10 +17,10 @@ class IndexedPhoto:
     Attributes:
         image_id: Unique in its index.
         item_id: The product that it shows.
-        path: Below the source's folder, with "/".
-        text: What the product is called, "" where nothing says it.
-        category: Likewise.
-        attributes: Anything else to filter by; one that is not known is not among them.
+        path: Path of its file below the source's folder, with "/".
+        text: Name or description of the product, "" where there is none.
+        category: Kind of product, "" where it is not known.
+        attributes: All else to filter by; what is not known is not among them.
     """
 
     image_id: str

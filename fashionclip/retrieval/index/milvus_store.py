@@ -41,9 +41,9 @@ class MilvusStore:
 
     Args:
         uri: Address of a server, or a file that ends in ".db".
-        collection: Its name; made where it is missing.
+        collection: Name of the collection, which is made where it is missing.
         size: D of the embeddings.
-        token: What a server asks for ("user:password" or a key), "" for none.
+        token: Token of the server ("user:password" or a key), "" for none.
 
     Raises:
         StoreUnavailable: There is no connection, or another process has the file open.
@@ -261,8 +261,8 @@ def check_patterns(where: Condition, version: str) -> None:
     any number of characters, as `%` does.
 
     Args:
-        where: The condition.
-        version: As the server says it, such as "v2.3.5" or "milvus_lite-3.2.2".
+        where: Condition to check.
+        version: Version of the server, such as "v2.3.5" or "milvus_lite-3.2.2".
 
     Raises:
         InputError: There is such a pattern in it.

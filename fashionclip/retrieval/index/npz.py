@@ -28,8 +28,8 @@ def write_npz(folder: Path, file: Path, *, milvus: str | None = None) -> None:
     that is not known is NaN, a text "".
 
     Args:
-        folder: Of the index.
-        file: To write; ends in ".npz".
+        folder: Folder of the index.
+        file: File to write, whose name ends in ".npz".
         milvus: Address of its server, as the user gives it (see `open_store`).
     """
     facts = read_facts(folder)

@@ -67,7 +67,7 @@ class SqliteStore:
     seconds: all embeddings are read again then.
 
     Args:
-        folder: Of the index.
+        folder: Folder of the index.
         size: D of the embeddings.
 
     Raises:

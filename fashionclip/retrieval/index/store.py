@@ -44,7 +44,7 @@ class Store(Protocol):
         """Adds N photos, or replaces those of the same image_id.
 
         Args:
-            photos: Of distinct image_id.
+            photos: Photos of distinct image_id.
             contents: Hashes of their files.
             embeddings: (N, D) float32, unit norm.
         """
@@ -71,10 +71,10 @@ def cut_ties(search: Callable[[np.ndarray, int], list[Found]], queries: np.ndarr
     """Makes the last places of an answer stable where more photos have the last score than there is room for.
 
     Args:
-        search: Gives the n nearest of each query (fewer where there are no more), the best first, in any order among
-            equals.
-        queries: (Q, D).
-        top_k: How many to return of each.
+        search: Function of (Q, D) queries and n to the n nearest of each (fewer where there are no more), best first,
+            in any order among equals.
+        queries: (Q, D) embeddings.
+        top_k: Number of photos to return for each.
     """
     answers = search(queries, top_k + 1)
     return [

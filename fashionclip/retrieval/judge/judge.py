@@ -20,13 +20,13 @@ PHOTOS = 16  # decoded at a time: a large one takes 30 MB
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one judgement.
+    """The verdict on one photo and text.
 
     Attributes:
         verdict: "match" or "mismatch".
-        probability: Of a match, in [0, 1].
+        probability: Probability of a match, in [0, 1].
         score: Cosine of photo and text; from `threshold` on it is a match.
-        threshold: As chosen in training on val.
+        threshold: Threshold that training has chosen on val.
     """
 
     verdict: str
@@ -39,7 +39,7 @@ class Judge:
     """Judges photos and texts with an export.
 
     Args:
-        encoder: The export.
+        encoder: Loaded export.
 
     Raises:
         InputError: It was trained without judgements, or with one label only in val.

@@ -36,12 +36,12 @@ class Judged:
     """What a table came to; on disk: how far it is.
 
     Attributes:
-        fingerprint: Of table, export and settings; a stopped run goes on only with the same.
+        fingerprint: Digest of table, export and settings; a stopped run goes on only with the same.
         size: Bytes written.
-        rows: Judged, those with an error among them.
-        errors: Of them, those that could not be judged.
-        mismatches: Rows called so.
-        labelled, right: Judged rows by the label they bring, and those of them whose verdict agrees.
+        rows: Number of rows written, those with an error among them.
+        errors: Number of rows that could not be judged.
+        mismatches: Number of rows called mismatch.
+        labelled, right: Numbers of judged rows by the label they bring, and of those whose verdict agrees.
     """
 
     fingerprint: str
@@ -81,11 +81,11 @@ def judge_table(
     `to` as they are judged, where a stopped run goes on; in the end that is renamed.
 
     Args:
-        judge: With its export.
-        table: With the columns `image_path` and `text`; where there is a `label`, verdicts are compared with it.
+        judge: Judge to ask.
+        table: CSV with the columns `image_path` and `text`; verdicts are compared with a column `label`.
         to: CSV to write.
         image_root: Folder that relative paths begin at; None: that of the table or the one above, where the photos are.
-        allow_outside_root: Take photos that lie elsewhere.
+        allow_outside_root: Whether to take photos that lie elsewhere.
 
     Raises:
         InputError: The table cannot be read, lacks a column or has one of `ADDED`, or `to` is no file to write, such as

@@ -27,12 +27,12 @@ class Query:
     """What to look for; at least one of text, image and like.
 
     Attributes:
-        text: In words.
-        image: An upright RGB picture, from `load_image`.
-        like: The image_id of an indexed photo; it is not among the hits itself.
-        negative: In words, what to move away from.
+        text: Words to look for.
+        image: Upright RGB picture to look for, from `load_image`.
+        like: The image_id of an indexed photo to look for; it is not among the hits itself.
+        negative: Words to move away from.
         where: Filter, such as `gender = 'Women' and price < 50`.
-        image_weight: In [0, 1], of image or like against text where both are given.
+        image_weight: Weight, in [0, 1], of image or like against text where both are given.
     """
 
     text: str | None = None
@@ -91,11 +91,11 @@ class Searcher:
         """Opens an index.
 
         Args:
-            index: Its folder.
-            export: Where the export that made it lies now, if it has been moved.
+            index: Folder of the index.
+            export: Folder of the export that made it, if that has been moved.
             milvus: Address of its Milvus, as the user gives it (see `open_store`).
-            photos: Folder that their paths begin at; the one that the index says if None.
-            device: Where to encode queries.
+            photos: Folder that the photos' paths begin at; the one that the index names if None.
+            device: Device to encode queries on.
 
         Raises:
             InputError: There is no index or no export, or the export is another one.
