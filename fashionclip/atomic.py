@@ -93,8 +93,10 @@ def locked(file: Path, *, name: Path, refuse: str | None = None) -> Iterator[Non
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)  # while it is held: whoever has opened it meanwhile sees that it is gone
-        os.close(descriptor)
+        try:
+            file.unlink(missing_ok=True)  # while it is held: whoever has opened it meanwhile sees that it is gone
+        finally:
+            os.close(descriptor)
 
 
 def _lock(file: Path, *, name: Path, refuse: str | None) -> int:

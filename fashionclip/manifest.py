@@ -1,53 +1,36 @@
-"""The prepared dataset on disk: reading, checking, splitting and writing it.
+"""The prepared dataset on disk: reading, checking and splitting it (`fashionclip.prepare.conversion` writes it).
 
-    <root>/images/...          the photos (DeepFashion2: <split>/catalog|query/...)
-    <root>/manifest.parquet    one row an image: `MANIFEST_COLUMNS`, the source's own attributes, `photo_hash`
-    <root>/triplets.parquet    optional: triplets fixed for evaluation
-    <root>/judgements.parquet  optional: texts that match a photo, and texts that do not
-    <root>/dropped.csv         what was left out, and why
-    <root>/dataset.json        schema version, counts, source fingerprint, seed and config
-
-A dataset is put together beside its root and renamed when complete, so a killed run leaves the old one or none.
+<root>/images/...          the photos (DeepFashion2: <split>/catalog|query/...)
+<root>/manifest.parquet    one row an image: `MANIFEST_COLUMNS`, the source's own attributes, `photo_hash`
+<root>/triplets.parquet    optional: triplets fixed for evaluation
+<root>/judgements.parquet  optional: texts that match a photo, and texts that do not
+<root>/dropped.csv         what was left out, and why
+<root>/dataset.json        schema version, counts, source fingerprint, seed and config
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import pandas as pd
 
-from fashionclip.atomic import (
-    alone_at,
-    begin_folder,
-    discard_folder,
-    finish_folder,
-    is_begun,
-    naming,
-    restore_folder,
-    swap_is_torn,
-    write_text,
-)
+from fashionclip.atomic import alone_at, restore_folder, swap_is_torn
 from fashionclip.errors import InputError
-from fashionclip.foreign_text import safe_cell
 
 SCHEMA_VERSION = 1
 MANIFEST_COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text", "category")
 SPLITS = ("train", "val", "test")
+RATIOS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the splits, unless others are given
 ROLES = ("anchor", "positive", "semipositive", "negative")
 LABELS = ("match", "mismatch")
-
-Settings = ParamSpec("Settings")
-Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True)
@@ -294,173 +277,3 @@ def assign_splits(groups: Sequence[str], *, ratios: Mapping[str, float], seed: i
 def stable_hash(text: str) -> int:
     """A 64-bit hash that is the same on every machine and in every run."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
-
-
-def fingerprint_of(config: Mapping[str, object], files: Iterable[Path], *, data: bytes = b"") -> str:
-    """Tells whether a dataset was prepared with these settings and bytes from these files, by their sizes and times."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + data)
-    for path in files:
-        try:
-            stat = path.stat()
-            facts = f"{stat.st_size}/{stat.st_mtime_ns}"
-        except FileNotFoundError:  # a link to nowhere
-            facts = "missing"
-        digest.update(os.fsencode(path.name) + f"/{facts}\n".encode())
-    return digest.hexdigest()
-
-
-def preparation(prepare: Callable[Settings, Prepared]) -> Callable[Settings, Prepared]:
-    """Makes a function that puts a dataset together at its argument `root` the only one at it: another one waits.
-
-    Where it refuses its input, it leaves only what an earlier run has done; where it is stopped, all it has done.
-    """
-
-    @wraps(prepare)
-    def alone(*args: Settings.args, **settings: Settings.kwargs) -> Prepared:
-        root = Path(str(settings["root"]))
-        with alone_at(root):
-            restore_folder(root)
-            earlier = is_begun(root)
-            try:
-                return prepare(*args, **settings)
-            except InputError:
-                if not earlier:
-                    discard_folder(root)
-                raise
-
-    return alone
-
-
-def begin_dataset(root: Path, *, fingerprint: str, restart: bool = False) -> Path | None:
-    """Opens the folder in which a dataset is put together.
-
-    Args:
-        root: Where the dataset shall be in the end.
-        fingerprint: Of source and config; a stopped run goes on only from a folder of the same fingerprint.
-        restart: Begin anew even where a finished dataset of this fingerprint stands.
-
-    Returns:
-        A folder, perhaps with photos of a stopped run in it; None where the dataset stands already, with all its photos
-        as they were written.
-
-    Raises:
-        InputError: `root` holds something that is not a prepared dataset; nothing is touched.
-    """
-    restore_folder(root)
-    if root.exists():
-        if not root.is_dir() or (any(root.iterdir()) and not (root / "dataset.json").is_file()):
-            raise InputError(
-                f"{root}: exists and is no prepared dataset, so it is left alone. Choose another dataset.root."
-            )
-        info = root / "dataset.json"
-        found = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
-        same = (found.get("fingerprint"), found.get("schema_version")) == (fingerprint, SCHEMA_VERSION)
-        if same and not restart:
-            if _has_all_photos(root, found):
-                return None
-            print(f"{root}: photos are missing or damaged since it was prepared, so it is prepared again")
-    building = begin_folder(root)
-    mark = building / "fingerprint"
-    if not mark.is_file() or mark.read_text() != fingerprint:
-        shutil.rmtree(building)
-        building.mkdir()
-    (building / "images").mkdir(exist_ok=True)
-    mark.write_text(fingerprint)
-    return building
-
-
-def _has_all_photos(root: Path, info: Mapping[str, Any]) -> bool:
-    """Whether each photo is there, and all of them have as many bytes as were written (where that was recorded)."""
-    paths = pd.read_parquet(root / "manifest.parquet", columns=["path"])["path"]
-    try:
-        written = _bytes(root, paths)
-    except FileNotFoundError:
-        return False
-    return written == info.get("photo_bytes", written)
-
-
-def _bytes(folder: Path, paths: Iterable[str]) -> int:
-    return sum(os.stat(folder / path).st_size for path in paths)
-
-
-def finish_dataset(
-    building: Path,
-    root: Path,
-    *,
-    manifest: pd.DataFrame,
-    dropped: pd.DataFrame,
-    fingerprint: str,
-    read: int,
-    config: Mapping[str, Any],
-    tables: Mapping[str, pd.DataFrame] | None = None,
-    photo_folders: Sequence[str] = (),
-) -> PreparedDataset:
-    """Writes the tables beside the photos and renames the folder to `root`.
-
-    Args:
-        building: From `begin_dataset`, with every photo of the manifest in it.
-        root: Final folder; a dataset already there is replaced.
-        manifest: Rows to keep.
-        dropped: Columns `image_id, reason, detail`.
-        fingerprint: As given to `begin_dataset`.
-        read: Number of rows the source had.
-        config: The settings used, for the record.
-        tables: Further ones by name, written as `<name>.parquet`.
-        photo_folders: Those beside `images/` that hold photos and nothing else, where a source has a layout of its own.
-
-    Raises:
-        InputError: No row is left, or the manifest breaks its contract.
-    """
-    reasons = dict(Counter(dropped["reason"]))
-    if manifest.empty:
-        raise InputError(
-            f"no rows left of {read} read; dropped {reasons}. First: "
-            f"{dropped['detail'].iloc[0] if len(dropped) else 'the table is empty'}. Mend dataset.source, then re-run."
-        )
-    check_manifest(manifest)
-    manifest = manifest.assign(photo_hash=[_hash_of(building / path) for path in manifest["path"]])
-    keep = set(manifest["path"])
-    for folder in ("images", *photo_folders):
-        _remove_unlisted(building, folder, keep)
-    safe = dropped.map(lambda cell: safe_cell(cell) if isinstance(cell, str) else cell)
-    with naming(root):
-        for name, table in {"manifest": manifest, **(tables or {})}.items():
-            table.to_parquet(building / f"{name}.parquet", index=False)
-        safe.to_csv(building / "dropped.csv", index=False)
-    splits = manifest["split"].value_counts()
-    empty = [name for name in SPLITS if name not in splits]
-    if empty:
-        print(
-            f"{root}: no row fell to {' or '.join(empty)}. train.py needs rows in all three splits, evaluate.py in "
-            "test. Prepare more rows, or with other dataset.ratios (of df2: dataset.dev_split or splits)."
-        )
-    info = {
-        "schema_version": SCHEMA_VERSION,
-        "counts": {
-            "read": read,
-            "kept": len(manifest),
-            "dropped": reasons,
-            "splits": {name: int(splits.get(name, 0)) for name in SPLITS},
-        },
-        "photo_bytes": _bytes(building, manifest["path"]),
-        "fingerprint": fingerprint,
-        "config": dict(config),
-    }
-    write_text(building / "dataset.json", json.dumps(info, indent=2, default=str) + "\n")
-    (building / "fingerprint").unlink()
-    finish_folder(root)
-    return PreparedDataset(root=root, manifest=manifest, info=info)
-
-
-def _hash_of(photo: Path) -> str:
-    return hashlib.blake2b(photo.read_bytes(), digest_size=16).hexdigest()
-
-
-def _remove_unlisted(building: Path, folder: str, keep: set[str]) -> None:
-    """Removes photos that were written for rows dropped later, then folders that are empty."""
-    for parent, _, names in os.walk(building / folder, topdown=False):
-        for file in (Path(parent, name) for name in names):
-            if file.relative_to(building).as_posix() not in keep:
-                file.unlink()
-        if not any(os.scandir(parent)):
-            os.rmdir(parent)

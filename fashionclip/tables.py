@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import csv
+import hashlib
+import os
 import posixpath
 import re
 import unicodedata
@@ -291,6 +293,49 @@ def told(matches: Matches, *, paths: Sequence[str], names: Sequence[str]) -> str
     if alone:
         says.append(f"{len(alone):,} of {len(paths):,} photos have no row, such as {_some(alone)}")
     return "; ".join(says)
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a path of a table leads.
+
+    Attributes:
+        file: Photo, which may not exist.
+        inside: Whether it lies in the root.
+        key: Path below the root; of a photo outside, one by the hash of its place.
+    """
+
+    file: Path
+    inside: bool
+    key: str
+
+
+def choose_root(paths: Sequence[str], *, table: Path) -> Path:
+    """The folder that relative paths of a table begin at: the table's own or the one above, whichever has more."""
+    candidates = (table.parent, table.parent.parent)
+    names = [path.replace("\\", "/") for path in paths if path]
+    # os.path: Path.is_file() raises an error where a name is too long for any file
+    return max(candidates, key=lambda folder: sum(os.path.isfile(folder / name) for name in names))
+
+
+def locate(path: str, *, root: Path) -> Located:
+    """Finds the photo of a path, absolute or relative to `root`, with either kind of slash.
+
+    A link that leads out of the root is outside of it.
+    """
+    forms = (unicodedata.normalize(form, path.replace("\\", "/")) for form in ("NFC", "NFD"))
+    files = [Path(os.path.abspath(root / form)) for form in (path.replace("\\", "/"), *forms)]
+    file = next(filter(os.path.isfile, files), files[0])  # macOS keeps accents apart in names of files
+    top = root.resolve()
+    inside = Path(os.path.realpath(file)).is_relative_to(top)  # also where it or a folder above it is a link
+    for above in (Path(os.path.abspath(root)), top) if inside else ():
+        if file.is_relative_to(above):
+            return Located(file=file, inside=True, key=file.relative_to(above).as_posix())
+    return Located(
+        file=file,
+        inside=False,
+        key=f"outside/{hashlib.blake2b(str(file).encode(), digest_size=8).hexdigest()}/{file.name}",
+    )
 
 
 def _keys(path: str) -> tuple[str, str, str, str]:

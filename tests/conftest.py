@@ -37,17 +37,7 @@ def demo_dataset(tmp_path_factory):
     from fashionclip.prepare.demo import prepare_demo
 
     folder = tmp_path_factory.mktemp("demo")
-    return prepare_demo(
-        name="demo",
-        source=folder / "raw",
-        root=folder / "prepared",
-        items=34,
-        shots=3,
-        seed=0,
-        max_side=160,
-        ratios={"train": 0.6, "val": 0.2, "test": 0.2},
-        workers=0,
-    )
+    return prepare_demo(source=folder / "raw", root=folder / "prepared", items=34, max_side=160, workers=0)
 
 
 @pytest.fixture(scope="session")

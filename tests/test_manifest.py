@@ -1,12 +1,6 @@
 import json
-import os
 import random
-import shutil
-import subprocess
-import sys
 import time
-from itertools import count
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,11 +10,8 @@ from fashionclip.manifest import (
     MANIFEST_COLUMNS,
     SCHEMA_VERSION,
     assign_splits,
-    begin_dataset,
     check_manifest,
-    finish_dataset,
     joined_groups,
-    preparation,
     read_dataset,
     stable_hash,
     text_key,
@@ -36,49 +27,6 @@ def make_manifest(rows: int = 4) -> pd.DataFrame:
         "split": ["train"] * rows,
     }
     return pd.DataFrame(columns)
-
-
-def write_dataset(root: Path, *, fingerprint: str = "one", rows: int = 4) -> None:
-    """Puts a dataset together as a preparation does; its photos hold the fingerprint."""
-    partial = begin_dataset(root, fingerprint=fingerprint)
-    if partial is None:
-        return
-    manifest = make_manifest(rows)
-    for path in manifest["path"]:
-        (partial / path).write_text(fingerprint)
-    finish_dataset(
-        partial,
-        root,
-        manifest=manifest,
-        dropped=pd.DataFrame([("x", "photo_missing", "no photo")], columns=["image_id", "reason", "detail"]),
-        fingerprint=fingerprint,
-        read=rows + 1,
-        config={"seed": 0},
-    )
-
-
-def which_dataset(root: Path) -> str:
-    """The fingerprint of the dataset that stands there, after checking that nothing of it is missing or mixed."""
-    dataset = read_dataset(root)
-    fingerprint = dataset.info["fingerprint"]
-    assert {(root / path).read_text() for path in dataset.manifest["path"]} == {fingerprint}
-    assert len(list((root / "images").iterdir())) == len(dataset.manifest) == dataset.info["counts"]["kept"]
-    assert (root / "dropped.csv").is_file()
-    return fingerprint
-
-
-def test_what_is_written_is_read_again(tmp_path) -> None:
-    write_dataset(tmp_path / "set", rows=4)
-    dataset = read_dataset(tmp_path / "set")
-    pd.testing.assert_frame_equal(dataset.manifest.drop(columns="photo_hash"), make_manifest(4))
-    assert dataset.info["schema_version"] == SCHEMA_VERSION
-    assert dataset.info["counts"] == {
-        "read": 5,
-        "kept": 4,
-        "dropped": {"photo_missing": 1},
-        "splits": {"train": 4, "val": 0, "test": 0},
-    }
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def with_cell(column: str, value: object) -> pd.DataFrame:
@@ -126,45 +74,6 @@ def test_all_breaches_are_named_at_once() -> None:
 
 def test_dots_within_a_name_are_no_breach() -> None:
     check_manifest(with_cell("path", "images/a..b/..c.jpg"))
-
-
-def test_missing_folder_and_foreign_version_are_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match=r"no prepared dataset there .*Run prepare\.py"):
-        read_dataset(tmp_path / "nowhere")
-    write_dataset(tmp_path / "set")
-    info = tmp_path / "set" / "dataset.json"
-    info.write_text(json.dumps({**json.loads(info.read_text()), "schema_version": SCHEMA_VERSION + 1}))
-    with pytest.raises(InputError, match=rf"schema version {SCHEMA_VERSION + 1}, this code reads {SCHEMA_VERSION}"):
-        read_dataset(tmp_path / "set")
-    write_dataset(tmp_path / "set")  # the remedy that the message gives
-    assert which_dataset(tmp_path / "set") == "one"
-
-
-def test_photos_that_are_the_same_byte_for_byte_have_one_hash(tmp_path) -> None:
-    partial = begin_dataset(tmp_path / "set", fingerprint="one")
-    assert partial is not None
-    manifest = make_manifest(4)
-    for path, content in zip(manifest["path"], ("red", "blue", "red", "reds"), strict=True):
-        (partial / path).write_text(content)
-    dropped = pd.DataFrame(columns=["image_id", "reason", "detail"])
-    finish_dataset(partial, tmp_path / "set", manifest=manifest, dropped=dropped, fingerprint="one", read=4, config={})
-    first, second, third, fourth = read_dataset(tmp_path / "set").manifest["photo_hash"]
-    assert first == third and len({first, second, fourth}) == 3
-
-
-def test_what_is_dropped_is_no_formula(tmp_path) -> None:
-    partial = begin_dataset(tmp_path / "set", fingerprint="one")
-    assert partial is not None
-    manifest = make_manifest(1)
-    (partial / manifest["path"][0]).touch()
-    dropped = pd.DataFrame([("=cmd|x", "photo_missing", "+1", -1.5)], columns=["image_id", "reason", "detail", "n"])
-    finish_dataset(partial, tmp_path / "set", manifest=manifest, dropped=dropped, fingerprint="one", read=2, config={})
-    assert (tmp_path / "set" / "dropped.csv").read_text().splitlines()[1] == "'=cmd|x,photo_missing,+1,-1.5"
-
-
-def test_splits_that_come_out_empty_are_said(tmp_path, capsys) -> None:
-    write_dataset(tmp_path / "set", rows=4)
-    assert "set: no row fell to val or test. train.py needs rows in all three splits" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -257,215 +166,10 @@ def test_wrong_ratios_are_refused(ratios) -> None:
         assign_splits(["a"], ratios=ratios, seed=0)
 
 
-class Killed(BaseException):
-    pass
-
-
-STEPS = [
-    (os, "replace"),
-    (shutil, "rmtree"),
-    (Path, "mkdir"),
-    (Path, "unlink"),
-    (Path, "write_text"),
-    (pd.DataFrame, "to_parquet"),
-    (pd.DataFrame, "to_csv"),
-]
-
-
-def kill_before_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    steps = count()
-
-    def killing(original):
-        def step(*args, **kwargs):
-            if next(steps) == number:
-                raise Killed
-            return original(*args, **kwargs)
-
-        return step
-
-    for owner, name in STEPS:
-        monkeypatch.setattr(owner, name, killing(getattr(owner, name)))
-
-
-@pytest.mark.parametrize("replacing", [False, True])
-def test_run_killed_before_any_step_leaves_old_or_new_and_can_be_repeated(tmp_path, monkeypatch, replacing) -> None:
-    for number in count():
-        root = tmp_path / str(number) / "set"
-        root.parent.mkdir()
-        if replacing:
-            write_dataset(root, fingerprint="old", rows=3)
-        try:
-            with monkeypatch.context() as patch:
-                kill_before_step(patch, number)
-                write_dataset(root, fingerprint="new", rows=5)
-            break
-        except Killed:
-            pass
-        if replacing or root.exists():
-            assert which_dataset(root) in ({"old", "new"} if replacing else {"new"})
-        else:
-            with pytest.raises(InputError, match="no prepared dataset"):
-                read_dataset(root)
-        for fingerprint in ("new", "third"):
-            write_dataset(root, fingerprint=fingerprint, rows=2)
-            assert which_dataset(root) == fingerprint
-        assert [path.name for path in root.parent.iterdir()] == ["set"]
-    assert number >= 12  # every write of the tables and both renames were among the steps
-
-
-def test_stopped_run_goes_on_only_with_the_same_fingerprint(tmp_path) -> None:
-    for fingerprint, kept in (("one", []), ("one", ["photo.jpg"]), ("two", [])):
-        partial = begin_dataset(tmp_path / "set", fingerprint=fingerprint)
-        assert partial is not None
-        assert [path.name for path in (partial / "images").iterdir()] == kept
-        (partial / "images" / "photo.jpg").write_text("")
-
-
-def test_finished_dataset_is_begun_anew_only_on_request(tmp_path) -> None:
-    write_dataset(tmp_path / "set", fingerprint="one")
-    assert begin_dataset(tmp_path / "set", fingerprint="one") is None
-    assert begin_dataset(tmp_path / "set", fingerprint="one", restart=True) is not None
-    assert which_dataset(tmp_path / "set") == "one"
-
-
-def test_photos_without_a_row_are_removed(tmp_path) -> None:
-    partial = begin_dataset(tmp_path / "set", fingerprint="one")
-    assert partial is not None
-    (partial / "images" / "dropped_later.jpg").write_text("")
-    write_dataset(tmp_path / "set", fingerprint="one")
-    assert which_dataset(tmp_path / "set") == "one"
-
-
-def test_photos_without_a_row_are_removed_from_folders_of_a_source_s_own_too(tmp_path) -> None:
-    partial = begin_dataset(tmp_path / "set", fingerprint="one")
-    assert partial is not None
-    manifest = make_manifest(1).assign(path="train/query/1.jpg")
-    for path in ("train/query/1.jpg", "train/query/2.jpg", "train/catalog/3.jpg", "hf/4.jpg"):
-        (partial / path).parent.mkdir(parents=True, exist_ok=True)
-        (partial / path).touch()
-    dropped = pd.DataFrame(columns=["image_id", "reason", "detail"])
-    finish_dataset(
-        partial,
-        tmp_path / "set",
-        manifest=manifest,
-        dropped=dropped,
-        fingerprint="one",
-        read=1,
-        config={},
-        photo_folders=["train", "test"],
-    )
-    left = sorted(path.relative_to(tmp_path / "set").as_posix() for path in (tmp_path / "set").rglob("*"))
-    assert [path for path in left if "." not in path or path.endswith("jpg")] == [
-        "hf", "hf/4.jpg", "train", "train/query", "train/query/1.jpg",
-    ]  # fmt: skip
-
-
-def test_folders_of_others_beside_it_are_never_touched(tmp_path) -> None:
-    for end in (".old", ".partial"):
-        for name in ("set", "new"):
-            (tmp_path / (name + end)).mkdir()
-            (tmp_path / (name + end) / "thesis.txt").write_text("precious")
-    for fingerprint in ("one", "two"):
-        write_dataset(tmp_path / "set", fingerprint=fingerprint)
-    with pytest.raises(InputError, match="no prepared dataset there"):
-        read_dataset(tmp_path / "new")
-    (tmp_path / "new").write_text("refused")
-    with pytest.raises(InputError, match="left alone"):
-        begin_dataset(tmp_path / "new", fingerprint="one")
-    kept = sorted(path.name for path in tmp_path.iterdir())
-    assert kept == ["new", "new.old", "new.partial", "set", "set.old", "set.partial"]
-    assert all((tmp_path / name / "thesis.txt").read_text() == "precious" for name in kept if "." in name)
-
-
-@preparation
-def prepare(*, root: Path, fault: type[BaseException] | None = None, fingerprint: str = "one") -> None:
-    if fault is None:
-        return write_dataset(root, fingerprint=fingerprint)
-    building = begin_dataset(root, fingerprint=fingerprint)
-    assert building is not None
-    (building / "images" / "kept.jpg").touch()
-    raise fault("at the end")
-
-
-def test_a_refused_preparation_leaves_nothing_and_a_stopped_one_what_it_has_done(tmp_path) -> None:
-    with pytest.raises(InputError):
-        prepare(root=tmp_path / "set", fault=InputError)
-    assert not any(tmp_path.iterdir())
-    with pytest.raises(KeyboardInterrupt):
-        prepare(root=tmp_path / "set", fault=KeyboardInterrupt)
-    with pytest.raises(InputError):
-        prepare(root=tmp_path / "set", fault=InputError)  # such as a mistake in the next command
-    building = begin_dataset(tmp_path / "set", fingerprint="one")
-    assert building is not None and (building / "images" / "kept.jpg").exists()
-    prepare(root=tmp_path / "set")
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
-
-
-TWO_AT_ONCE = """
-import sys, time
-from pathlib import Path
-import pandas as pd
-from fashionclip import manifest
-
-root, fingerprint = Path(sys.argv[1]), sys.argv[2]
-
-@manifest.preparation
-def prepare(*, root):
-    building = manifest.begin_dataset(root, fingerprint=fingerprint)
-    if building is None:
-        return print("stands already")
-    ids = [f"id{row}" for row in range(20)]
-    table = pd.DataFrame({name: ids for name in manifest.MANIFEST_COLUMNS})
-    table["split"] = ["train", "val", "test", *["train"] * 17]
-    table["path"] = [f"images/{name}.jpg" for name in ids]
-    for path in table["path"]:
-        (building / path).write_text(fingerprint)
-        time.sleep(0.01)
-    dropped = pd.DataFrame(columns=["image_id", "reason", "detail"])
-    manifest.finish_dataset(
-        building, root, manifest=table, dropped=dropped, fingerprint=fingerprint, read=20, config={}
-    )
-    print("kept")
-
-prepare(root=root)
-"""
-
-
-@pytest.mark.parametrize("second", [pytest.param("one", marks=pytest.mark.slow), "two"])
-def test_two_preparations_of_one_root_come_one_after_the_other(tmp_path, second) -> None:
-    started = [
-        subprocess.Popen([sys.executable, "-c", TWO_AT_ONCE, tmp_path / "set", name], stdout=subprocess.PIPE, text=True)
-        for name in ("one", second)
-    ]
-    said = sorted(process.communicate()[0].strip() for process in started)
-    assert [process.returncode for process in started] == [0, 0]
-    assert said == (["kept", "stands already"] if second == "one" else ["kept", "kept"])
-    assert which_dataset(tmp_path / "set") in ("one", second)
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
-
-
-@pytest.mark.parametrize("harm", [Path.unlink, lambda photo: photo.write_text("")])
-def test_a_dataset_that_lost_a_photo_is_prepared_again(tmp_path, harm) -> None:
-    """ "Re-run prepare.py" is what the message of a photo that cannot be read says."""
-    write_dataset(tmp_path / "set")
-    harm(tmp_path / "set" / "images" / "id2.jpg")
-    write_dataset(tmp_path / "set")
-    assert which_dataset(tmp_path / "set") == "one"
-    assert begin_dataset(tmp_path / "set", fingerprint="one") is None
-
-
-def test_folder_that_is_no_dataset_is_left_alone(tmp_path) -> None:
-    (tmp_path / "thesis.txt").write_text("precious")
-    for root in (tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(InputError, match=r"left alone\. Choose another dataset\.root"):
-            begin_dataset(root, fingerprint="one")
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
-
-
 @pytest.mark.slow
 def test_a_million_rows_are_read_within_half_a_minute(tmp_path) -> None:
-    write_dataset(tmp_path / "set")
-    make_manifest(1_000_000).to_parquet(tmp_path / "set" / "manifest.parquet", index=False)
+    (tmp_path / "dataset.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
+    make_manifest(1_000_000).to_parquet(tmp_path / "manifest.parquet", index=False)
     start = time.perf_counter()
-    assert len(read_dataset(tmp_path / "set").manifest) == 1_000_000
+    assert len(read_dataset(tmp_path).manifest) == 1_000_000
     assert time.perf_counter() - start < 30

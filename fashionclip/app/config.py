@@ -214,7 +214,6 @@ NUMBERS = {  # where they are in the config
     "dataset.items": COUNT,
     "dataset.shots": COUNT,
     "dataset.demo_items": COUNT,
-    "dataset.demo_shots": COUNT,
     "dataset.min_length": COUNT,
     "dataset.max_length": COUNT,
     "dataset.max_captions": COUNT_OR_NONE,

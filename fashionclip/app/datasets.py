@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,35 +13,19 @@ from fashionclip.manifest import PreparedDataset, read_dataset
 
 
 def prepare(cfg: DictConfig) -> PreparedDataset:
-    """Runs a dataset's preparation, and says whether it took the place of another dataset or left a split empty.
+    """Runs a dataset's converter.
 
     Raises:
-        InputError: Root or source is not given, or not as the preparation needs it.
+        InputError: Root or source is not given, or not as the converter needs it.
     """
     _check_root(cfg)
-    cfg = cfg.copy()
+    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "prepared_on_use"])
     if OmegaConf.is_missing(cfg, "source"):
         if not cfg.get("download"):
             raise InputError("dataset.source: not given. Expected the folder of the raw data: dataset.source=DIR.")
         cfg.source = "."
-    before = _info(Path(cfg.root))
     dataset: PreparedDataset = instantiate(cfg)
-    after = _info(Path(cfg.root))
-    if before and after["fingerprint"] != before["fingerprint"]:
-        print(
-            f"{cfg.root}: took the place of a dataset of other source, content or settings. Runs trained on that one "
-            "keep its fingerprint. To keep both, prepare into another dataset.root."
-        )
-    empty = [name for name, count in after.get("counts", {}).get("splits", {}).items() if not count]
-    if empty and after != before:
-        print(f"{cfg.root}: no photo fell into {' and '.join(empty)}. Prepare more, or with other dataset.ratios.")
     return dataset
-
-
-def _info(root: Path) -> dict[str, Any]:
-    """What `dataset.json` holds; nothing where no dataset is prepared."""
-    file = root / "dataset.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def open_dataset(cfg: DictConfig) -> PreparedDataset:
@@ -53,16 +35,16 @@ def open_dataset(cfg: DictConfig) -> PreparedDataset:
         InputError: It is not prepared, or breaks the manifest's contract.
     """
     _check_root(cfg)
-    if cfg.name == "demo":
-        return prepare(cfg)  # does nothing where it stands already
-    if not Path(cfg.root, "dataset.json").is_file():
-        if not OmegaConf.is_missing(cfg, "source") and cfg.source is None:
-            return prepare(cfg)
-        raise InputError(
-            f"dataset.root={cfg.root}: no prepared dataset there. Run: "
-            f"python prepare.py dataset={cfg.name} dataset.source=DIR {shlex.quote(f'dataset.root={cfg.root}')}"
-        )
-    return read_dataset(cfg.root)
+    if cfg.get("prepared_on_use"):
+        return prepare(cfg)
+    if Path(cfg.root, "dataset.json").is_file():
+        return read_dataset(cfg.root)
+    if not OmegaConf.is_missing(cfg, "source") and cfg.source is None:
+        return prepare(cfg)
+    raise InputError(
+        f"dataset.root={cfg.root}: no prepared dataset there. Run: "
+        f"python prepare.py dataset={cfg.name} dataset.source=DIR {shlex.quote(f'dataset.root={cfg.root}')}"
+    )
 
 
 def _check_root(cfg: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,29 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset
 from fashionclip.prepare.kaggle_products import prepare_kaggle_products
 
+DEMO_RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}  # so few products leave little to test on
 
-def prepare_demo(*, source: Path | str, items: int, shots: int, seed: int, **settings: Any) -> PreparedDataset:
+
+def prepare_demo(
+    *,
+    name: str = "demo",
+    source: Path | str,
+    items: int = 300,
+    shots: int = 3,
+    ratios: Mapping[str, float] = DEMO_RATIOS,
+    seed: int = 0,
+    **settings: Any,
+) -> PreparedDataset:
     """Draws the catalogue into `source`, unless it is there, and prepares it.
 
     Args:
-        source: Folder for the drawn catalogue.
+        name: Name of the dataset, for the record.
+        source: Folder of the drawn catalogue.
         items: Number of different products.
-        shots: Photos of each.
-        seed: Of drawing and split.
-        settings: The other arguments of `prepare_kaggle_products`.
+        shots: Number of photos of each product.
+        ratios: Shares of train, val and test.
+        seed: Seed of the drawing and of the split.
+        settings: Other arguments of `prepare_kaggle_products`.
 
     Raises:
         InputError: `source` holds a catalogue of other counts.
@@ -35,4 +49,4 @@ def prepare_demo(*, source: Path | str, items: int, shots: int, seed: int, **set
             f"{table}: {len(names)} photos of {names.nunique()} products, expected {items * shots} of {items} "
             "(dataset.items, dataset.shots). Remove the folder or name another dataset.source."
         )
-    return prepare_kaggle_products(source=source, seed=seed, **settings)
+    return prepare_kaggle_products(name=name, source=source, ratios=ratios, seed=seed, **settings)

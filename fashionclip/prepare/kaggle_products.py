@@ -18,17 +18,15 @@ import pandas as pd
 from fashionclip.errors import InputError
 from fashionclip.images import SUFFIXES
 from fashionclip.manifest import (
+    MANIFEST_COLUMNS,
+    RATIOS,
     PreparedDataset,
     assign_splits,
-    begin_dataset,
     check_ratios,
-    fingerprint_of,
-    finish_dataset,
     joined_groups,
-    preparation,
-    read_dataset,
     text_key,
 )
+from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.find_photos import photos_below
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
@@ -72,17 +70,16 @@ class _Source:
         self.dropped.append((image_id, reason, detail))
 
 
-@preparation
 def prepare_kaggle_products(
     *,
-    name: str,
+    name: str = "kaggle-products",
     source: Path | str,
     root: Path | str,
-    max_side: int,
-    ratios: Mapping[str, float],
-    seed: int,
+    max_side: int = 448,
+    ratios: Mapping[str, float] = RATIOS,
+    seed: int = 0,
     download: bool = False,
-    kaggle_handle: str | None = None,
+    kaggle_handle: str = "paramaggarwal/fashion-product-images-dataset",
     workers: int | None = None,
 ) -> PreparedDataset:
     """Cleans, groups, splits and writes the products; see the module for the layouts.
@@ -97,82 +94,70 @@ def prepare_kaggle_products(
         name: Name of the dataset, for the record.
         source: Folder of the release, or the CSV file.
         root: Folder of the prepared dataset.
-        max_side: Longer side of a written photo, in pixels, at most.
-        ratios: Share of train, val and test.
-        seed: Of the split.
-        download: Fetch `kaggle_handle` with kagglehub (extra `[kaggle]`) instead of reading `source`.
+        max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
+        ratios: Shares of train, val and test.
+        seed: Seed of the split.
+        download: Whether to fetch `kaggle_handle` with kagglehub (extra `[kaggle]`) instead of reading `source`.
         kaggle_handle: `owner/dataset` on Kaggle.
-        workers: Processes, default one a core.
+        workers: Number of processes, by default one a core.
 
     Raises:
         InputError: Source or columns are missing, or no row is left.
     """
     check_ratios(ratios)
-    root = Path(root)
-    table, photos = _locate(_download(str(kaggle_handle)) if download else Path(source))
-    config = {"name": name, "max_side": max_side, "ratios": dict(ratios), "seed": seed}
-    data, photo_files = table.read_bytes(), _photo_files(photos)
-    descriptions = table.parent / "styles"
-    grouping = {"grouped_by": "words of names"}  # a dataset that was grouped otherwise is not this one
-    fingerprint = fingerprint_of(
-        {**config, **grouping}, sorted([*photo_files.values(), *descriptions.glob("*.json")]), data=data
-    )
-    partial = begin_dataset(root, fingerprint=fingerprint)
-    if partial is None:
-        print(f"{root}: already prepared from this source with these settings.")
-        return read_dataset(root)
-
-    print(f"reading {table}")
-    found = _read_styles(table, descriptions) if table.name == "styles.csv" else _read_table(table)
-    rows = _with_photo(found, photo_files)
-    alone = sorted(
-        {*photo_files} - {row["photo"] for row in found.rows} - {image_id for image_id, _, _ in found.dropped}
-    )
-    if alone:
-        print(f"{table}: {len(alone):,} of {len(photo_files):,} photos have no row, such as {alone[0]!r}")
-    outcomes = write_photos(
-        [(photo_files[row["photo"]], partial / row["path"]) for row in rows], max_side=max_side, workers=workers
-    )
-    seen: set[tuple[str, str]] = set()
-    kept, hashes = [], []
-    for row, outcome in zip(rows, outcomes, strict=True):
-        key = (row["description"], row["name"])
-        if outcome.error:
-            found.drop(row["image_id"], "photo_unreadable", outcome.error)
-        elif row["description"] and key in seen:
-            found.drop(row["image_id"], "duplicate", "same description and name as an earlier row")
-        else:
-            seen.add(key)
-            kept.append(row)
-            hashes.append(outcome.hash)
-
-    manifest = pd.DataFrame(kept)
-    if kept:
-        names = manifest["name"].where(manifest["name"] != "", manifest["text"])
-        manifest["group_id"] = joined_groups(
-            manifest["image_id"],
-            keys=[[_words(text) for text in column] for column in (names, manifest["text"])],
-            pairs=near_pairs(hashes),
+    table, photos = _locate(_download(kaggle_handle) if download else Path(source))
+    photo_files, descriptions = _photo_files(photos), table.parent / "styles"
+    with conversion(
+        Path(root),
+        config={"name": name, "max_side": max_side, "ratios": dict(ratios), "seed": seed},
+        files=sorted([*photo_files.values(), *descriptions.glob("*.json")]),
+        data=table.read_bytes(),
+        besides={"grouped_by": "words of names"},  # a dataset that was grouped otherwise is not this one
+    ) as new:
+        if new.standing:
+            return new.standing
+        print(f"reading {table}")
+        found = _read_styles(table, descriptions) if table.name == "styles.csv" else _read_table(table)
+        rows = _with_photo(found, photo_files)
+        named = {row["photo"] for row in found.rows} | {image_id for image_id, _, _ in found.dropped}
+        if alone := sorted({*photo_files} - named):
+            print(f"{table}: {len(alone):,} of {len(photo_files):,} photos have no row, such as {alone[0]!r}")
+        jobs = [(photo_files[row["photo"]], new.folder / row["path"]) for row in rows]
+        kept, hashes = [], []
+        seen: set[tuple[str, str]] = set()
+        for row, written in zip(rows, write_photos(jobs, max_side=max_side, workers=workers), strict=True):
+            key = (row["description"], row["name"])
+            if written.error:
+                found.drop(row["image_id"], "photo_unreadable", written.error)
+            elif row["description"] and key in seen:
+                found.drop(row["image_id"], "duplicate", "same description and name as an earlier row")
+            else:
+                seen.add(key)
+                kept.append(row)
+                hashes.append(written.hash)
+        return new.finish(
+            manifest=_manifest(kept, hashes, ratios=ratios, seed=seed),
+            dropped=found.dropped,
+            read=found.read,
+            record={"source": str(table), "mended_rows": found.mended},
+            says=[f"mended {found.mended} rows"] if found.mended else [],
         )
-        manifest["split"] = assign_splits(manifest["group_id"], ratios=ratios, seed=seed)
-        manifest["domain"] = "catalog"
-        manifest["item_id"] = manifest["image_id"]
-        first = ["image_id", "path", "split", "domain", "item_id", "group_id", "text", "category"]
-        attributes = [column for column in ATTRIBUTES if column in manifest]
-        manifest = manifest[first + attributes].astype(str)
-    dataset = finish_dataset(
-        partial,
-        root,
-        manifest=manifest,
-        dropped=pd.DataFrame(found.dropped, columns=["image_id", "reason", "detail"]),
-        fingerprint=fingerprint,
-        read=found.read,
-        config={**config, "source": str(table), "mended_rows": found.mended},
+
+
+def _manifest(rows: list[dict[str, str]], hashes: list[str], *, ratios: Mapping[str, float], seed: int) -> pd.DataFrame:
+    manifest = pd.DataFrame(rows)
+    if manifest.empty:
+        return manifest
+    names = manifest["name"].where(manifest["name"] != "", manifest["text"])
+    manifest["group_id"] = joined_groups(
+        manifest["image_id"],
+        keys=[[_words(text) for text in column] for column in (names, manifest["text"])],
+        pairs=near_pairs(hashes),
     )
-    counts = dataset.info["counts"]
-    print(f"{root}: kept {counts['kept']} of {counts['read']} rows, split {counts['splits']}")
-    print(f"dropped {counts['dropped'] or 'none'} (listed in dropped.csv), mended {found.mended}")
-    return dataset
+    manifest["split"] = assign_splits(manifest["group_id"], ratios=ratios, seed=seed)
+    manifest["domain"] = "catalog"
+    manifest["item_id"] = manifest["image_id"]
+    return manifest[[*MANIFEST_COLUMNS, *(column for column in ATTRIBUTES if column in manifest)]].astype(str)
 
 
 def _locate(source: Path) -> tuple[Path, Path]:

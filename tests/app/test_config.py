@@ -197,7 +197,9 @@ def test_values_that_work_pass(overrides):
     check_values(cfg)
 
 
-@pytest.mark.parametrize("dataset", ["demo", "df2", "match-mismatch", "synthetic-triplet"])
+@pytest.mark.parametrize(
+    "dataset", ["demo", "df2", "judgements-csv", "judgements-derived", "match-mismatch", "synthetic-triplet"]
+)
 def test_what_prepare_and_evaluate_get_passes(dataset):
     check_values(resolvable([f"dataset={dataset}"], "prepare"))
     check_values(resolvable([f"dataset={dataset}", "model=lite0"], "evaluate"))

@@ -50,4 +50,4 @@ def test_a_dataset_that_takes_anothers_place_says_so(demo, capsys):
 
 def test_splits_that_come_out_empty_are_said(demo, capsys):
     demo("dataset.ratios={train: 1.0, val: 0.0, test: 0.0}")
-    assert "no photo fell into val and test. Prepare more, or with other dataset.ratios." in capsys.readouterr().out
+    assert "no row fell to val or test. train.py needs rows in all three splits" in capsys.readouterr().out

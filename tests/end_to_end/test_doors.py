@@ -175,10 +175,8 @@ def test_seen_skus_on_two_processes_and_again_on_one(skus, tmp_path):
 
 
 def test_judgements_of_products(demo_dataset, tmp_path, evaluate, capfd):
-    data = ["dataset=match-mismatch", f"dataset.root={tmp_path / 'prepared'}"]
-    said = run(
-        "prepare.py", *data, f"dataset.derive_from={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2"
-    )
+    data = ["dataset=judgements-derived", f"dataset.root={tmp_path / 'prepared'}"]
+    said = run("prepare.py", *data, f"dataset.source={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2")
     assert "judgements of" in said and "shuffled" in said
     small = [*data, "model=tiny", "data.batch_size=16", "data.num_workers=0", "trainer.max_epochs=1"]
     run("train.py", "loss=match-mismatch", *small, "trainer.limit_train_batches=2", f"hydra.run.dir={tmp_path / 'run'}")
@@ -196,8 +194,8 @@ def test_judgements_of_products(demo_dataset, tmp_path, evaluate, capfd):
 
 @pytest.mark.slow
 def test_texts_and_judgements_at_once(demo_dataset, tmp_path):
-    data = ["dataset=match-mismatch", f"dataset.root={tmp_path / 'prepared'}"]
-    run("prepare.py", *data, f"dataset.derive_from={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2")
+    data = ["dataset=judgements-derived", f"dataset.root={tmp_path / 'prepared'}"]
+    run("prepare.py", *data, f"dataset.source={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2")
     run("train.py", "loss=mixed-judgements", *data, *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
     after = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
     assert {"test/judgement/auroc", "test/text_to_image/mrr"} <= set(after)
@@ -209,7 +207,7 @@ def test_a_table_of_judgements_is_checked(tmp_path):
     table = tmp_path / "pairs.csv"
     rows = ("red.png;Red cotton shirt with round neck;Match", "red.png;Blue cotton shirt with round neck;Mismatch")
     table.write_text("\n".join(("image_path;text;label", *rows)))
-    command = ["dataset=match-mismatch", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
+    command = ["dataset=judgements-csv", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
     assert "few_rows: all: 2 judgements, under 100" in run("prepare.py", *command, "dataset.check_only=true")
     assert json.loads((tmp_path / "validation.json").read_text())["valid"]
 
@@ -260,7 +258,11 @@ def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
         (["train.py", "model=nonsense"], "lite0"),
         (["prepare.py", "dataset=kaggle-products"], "dataset.source: not given"),
         (["prepare.py", "dataset=kaggle-products", "dataset.source=no/such"], "no such file or folder. Expected"),
-        (["prepare.py", "dataset=match-mismatch"], "Give a CSV with dataset.source=FILE"),
+        (["prepare.py", "dataset=judgements-csv"], "dataset.source: not given"),
+        (
+            ["prepare.py", "dataset=match-mismatch", "dataset.source=no/such", "dataset.derive_from=x"],
+            "Use dataset=judg",
+        ),
         (["prepare.py", "dataset=match-mismatch", "dataset.source=no/such"], "no such file or folder. Expected a CSV"),
         (["train.py", "dataset=kaggle-products", "dataset.root=no/such"], "Run: python prepare.py"),
         (["train.py", *SMALL, "data.batch_size=0"], "data.batch_size=0: expected a whole number >= 1."),

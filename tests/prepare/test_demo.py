@@ -6,20 +6,10 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset
 from fashionclip.prepare.demo import prepare_demo
 
-RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
-
 
 def prepare(folder: Path, *, items: int = 6, shots: int = 2, source: str = "raw") -> PreparedDataset:
     return prepare_demo(
-        name="demo",
-        source=folder / source,
-        root=folder / "prepared",
-        items=items,
-        shots=shots,
-        seed=0,
-        max_side=64,
-        ratios=RATIOS,
-        workers=0,
+        source=folder / source, root=folder / "prepared", items=items, shots=shots, max_side=64, workers=0
     )
 
 

@@ -50,8 +50,9 @@ def write_table(folder: Path, rows: list[tuple[str, str, str, str]], *, photos_i
 
 
 def prepare(source: Path, root: Path, **changes: Any) -> PreparedDataset:
-    settings: dict[str, Any] = {"max_side": 64, "ratios": RATIOS, "seed": 0, "workers": 0, **changes}
-    return prepare_kaggle_products(name="products", source=source, root=root, **settings)
+    return prepare_kaggle_products(
+        source=source, root=root, **{"max_side": 64, "ratios": RATIOS, "workers": 0, **changes}
+    )
 
 
 def column(dataset: PreparedDataset, name: str) -> dict[str, str]:

@@ -23,16 +23,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import (
-    PreparedDataset,
-    assign_splits,
-    begin_dataset,
-    fingerprint_of,
-    finish_dataset,
-    preparation,
-    read_dataset,
-)
+from fashionclip.manifest import PreparedDataset, assign_splits
 from fashionclip.parallel import on_all_cores
+from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.deepfashion2.annotations import (
     CATEGORIES,
     AnnotatedPhoto,
@@ -60,21 +53,20 @@ CROP_COLUMNS = (
 Job = TypeVar("Job", AnnotationJob, CropJob)
 
 
-@preparation
 def prepare_deepfashion2_sku(
     *,
-    name: str,
+    name: str = "deepfashion2-sku",
     source: Path | str,
     root: Path | str,
-    splits: str | Sequence[str],
-    only_pairs: bool,
-    keep_distractors: bool,
-    dev_split: float,
-    min_side: int,
-    margin: float,
-    max_side: int,
-    check_counts: bool,
-    seed: int,
+    splits: str | Sequence[str] = RELEASE_SPLITS,
+    only_pairs: bool = True,
+    keep_distractors: bool = False,
+    dev_split: float = 0.1,
+    min_side: int = 32,
+    margin: float = 0.0,
+    max_side: int = 448,
+    check_counts: bool = True,
+    seed: int = 0,
     workers: int | None = None,
 ) -> PreparedDataset:
     """Cuts every item that belongs to a SKU out of its photo, and writes the tables.
@@ -89,17 +81,18 @@ def prepare_deepfashion2_sku(
         name: Name of the dataset, for the record.
         source: Folder of the release, see `find_splits`.
         root: Folder of the prepared dataset.
-        splits: Of the release, as a list or between spaces. A test split without annotations is skipped.
-        only_pairs: Keep SKUs only that have crops in both domains.
-        keep_distractors: Keep, even so, SKUs that only shops show: the gallery becomes harder, the queries stay.
+        splits: Splits of the release, as a list or between spaces. A test split without annotations is skipped.
+        only_pairs: Whether to keep only SKUs that have crops in both domains.
+        keep_distractors: Whether to keep, even so, SKUs that only shops show: the gallery becomes harder, the queries
+            stay.
         dev_split: Share, in [0, 1), of the release's training pairs that becomes `val`; then its validation split
             becomes `test`. With 0 train, validation and test become `train`, `val` and `test`.
         min_side: Shorter side of a box, clamped to its photo, in pixels, at least.
         margin: Room around a box, as a share of its width and height on each side, 0 or more.
-        max_side: Longer side of a written crop, in pixels, at most.
-        check_counts: Refuse a split that has nearly, but not exactly, as many photos as the release.
-        seed: Of the dev part.
-        workers: Processes, default one a core; 0 works in this process.
+        max_side: Longer side of a written crop, in pixels, at most; about twice what the backbone sees.
+        check_counts: Whether to refuse a split that has nearly, but not exactly, as many photos as the release.
+        seed: Seed of the dev part.
+        workers: Number of processes, by default one a core; 0 works in this process.
 
     Raises:
         InputError: Source or settings are not usable, or no crop is left.
@@ -122,50 +115,40 @@ def prepare_deepfashion2_sku(
         "max_side": max_side,
         "seed": seed,
     }
-    fingerprint = fingerprint_of(config, chain.from_iterable(split.files() for split in found))
-    building = begin_dataset(root, fingerprint=fingerprint)
-    if building is None:
-        print(f"{root}: already prepared from this source with these settings.")
-        return read_dataset(root)
-
     choose = partial(keep_skus, only_pairs=only_pairs, keep_distractors=keep_distractors)
-    read, dropped = 0, list[Dropped]()
-    kept: dict[str, list[AnnotatedPhoto]] = {}
-    for split in found:
-        photos, unusable = _read(split, min_side=min_side, workers=workers)
-        read += len(unusable) + sum(len(photo.items) for photo in photos)
-        photos, unpaired = choose(split.name, photos)
-        cut = partial(cut_items, folder=building, margin=margin, min_side=min_side, max_side=max_side)
-        photos, not_cut = _cut(split, photos, cut=cut, workers=workers)
-        kept[split.name], bereft = choose(split.name, photos)  # of SKUs that lost their other domain's crops
-        dropped += [*unusable, *unpaired, *not_cut, *bereft]
-        write_split_files(
-            building,
-            split=split.name,
-            photos=kept[split.name],
-            images=split.images.relative_to(source).as_posix(),
-            df2_root=source,
-            out_root=root,
+    with conversion(root, config=config, files=chain.from_iterable(split.files() for split in found)) as new:
+        if new.standing:
+            return new.standing
+        cut = partial(cut_items, folder=new.folder, margin=margin, min_side=min_side, max_side=max_side)
+        read, dropped = 0, list[Dropped]()
+        kept: dict[str, list[AnnotatedPhoto]] = {}
+        for split in found:
+            photos, unusable = _read(split, min_side=min_side, workers=workers)
+            read += len(unusable) + sum(len(photo.items) for photo in photos)
+            photos, unpaired = choose(split.name, photos)
+            photos, not_cut = _cut(split, photos, cut=cut, workers=workers)
+            kept[split.name], bereft = choose(split.name, photos)  # of SKUs that lost their other domain's crops
+            dropped += [*unusable, *unpaired, *not_cut, *bereft]
+            write_split_files(
+                new.folder,
+                split=split.name,
+                photos=kept[split.name],
+                images=split.images.relative_to(source).as_posix(),
+                df2_root=source,
+                out_root=root,
+            )
+        shutil.rmtree(new.folder / "records", ignore_errors=True)
+        manifest = _manifest(kept, found, source=source)
+        if len(manifest):
+            manifest["split"] = _splits(manifest, dev_split=dev_split, seed=seed)
+        return new.finish(
+            manifest=manifest,
+            dropped=dropped,
+            read=read,
+            record={"source": str(source)},
+            photo_folders=RELEASE_SPLITS,
+            says=[f"{manifest['item_id'].nunique()} SKUs, crops {dict(Counter(manifest['domain']))}"],
         )
-    shutil.rmtree(building / "records", ignore_errors=True)
-    manifest = _manifest(kept, found, source=source)
-    if len(manifest):
-        manifest["split"] = _splits(manifest, dev_split=dev_split, seed=seed)
-    dataset = finish_dataset(
-        building,
-        root,
-        manifest=manifest,
-        dropped=pd.DataFrame(dropped, columns=list(Dropped._fields)),
-        fingerprint=fingerprint,
-        read=read,
-        config={**config, "source": str(source)},
-        photo_folders=RELEASE_SPLITS,
-    )
-    counts = dataset.info["counts"]
-    print(f"{root}: kept {counts['kept']} of {counts['read']} items, split {counts['splits']}")
-    print(f"{manifest['item_id'].nunique()} SKUs, crops {dict(Counter(manifest['domain']))}")
-    print(f"dropped {counts['dropped'] or 'none'} (listed in dropped.csv)")
-    return dataset
 
 
 def keep_skus(

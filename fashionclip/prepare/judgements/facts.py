@@ -2,17 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tqdm import tqdm
 
+from fashionclip.images import UnreadableImageError, difference_hash, load_image
 from fashionclip.manifest import LABELS, SPLITS, joined_groups, text_key
-from fashionclip.prepare.judgements.judged_photos import Located, Look
+from fashionclip.parallel import on_all_cores
 from fashionclip.prepare.judgements.read_csv import REQUIRED
-from fashionclip.prepare.judgements.token_count import count_tokens
 from fashionclip.prepare.near_duplicates import near_pairs
+from fashionclip.tables import Located
+
+SPECIAL_TOKENS = 2  # start and end of text
+MOST_TOKENS_A_BYTE = 4  # some letters are taken apart into several
+
+
+@dataclass(frozen=True)
+class Look:
+    """A photo as it was decoded: its shorter side in pixels, hashes of bytes and picture, or why it could not be."""
+
+    side: int = 0
+    digest: str = ""
+    hash: str = ""
+    error: str = ""
+
+
+def look_at(files: Sequence[Path], *, workers: int | None) -> list[Look]:
+    """Decodes photos in full, on all cores; in the order of `files`."""
+    looks = on_all_cores(_look, files, workers=workers, fewest=64, chunksize=16)
+    return list(tqdm(looks, total=len(files), desc="checking photos", unit="photo"))
+
+
+def _look(file: Path) -> Look:
+    try:
+        image = load_image(file)
+    except UnreadableImageError as error:
+        return Look(error=str(error))
+    digest = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    return Look(side=min(image.size), digest=digest, hash=difference_hash(image))
+
+
+def count_tokens(tokenizer: Any, text: str) -> int:
+    """Tokens of a text, those of start and end among them, without padding.
+
+    Args:
+        tokenizer: open_clip's own, which has `encode`; or one that wraps another of transformers and knows it as
+            `tokenizer`. The latter is called, since it cleans texts before, and pads with an id that may be any, even
+            that of the end of a text (SigLIP).
+        text: Text of any length.
+    """
+    if hasattr(tokenizer, "encode"):
+        return len(tokenizer.encode(text)) + SPECIAL_TOKENS
+    inner = tokenizer.tokenizer
+    tokens = tokenizer([text], context_length=MOST_TOKENS_A_BYTE * len(text.encode()) + 8)  # (1, L), long enough
+    return int((tokens != inner.pad_token_id).sum()) + (inner.pad_token_id == inner.eos_token_id)
 
 
 def row_facts(
@@ -27,13 +75,14 @@ def row_facts(
 
     Args:
         rows: With `ROW_COLUMNS`.
-        located: Where each distinct, non-empty `image_path` leads.
-        looks: At the files that exist.
-        tokenizer: Of the model, see `count_tokens`.
+        located: Place of each distinct, non-empty `image_path`.
+        looks: Looks at the files that exist.
+        tokenizer: Tokenizer of the model, see `count_tokens`.
         allow_outside: Whether photos may lie outside the root; if not, those were not looked at.
 
     Returns:
-        The rows with `key` and `photo` (what its photo is known by: place, and bytes), `empty` (names of empty cells),
+        The rows with `photo_file`, `key` and `photo` (what its photo is known by: place, and bytes), `empty` (names of
+        empty cells),
         `inside`, `found`, `image_error`, `side` (pixels; 0: unknown), `words` and `tokens` (0 of an empty text), and
         `duplicate_of`, `contradicts`, `photo_before`, `product_before`, `picture_before`, `text_before`, which name
         another row ("train.csv:3") or are empty. The last four are of an earlier split.
@@ -46,6 +95,7 @@ def row_facts(
     facts = rows.assign(
         where=rows["file"] + ":" + rows["line"].astype(str),
         empty=[", ".join(name for name in REQUIRED if not row[name]) for row in rows.to_dict("records")],
+        photo_file=_of(place[known].map(lambda where: where.file), rows, None),
         key=_of(place[known].map(lambda where: where.key), rows, ""),
         inside=_of(allowed, rows, True),
         found=_of(place[known].map(lambda where: where.file in looks) | ~allowed, rows, True),

@@ -1,4 +1,4 @@
-"""Judgements whether a text describes a photo, from CSV or from another prepared dataset, to a prepared dataset.
+"""Judgements of whether a text describes a photo, from CSV to a prepared dataset.
 
 Beside the manifest there is `judgements.parquet`: `image_id, text, label` ("match", "mismatch"), `kind` (what is wrong
 of a mismatch: "given", "shuffled", "colour", "category", "material", "feature"; of a match, what is wrong of the
@@ -12,79 +12,68 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import (
-    PreparedDataset,
-    begin_dataset,
-    check_labels,
-    check_ratios,
-    fingerprint_of,
-    finish_dataset,
-    preparation,
-    read_dataset,
-)
-from fashionclip.prepare.judgements.facts import row_facts, split_facts
-from fashionclip.prepare.judgements.from_dataset import derive_judgements
-from fashionclip.prepare.judgements.judged_photos import choose_root, locate, look_at
-from fashionclip.prepare.judgements.read_csv import find_tables, read_tables
-from fashionclip.prepare.judgements.report import print_report, report_on, write_report
+from fashionclip.manifest import RATIOS, PreparedDataset, check_labels, check_ratios
+from fashionclip.prepare.conversion import conversion
+from fashionclip.prepare.judgements.facts import look_at, row_facts, split_facts
+from fashionclip.prepare.judgements.read_csv import OPTIONAL, REQUIRED, find_tables, read_tables
+from fashionclip.prepare.judgements.report import Report, print_report, report_on, write_report
 from fashionclip.prepare.judgements.rules import OF_ALL_ROWS, JudgementLimits
 from fashionclip.prepare.judgements.splits import group_photos, split_groups
-from fashionclip.prepare.judgements.text_only import print_text_only, text_only_auroc, text_only_scores
+from fashionclip.prepare.judgements.text_only import text_only_auroc, text_only_lines, text_only_scores
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
+from fashionclip.tables import choose_root, locate
+
+COLUMNS: dict[str, str | None] = {**{name: name for name in REQUIRED}, **dict.fromkeys(OPTIONAL)}
+LIMITS = JudgementLimits()
 
 
-@preparation
-def prepare_match_mismatch(
+def prepare_judgements_csv(
     *,
-    name: str,
-    source: Path | str | None,
-    derive_from: Path | str | None,
+    name: str = "judgements-csv",
+    source: Path | str,
     root: Path | str,
-    columns: Mapping[str, str | None],
-    image_root: Path | str | None,
-    allow_outside_root: bool,
-    check_only: bool,
-    drop_errors: bool,
-    report: Path | str,
-    limits: JudgementLimits,
+    columns: Mapping[str, str | None] = COLUMNS,
+    image_root: Path | str | None = None,
+    allow_outside_root: bool = False,
+    check_only: bool = False,
+    drop_errors: bool = False,
+    report: Path | str = "validation.json",
+    limits: JudgementLimits = LIMITS,
     tokenizer: Any,
-    matches: int,
-    mismatches: int,
-    kinds: Mapping[str, float],
-    variations: Mapping[str, float],
-    max_side: int,
-    ratios: Mapping[str, float],
-    seed: int,
+    max_side: int = 448,
+    ratios: Mapping[str, float] = RATIOS,
+    seed: int = 0,
     workers: int | None = None,
+    derive_from: Path | str | None = None,
 ) -> PreparedDataset | None:
-    """Checks and prepares judgements from a CSV, or makes them from another prepared dataset.
+    """Checks judgements, and prepares them.
+
+    Splits are balanced by label and keep together what shows the same photo or product (without a column for it: what
+    has a matching text in common). Without a `test.csv`, a `val.csv` is divided between val and test.
 
     Args:
         name: Name of the dataset, for the record.
-        source: A CSV, or a folder with one, or with `train.csv` and `val.csv` (and `test.csv`); None to derive.
-        derive_from: Root of a prepared dataset to make judgements from; None to read `source`.
+        source: A CSV, or a folder with one, or with `train.csv` and `val.csv` (and `test.csv`).
         root: Folder of the prepared dataset.
         columns: Header of each column, see `read_tables`.
         image_root: Folder that relative paths begin at; None: that of the CSV or the one above, where the photos are.
-        allow_outside_root: Take photos that lie elsewhere.
-        check_only: Print and write the report and prepare nothing.
-        drop_errors: Leave out rows with errors instead of refusing the table.
-        report: Where the report is written, as JSON.
-        limits: Of the checks that warn.
-        tokenizer: Of the model, to count tokens, see `count_tokens`.
-        matches, mismatches, kinds, variations: See `derive_judgements`.
-        max_side: Longer side of a written photo, in pixels, at most.
-        ratios: Share of train, val and test, where the table gives no splits; a `val.csv` without `test.csv` is
-            divided between val and test in their proportion. Splits are balanced by label and keep together what
-            shows the same photo or product (without a column for it: what has a matching text in common).
-        seed: Of the split and of all that is made.
-        workers: Processes, default one a core.
+        allow_outside_root: Whether photos may lie elsewhere.
+        check_only: Whether to print and write the report, and prepare nothing.
+        drop_errors: Whether to leave out rows with errors instead of refusing the table.
+        report: File that the report is written to, as JSON.
+        limits: Bounds of the checks that warn.
+        tokenizer: Tokenizer of the model, see `count_tokens`.
+        max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
+        ratios: Shares of train, val and test, where the table gives no splits.
+        seed: Seed of the split.
+        workers: Number of processes, by default one a core.
+        derive_from: Refused: judgements made of a dataset are a source of their own.
 
     Returns:
         The dataset; None with `check_only`.
@@ -92,65 +81,44 @@ def prepare_match_mismatch(
     Raises:
         InputError: Source or settings are not usable, or checks found errors.
     """
-    check_ratios(ratios)
-    if source is None and derive_from is None:
-        raise InputError(
-            f"dataset.root={root}: nothing to prepare it from, neither dataset.source nor dataset.derive_from is "
-            "given. Give a CSV with dataset.source=FILE, or a prepared dataset with dataset.derive_from=ROOT."
-        )
-    if source is not None and derive_from is not None:
-        raise InputError(
-            f"dataset.source={source}, dataset.derive_from={derive_from}: expected only one of them. Leave one out: "
-            "source is a CSV, derive_from a prepared dataset."
-        )
-    root = Path(root)
     if derive_from is not None:
-        if check_only:
-            raise InputError("dataset.check_only=true: checks a CSV. Give dataset.source=FILE instead of derive_from.")
-        return derive_judgements(
-            name=name,
-            derive_from=Path(derive_from),
-            root=root,
-            matches=matches,
-            mismatches=mismatches,
-            kinds=kinds,
-            variations=variations,
-            max_side=max_side,
-            seed=seed,
-            workers=workers,
+        raise InputError(
+            f"dataset.derive_from={derive_from}: judgements made of a prepared dataset are a source of their own. Use "
+            f"dataset=judgements-derived dataset.source={derive_from}"
         )
-
-    if limits.context_length is None:
-        limits = replace(limits, context_length=tokenizer.context_length)
+    check_ratios(ratios)
     if image_root is not None and not Path(image_root).is_dir():
         raise InputError(f"dataset.image_root={image_root}: no such folder. Give the one that paths begin at, or null.")
-    tables = find_tables(Path(str(source)))
-    read = read_tables(tables, columns=columns)
-    paths = [path for path in read.rows["image_path"].unique() if path]
-    top = Path(image_root) if image_root is not None else choose_root(paths, table=next(iter(tables.values())))
-    located = {path: locate(path, root=top) for path in paths}
-    allowed = {path: where for path, where in located.items() if where.inside or allow_outside_root}
-    files = sorted({where.file for where in allowed.values() if os.path.isfile(where.file)})
-    looks = dict(zip(files, look_at(files, workers=workers), strict=True))
-    facts = row_facts(read.rows, located=located, looks=looks, tokenizer=tokenizer, allow_outside=allow_outside_root)
-    found = report_on(facts, split_facts(facts), read.unread, source=Path(str(source)), root=top, limits=limits)
-    print_report(found)
-    write_report(found, Path(report))
+    if limits.context_length is None:
+        limits = replace(limits, context_length=tokenizer.context_length)
+    checked = _check(
+        Path(source),
+        columns=columns,
+        image_root=image_root,
+        allow_outside_root=allow_outside_root,
+        limits=limits,
+        tokenizer=tokenizer,
+        workers=workers,
+    )
+    print_report(checked.report)
+    write_report(checked.report, Path(report))
     print(f"report: {report}")
-    of_rows = all(finding.check not in OF_ALL_ROWS for finding in found.errors)
-    if found.errors and (check_only or not of_rows or not drop_errors):
-        names = ", ".join(f"{finding.check} ({finding.count})" for finding in found.errors)
-        raise InputError(
-            f"{source}: {names}; the table above and {report} say where. Mend them"
-            + ("." if check_only or not of_rows else ", or leave these rows out with dataset.drop_errors=true.")
-        )
+    if errors := checked.report.errors:
+        names = ", ".join(f"{finding.check} ({finding.count})" for finding in errors)
+        says = f"{source}: {names}; the table above and {report} say where. Mend them"
+        if check_only or any(finding.check in OF_ALL_ROWS for finding in errors):
+            raise InputError(f"{says}.")
+        if not drop_errors:
+            raise InputError(f"{says}, or leave these rows out with dataset.drop_errors=true.")
     if check_only:
         return None
-    kept = facts.drop(index=list(found.broken))
+    kept = checked.facts.drop(index=list(checked.report.broken))
     if kept.empty:
-        raise InputError(f"{source}: no rows left of {len(facts)} read; {report} says why. Mend them, then re-run.")
+        raise InputError(
+            f"{source}: no rows left of {len(checked.facts)} read; {report} says why. Mend them, then re-run."
+        )
 
-    config: dict[str, Any] = {
+    config = {
         "name": name,
         "columns": dict(columns),
         "allow_outside_root": allow_outside_root,
@@ -158,47 +126,74 @@ def prepare_match_mismatch(
         "ratios": dict(ratios),
         "seed": seed,
     }
-    data = b"".join(table.read_bytes() for table in tables.values())
-    fingerprint = fingerprint_of({**config, "root": str(top)}, files, data=data)
-    partial = begin_dataset(root, fingerprint=fingerprint)
-    if partial is None:
-        print(f"{root}: already prepared from this source with these settings.")
-        return read_dataset(root)
+    with conversion(
+        Path(root), config=config, files=checked.files, data=checked.data, besides={"root": checked.report.root}
+    ) as new:
+        if new.standing:
+            return new.standing
+        photos = kept.drop_duplicates("key")
+        ids = _image_ids(photos["key"].tolist())
+        jobs = [
+            (file, new.folder / f"images/{ids[key]}.jpg")
+            for key, file in zip(photos["key"], photos["photo_file"], strict=True)
+        ]
+        hashes = [written.hash for written in write_photos(jobs, max_side=max_side, workers=workers)]
+        kept = kept.assign(image_id=kept["key"].map(ids))
+        manifest, judgements = _tables(kept, hashes, ratios=ratios, seed=seed)
+        check_labels(judgements["label"], judgements["split"], where=str(source), needed=("train",))
+        judgements["text_only"] = text_only_scores(judgements)
+        auroc = text_only_auroc(judgements)
+        counts = judgements.groupby(["split", "label"]).size().unstack(fill_value=0).to_dict("index")
+        write_report(checked.report, new.folder / "validation.json")
+        return new.finish(
+            manifest=manifest,
+            dropped=checked.dropped(),
+            read=len(checked.facts),
+            record={"source": str(source), "judgements": counts, "text_only_auroc": auroc},
+            tables={"judgements": judgements},
+            says=[f"{len(judgements)} judgements of {len(manifest)} photos: {counts}", *text_only_lines(auroc)],
+        )
 
-    where = facts["where"]
-    dropped = [(facts["image_path"][row], check, where[row]) for row, check in found.broken.items()]
-    for line in read.unread.to_dict("records"):
-        dropped.append(("", line["check"], f"{line['file']}:{line['line']}: {line['says']}"))
-    photos = kept.drop_duplicates("key").set_index("key")
-    ids = _image_ids(list(photos.index))
-    jobs = [(located[path].file, partial / f"images/{ids[key]}.jpg") for key, path in photos["image_path"].items()]
-    outcomes = write_photos(jobs, max_side=max_side, workers=workers)
-    hashes = [outcome.hash for outcome in outcomes]
 
-    manifest, judgements = _tables(kept.assign(image_id=kept["key"].map(ids)), hashes, ratios=ratios, seed=seed)
-    check_labels(judgements["label"], judgements["split"], where=str(source), needed=("train",))
-    judgements["text_only"] = text_only_scores(judgements)
-    counts = judgements.groupby(["split", "label"]).size().unstack(fill_value=0).to_dict("index")
-    dataset = finish_dataset(
-        partial,
-        root,
-        manifest=manifest,
-        dropped=pd.DataFrame(dropped, columns=["image_id", "reason", "detail"]),
-        fingerprint=fingerprint,
-        read=len(facts),
-        config={
-            **config,
-            "source": str(source),
-            "judgements": counts,
-            "text_only_auroc": text_only_auroc(judgements),
-        },
-        tables={"judgements": judgements},
-    )
-    write_report(found, root / "validation.json")
-    print(f"{root}: {len(judgements)} judgements of {len(manifest)} photos, split {counts}")
-    print_text_only(dataset.info["config"]["text_only_auroc"])
-    print(f"dropped {dataset.info['counts']['dropped'] or 'none'} (listed in dropped.csv)")
-    return dataset
+class _Checked(NamedTuple):
+    """What is known of the tables of a source: the bytes and photos they are made of, facts and findings."""
+
+    data: bytes
+    files: list[Path]
+    facts: pd.DataFrame
+    unread: pd.DataFrame
+    report: Report
+
+    def dropped(self) -> list[tuple[str, str, str]]:
+        """Image id, reason and detail of each row and line that is left out."""
+        path, where = self.facts["image_path"], self.facts["where"]
+        rows = [(path[row], check, where[row]) for row, check in self.report.broken.items()]
+        lines = self.unread.to_dict("records")
+        return rows + [("", line["check"], f"{line['file']}:{line['line']}: {line['says']}") for line in lines]
+
+
+def _check(
+    source: Path,
+    *,
+    columns: Mapping[str, str | None],
+    image_root: Path | str | None,
+    allow_outside_root: bool,
+    limits: JudgementLimits,
+    tokenizer: Any,
+    workers: int | None,
+) -> _Checked:
+    """Reads the tables and decodes the photos that they name."""
+    tables = find_tables(source)
+    read = read_tables(tables, columns=columns)
+    paths = [path for path in read.rows["image_path"].unique() if path]
+    root = Path(image_root) if image_root is not None else choose_root(paths, table=next(iter(tables.values())))
+    located = {path: locate(path, root=root) for path in paths}
+    allowed = [where.file for where in located.values() if where.inside or allow_outside_root]
+    files = sorted({file for file in allowed if os.path.isfile(file)})
+    looks = dict(zip(files, look_at(files, workers=workers), strict=True))
+    facts = row_facts(read.rows, located=located, looks=looks, tokenizer=tokenizer, allow_outside=allow_outside_root)
+    report = report_on(facts, split_facts(facts), read.unread, source=source, root=root, limits=limits)
+    return _Checked(b"".join(table.read_bytes() for table in tables.values()), files, facts, read.unread, report)
 
 
 def _tables(

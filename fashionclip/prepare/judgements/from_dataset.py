@@ -12,55 +12,51 @@ from typing import NamedTuple
 import pandas as pd
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import (
-    PreparedDataset,
-    begin_dataset,
-    fingerprint_of,
-    finish_dataset,
-    read_dataset,
-    stable_hash,
-    text_key,
-)
+from fashionclip.manifest import PreparedDataset, read_dataset, stable_hash, text_key
+from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.judgements.paraphrase import with_less, with_misspelling, with_synonym
-from fashionclip.prepare.judgements.text_only import print_text_only, text_only_auroc, text_only_scores
+from fashionclip.prepare.judgements.text_only import text_only_auroc, text_only_lines, text_only_scores
 from fashionclip.prepare.judgements.wrong_texts import KINDS, Mismatches, Partner
 from fashionclip.prepare.photos import write_photos
 
-VARIATIONS = ("synonym", "misspelling", "less detail")
+KIND_SHARES = {"shuffled": 0.2, "colour": 0.4, "category": 0.15, "material": 0.1, "feature": 0.15}
+VARIATION_SHARES = {"synonym": 0.15, "misspelling": 0.15, "less detail": 0.4}
+VARIATIONS = tuple(VARIATION_SHARES)
 DERIVED_COLUMNS = ("image_id", "text", "label", "kind", "variation", "made", "split")
 
 
-def derive_judgements(
+def prepare_judgements_derived(
     *,
-    name: str,
-    derive_from: Path,
-    root: Path,
-    matches: int,
-    mismatches: int,
-    kinds: Mapping[str, float],
-    variations: Mapping[str, float],
-    max_side: int,
-    seed: int,
-    workers: int | None,
+    name: str = "judgements-derived",
+    source: Path | str,
+    root: Path | str,
+    matches: int = 8,
+    mismatches: int = 8,
+    kinds: Mapping[str, float] = KIND_SHARES,
+    variations: Mapping[str, float] = VARIATION_SHARES,
+    max_side: int = 448,
+    seed: int = 0,
+    workers: int | None = None,
 ) -> PreparedDataset:
     """Makes matches and mismatches of each photo, and keeps the splits and attributes of the dataset.
 
-    Of the judgements it prints what a model would score that sees only their texts, see `text_only_scores`.
+    It prints what a model that sees only the texts of the judgements would score, see `text_only_scores`.
 
     Args:
         name: Name of the dataset, for the record.
-        derive_from: Root of the prepared dataset.
-        root: Of the one that is made.
+        source: Root of the prepared dataset to make them of.
+        root: Folder of the dataset that is made.
         matches, mismatches, kinds, variations, seed: See `judge_rows`.
-        max_side: Longer side of a written photo, in pixels, at most.
-        workers: Processes, default one a core.
+        max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
+        workers: Number of processes, by default one a core.
 
     Raises:
         InputError: There is no prepared dataset, or settings are not usable.
     """
-    given = read_dataset(derive_from)
-    if root.resolve() == derive_from.resolve():
-        raise InputError(f"dataset.root={root}: the same as dataset.derive_from. Choose another dataset.root.")
+    source, root = Path(source), Path(root)
+    given = read_dataset(source).manifest.reset_index(drop=True)
+    if root.resolve() == source.resolve():
+        raise InputError(f"dataset.root={root}: the same as dataset.source. Choose another dataset.root.")
     check_shares(matches=matches, mismatches=mismatches, kinds=kinds, variations=variations)
     config = {
         "name": name,
@@ -72,55 +68,36 @@ def derive_judgements(
         "seed": seed,
     }
     way = {"wrong_texts": "exchanged"}  # judgements that were made otherwise are not these
-    fingerprint = fingerprint_of({**config, **way}, [], data=(derive_from / "manifest.parquet").read_bytes())
-    partial = begin_dataset(root, fingerprint=fingerprint)
-    if partial is None:
-        print(f"{root}: already prepared from this source with these settings.")
-        return read_dataset(root)
-
-    source = given.manifest.reset_index(drop=True)
-    dropped = [(row.image_id, "no_text", "nothing to judge") for row in source[source["text"] == ""].itertuples()]
-    manifest = source[source["text"] != ""].reset_index(drop=True)
-    photos = [(derive_from / path, partial / path) for path in manifest["path"]]
-    outcomes = write_photos(photos, max_side=max_side, workers=workers)
-    readable = [not outcome.error for outcome in outcomes]
-    dropped += [
-        (image_id, "photo_unreadable", outcome.error)
-        for image_id, outcome in zip(manifest["image_id"], outcomes, strict=True)
-        if outcome.error
-    ]
-    manifest = manifest[readable].reset_index(drop=True)
-    judgements = judge_rows(
-        manifest, matches=matches, mismatches=mismatches, kinds=kinds, variations=variations, seed=seed
-    )
-    judged = manifest["image_id"].isin(judgements["image_id"])
-    dropped += _left_out(manifest, manifest.index[~judged], kinds=kinds, seed=seed)
-    judgements["text_only"] = text_only_scores(judgements)
-    counts = {
-        str(split): dict(Counter(part["kind"].where(part["label"] == "mismatch", "match").tolist()))
-        for split, part in judgements.groupby("split", sort=False)
-    }
-    dataset = finish_dataset(
-        partial,
-        root,
-        manifest=manifest[judged].reset_index(drop=True),
-        dropped=pd.DataFrame(dropped, columns=["image_id", "reason", "detail"]),
-        fingerprint=fingerprint,
-        read=len(source),
-        config={
-            **config,
-            "derived_from": str(derive_from),
-            "judgements": counts,
-            "text_only_auroc": text_only_auroc(judgements),
-        },
-        tables={"judgements": judgements},
-    )
-    print(f"{root}: {len(judgements)} judgements of {len(dataset.manifest)} photos")
-    for split, kind in counts.items():
-        print(f"  {split}: {', '.join(f'{count} {name}' for name, count in sorted(kind.items(), key=_by_count))}")
-    print_text_only(dataset.info["config"]["text_only_auroc"])
-    print(f"dropped {dataset.info['counts']['dropped'] or 'none'} (listed in dropped.csv)")
-    return dataset
+    with conversion(root, config=config, data=(source / "manifest.parquet").read_bytes(), besides=way) as new:
+        if new.standing:
+            return new.standing
+        dropped = [(image_id, "no_text", "nothing to judge") for image_id in given["image_id"][given["text"] == ""]]
+        manifest = given[given["text"] != ""]
+        jobs = [(source / path, new.folder / path) for path in manifest["path"]]
+        errors = [written.error for written in write_photos(jobs, max_side=max_side, workers=workers)]
+        for image_id, error in zip(manifest["image_id"], errors, strict=True):
+            dropped += [(image_id, "photo_unreadable", error)] if error else []
+        manifest = manifest[[not error for error in errors]].reset_index(drop=True)
+        judgements = judge_rows(
+            manifest, matches=matches, mismatches=mismatches, kinds=kinds, variations=variations, seed=seed
+        )
+        judged = manifest["image_id"].isin(judgements["image_id"])
+        dropped += _left_out(manifest, manifest.index[~judged], kinds=kinds, seed=seed)
+        judgements["text_only"] = text_only_scores(judgements)
+        auroc = text_only_auroc(judgements)
+        counts = {
+            str(split): dict(Counter(part["kind"].where(part["label"] == "mismatch", "match")).most_common())
+            for split, part in judgements.groupby("split", sort=False)
+        }
+        listed = [f"  {split}: {', '.join(f'{n} {kind}' for kind, n in of.items())}" for split, of in counts.items()]
+        return new.finish(
+            manifest=manifest[judged].reset_index(drop=True),
+            dropped=dropped,
+            read=len(given),
+            record={"derived_from": str(source), "judgements": counts, "text_only_auroc": auroc},
+            tables={"judgements": judgements},
+            says=[f"{len(judgements)} judgements of {judged.sum()} photos", *listed, *text_only_lines(auroc)],
+        )
 
 
 def judge_rows(
@@ -289,7 +266,3 @@ def check_shares(*, matches: int, mismatches: int, kinds: Mapping[str, float], v
         raise InputError(
             f"dataset.matches={matches}, dataset.mismatches={mismatches}: expected 1 or more of either a photo."
         )
-
-
-def _by_count(item: tuple[str, int]) -> int:
-    return -item[1]

@@ -16,20 +16,20 @@ class JudgementLimits:
     """Bounds whose breach is a warning.
 
     Attributes:
-        min_side: Pixels of a photo's shorter side.
-        min_words, max_words: Of a text, inclusive.
+        min_side: Shorter side of a photo, in pixels.
+        min_words, max_words: Words of a text, inclusive.
         context_length: Tokens that the model reads of a text, those of start and end among them; None: as many as its
             tokenizer says.
         min_rows: Judgements in all.
         match_share: Least and largest share of matches, of all and of each split.
     """
 
-    min_side: int
-    min_words: int
-    max_words: int
-    context_length: int | None
-    min_rows: int
-    match_share: tuple[float, float]
+    min_side: int = 224
+    min_words: int = 5
+    max_words: int = 100
+    context_length: int | None = None
+    min_rows: int = 100
+    match_share: tuple[float, float] = (0.4, 0.6)
 
 
 @dataclass(frozen=True, kw_only=True)

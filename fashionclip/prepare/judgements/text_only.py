@@ -7,7 +7,6 @@ nothing of what it sees: any figure is to be read beside that of a model that se
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -85,15 +84,13 @@ def text_only_auroc(judgements: pd.DataFrame) -> Auroc:
     return found
 
 
-def print_text_only(auroc: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints one line a split that has both labels."""
-    for split, values in auroc.items():
-        if values:
-            print(f"  {split}, AUROC of a model that sees only the texts (0.5: they tell nothing): {_listed(values)}")
-
-
-def _listed(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{kind} {value:.3f}" for kind, value in values.items())
+def text_only_lines(auroc: Auroc) -> list[str]:
+    """A line of the report for each split that has both labels."""
+    listed = {
+        split: ", ".join(f"{kind} {value:.3f}" for kind, value in values.items()) for split, values in auroc.items()
+    }
+    says = "AUROC of a model that sees only the texts (0.5: they tell nothing)"
+    return [f"  {split}, {says}: {values}" for split, values in listed.items() if values]
 
 
 def _said(text: str) -> set[str]:

@@ -1,36 +1,4 @@
-"""Any folder of photos to anchors, positives and semi-positives: captions and logos laid over each photo.
-
-The parameters of the pipeline that this one replaces, and where they are now in
-`configs/dataset/synthetic-triplet.yaml`; `text` is `overlays.text`, `logo` is `overlays.logo`:
-
-| there                                     | here                                                                  |
-| ----------------------------------------- | --------------------------------------------------------------------- |
-| DATA_PATH, raw_folder, image_name         | source                                                                |
-| NUM_IMAGES                                | limit                                                                 |
-| TEXT_PATH                                 | captions                                                              |
-| MIN_LENGTH_TEXTS, MAX_LENGHT_TEXTS        | min_length, max_length (characters, inclusive)                        |
-| NUM_TEXTS                                 | max_captions (of the file), captions_per_photo (of those, on a photo) |
-| ALL_FONTS, fonts_list                     | text.fonts (a folder)                                                 |
-| ALL_COLOURS, colour_list                  | text.colours                                                          |
-| text padding, font sizes                  | text.padding, text.scale, text.min_size, text.max_width, .max_height  |
-| position                                  | text.places (null: anywhere)                                          |
-| image_will_be_cropped                     | keep_in_centre_crop                                                   |
-| semipos (share of edited letters)         | max_edited_share, replaced_share; column semipos_distance             |
-| NUM_TRIPLETS_PER_EXAMPLE                  | triplets_per_anchor                                                   |
-| DATASET_SAVE_PATH, processed_folder       | root; save_hf writes root/hf                                          |
-| num_augment                               | positives + 1 (photos with one content)                               |
-| logo_folders                              | logo.folder (nested folders are read)                                 |
-| logo_list                                 | logo.classes                                                          |
-| logo_class                                | a logo's path below logo.folder; column class of boxes.parquet        |
-| several predefined_positions on a photo   | logo.per_photo                                                        |
-| place_images_randomly                     | logo.boxes=null                                                       |
-| predefined_positions (pixels)             | logo.boxes (shares of the safe box)                                   |
-| keep_asp_ratio                            | logo.keep_aspect                                                      |
-| padding (pixels)                          | logo.padding (share of the safe box)                                  |
-| min_percent, max_percent (of the logo)    | logo.scale (shares of the safe box)                                   |
-| IMAGE_GENERATION_MAX_LOGO_PIXELS          | logo.scale's upper end                                                |
-| train_or_test                             | ratios                                                                |
-"""
+"""Any folder of photos to anchors, positives and semi-positives: captions and logos laid over each photo."""
 
 from __future__ import annotations
 
@@ -47,18 +15,9 @@ from tqdm import tqdm
 
 from fashionclip.drawing.catalog import write_demo_catalog
 from fashionclip.errors import InputError
-from fashionclip.manifest import (
-    PreparedDataset,
-    assign_splits,
-    begin_dataset,
-    check_ratios,
-    fingerprint_of,
-    finish_dataset,
-    joined_groups,
-    preparation,
-    read_dataset,
-)
+from fashionclip.manifest import RATIOS, PreparedDataset, assign_splits, check_ratios, joined_groups
 from fashionclip.parallel import on_all_cores
+from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.find_photos import TWO_NEEDED, find_photos, read_groups
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.synthetic_triplets.captions import read_captions
@@ -66,7 +25,7 @@ from fashionclip.prepare.synthetic_triplets.eval_triplets import draw_triplets
 from fashionclip.prepare.synthetic_triplets.families import BasePhoto, Rules, draw_variants, picture_of, plan_variants
 from fashionclip.prepare.synthetic_triplets.held_out import Stock, stocks_of
 from fashionclip.prepare.synthetic_triplets.hugging_face import require_datasets, save_hugging_face
-from fashionclip.prepare.synthetic_triplets.overlays import Overlay
+from fashionclip.prepare.synthetic_triplets.overlays import LogoOverlay, Overlay, TextOverlay
 
 FEWEST_FOR_PROCESSES = 16  # base photos; starting processes takes longer than fewer
 VARIANT_COLUMNS = (
@@ -76,37 +35,35 @@ VARIANT_COLUMNS = (
 )  # fmt: skip
 
 
-@preparation
 def prepare_synthetic_triplet(
     *,
-    name: str,
-    source: Path | str | None,
-    demo_source: Path | str,
-    demo_items: int,
-    demo_shots: int,
-    limit: int | None,
-    groups_file: Path | str | None,
-    groups_image_column: str,
-    groups_column: str,
+    name: str = "synthetic-triplet",
+    source: Path | str | None = None,
+    demo_source: Path | str = "data/raw/demo-240x1",
+    demo_items: int = 240,
+    limit: int | None = None,
+    groups_file: Path | str | None = None,
+    groups_image_column: str = "image",
+    groups_column: str = "sender_id",
     root: Path | str,
-    captions: Path | str | None,
-    min_length: int,
-    max_length: int,
-    max_captions: int | None,
-    captions_per_photo: int,
-    logo_sets_per_photo: int,
-    positives: int,
-    semipositives: int,
-    max_edited_share: float,
-    replaced_share: float,
-    held_out: float,
-    overlays: Mapping[str, Overlay | None],
-    keep_in_centre_crop: bool,
-    max_side: int,
-    triplets_per_anchor: int,
-    save_hf: bool,
-    ratios: Mapping[str, float],
-    seed: int,
+    captions: Path | str | None = None,
+    min_length: int = 4,
+    max_length: int = 40,
+    max_captions: int | None = None,
+    captions_per_photo: int = 2,
+    logo_sets_per_photo: int = 1,
+    positives: int = 2,
+    semipositives: int = 2,
+    max_edited_share: float = 0.5,
+    replaced_share: float = 0.5,
+    held_out: float = 0.25,
+    overlays: Mapping[str, Overlay | None] | None = None,
+    keep_in_centre_crop: bool = True,
+    max_side: int = 320,
+    triplets_per_anchor: int = 2,
+    save_hf: bool = False,
+    ratios: Mapping[str, float] = RATIOS,
+    seed: int = 0,
     workers: int | None = None,
 ) -> PreparedDataset:
     """Splits photos, draws the variants of each, and fixes the triplets of val and test.
@@ -119,24 +76,26 @@ def prepare_synthetic_triplet(
     Args:
         name: Name of the dataset, for the record.
         source: Folder of photos, in any subfolder (see `photos_below`); None for those of the demo catalogue.
-        demo_source: Where that catalogue is drawn, unless it is there.
-        demo_items, demo_shots: Its products, and photos of each.
-        limit: Use so many base photos, by chance; None for all.
+        demo_source: Folder where that catalogue is drawn, unless it is there.
+        demo_items: Number of its products, each of which has one photo.
+        limit: Number of base photos, taken by chance; None for all.
         groups_file: CSV that says which photos belong together, such as those of one sender; None if none do.
-        groups_image_column, groups_column: Its columns with the photo (file name or path, suffix or not) and the group.
+        groups_image_column: Its column with the photo: file name or path, with suffix or without.
+        groups_column: Its column with the group.
         root: Folder of the prepared dataset.
         captions, min_length, max_length, max_captions: See `read_captions`.
         captions_per_photo, logo_sets_per_photo, positives, semipositives: See `Rules`.
         max_edited_share, replaced_share: See `Rules`.
         held_out: Share of captions, logos and fonts that train never shows, in [0, 1); see `stocks_of`.
-        overlays: What draws captions, under `text`, and logos, under `logo`; None leaves that kind out.
-        keep_in_centre_crop: Keep overlays in the centre square, so that a backbone's crop does not cut them.
+        overlays: What draws captions, under `text`, and logos, under `logo`; None under a name leaves that kind out.
+            None for both kinds with their own defaults.
+        keep_in_centre_crop: Whether overlays stay in the centre square, so that a backbone's crop does not cut them.
         max_side: Longer side of a written photo, in pixels, at most.
-        triplets_per_anchor: Of val and test.
-        save_hf: Write also `hf/`, with the triplets of all splits (extra `[hf]`).
-        ratios: Share of train, val and test.
-        seed: Of everything left to chance.
-        workers: Processes, default one a core; 0 works in this process.
+        triplets_per_anchor: Number of triplets of each anchor of val and test.
+        save_hf: Whether to write also `hf/`, with the triplets of all splits (extra `[hf]`).
+        ratios: Shares of train, val and test.
+        seed: Seed of everything left to chance.
+        workers: Number of processes, by default one a core; 0 works in this process.
 
     Raises:
         InputError: Source, captions, groups or settings are not usable, or fewer than two base photos are left.
@@ -150,12 +109,17 @@ def prepare_synthetic_triplet(
         max_edited_share=max_edited_share,
         replaced_share=replaced_share,
     )
+    if overlays is None:
+        overlays = {"text": TextOverlay(), "logo": LogoOverlay()}
     used = _check_settings(overlays, rules, held_out=held_out)
     if save_hf:
         require_datasets()
     texts = read_captions(captions, min_length=min_length, max_length=max_length, most=max_captions, seed=seed)
-    root = Path(root)
-    folder = Path(source) if source is not None else _demo_photos(Path(demo_source), demo_items, demo_shots)
+    if source is None:
+        if not Path(demo_source, "styles.csv").exists():
+            write_demo_catalog(Path(demo_source), items=demo_items, shots=1)
+        source = Path(demo_source, "images")
+    folder, root = Path(source), Path(root)
     photos = find_photos(folder, root=root, limit=limit, seed=seed)
     groups = read_groups(
         groups_file, image_column=groups_image_column, group_column=groups_column, photos=photos, folder=folder
@@ -173,94 +137,108 @@ def prepare_synthetic_triplet(
         "seed": seed,
     }
     files = [*photos.values(), *(Path(file) for overlay in used.values() for file in overlay.files)]
-    fingerprint = fingerprint_of({**config, "captions": texts, "groups": groups}, files)
-    building = begin_dataset(root, fingerprint=fingerprint)
-    if building is None:
-        print(f"{root}: already prepared from this source with these settings.")
-        return read_dataset(root)
-
-    fonts = used["text"].files if "text" in used else ()
-    logos: Any = used.get("logo")
-    most_logos = logos.per_photo[1] if logos else 0
-    parted = partial(stocks_of, share=held_out, seed=seed)
-    caption_stocks = parted(texts, fonts=fonts, needed=2) if "text" in used else ()
-    logo_stocks = parted(logos.classes, needed=most_logos + 1) if logos else ()
-
-    seen = on_all_cores(
-        partial(picture_of, max_side=max_side),
-        list(photos.values()),
-        workers=workers,
-        fewest=FEWEST_FOR_PROCESSES,
-        chunksize=4,
-    )
-    looks = tqdm(zip(photos, seen, strict=True), total=len(photos), desc="looking at photos", unit="photo")
-    hashes = {base: picture for base, picture in looks if picture}
-    bases = list(hashes)
-    pairs = near_pairs(list(hashes.values()))
-    pictures = dict(zip(bases, joined_groups(bases, pairs=pairs), strict=True))
-    group = dict(zip(bases, joined_groups(bases, keys=[[groups[base] for base in bases]], pairs=pairs), strict=True))
-    split = dict(zip(bases, assign_splits([group[base] for base in bases], ratios=ratios, seed=seed), strict=True))
-
-    def job(base: str) -> BasePhoto:
-        stocks = 1 if split.get(base, "train") == "train" else 2
-        planned = plan_variants(
-            base,
-            captions=caption_stocks[:stocks],
-            logos=logo_stocks[:stocks],
-            logos_per_photo=logos.per_photo if logos else (0, 0),
-            rules=rules,
+    with conversion(root, config=config, files=files, besides={"captions": texts, "groups": groups}) as new:
+        if new.standing:
+            return new.standing
+        stocks = _stocks(texts, used, share=held_out, seed=seed)
+        bases = _base_photos(photos, groups, max_side=max_side, ratios=ratios, seed=seed, workers=workers)
+        split = bases["split"].to_dict()
+        logos: Any = used.get("logo")
+        jobs = [
+            BasePhoto(
+                base,
+                file,
+                plan_variants(
+                    base,
+                    # a photo that cannot be read is of no split
+                    stocks={kind: of[: 1 if split.get(base, "train") == "train" else 2] for kind, of in stocks.items()},
+                    logos_per_photo=logos.per_photo if logos else (0, 0),
+                    rules=rules,
+                    seed=seed,
+                ),
+            )
+            for base, file in photos.items()
+        ]
+        draw = partial(
+            draw_variants,
+            folder=new.folder,
+            overlays=used,
+            max_side=max_side,
+            keep_in_centre_crop=keep_in_centre_crop,
             seed=seed,
         )
-        return BasePhoto(base, photos[base], planned)
+        rows, boxes, dropped = [], [], []
+        drawn = on_all_cores(draw, jobs, workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=4)
+        for done in tqdm(drawn, total=len(jobs), desc="base photos", unit="photo"):
+            rows += done["rows"]
+            boxes += done["boxes"]
+            dropped += done["dropped"]
+        shown = list(dict.fromkeys(row["base_id"] for row in rows))
+        if len(shown) == 1:
+            raise InputError(f"{folder}: variants of only one base photo, {shown[0]!r}; {TWO_NEEDED}")
+        manifest = pd.DataFrame(rows, columns=VARIANT_COLUMNS).astype({"semipos_distance": "float64", "size": "int64"})
+        for column in ("picture_id", "group_id", "split"):
+            manifest[column] = manifest["base_id"].map(bases[column])
+        triplets = draw_triplets(manifest, per_anchor=triplets_per_anchor, seed=seed)
+        fixed = triplets["anchor"].map(manifest.set_index("image_id")["split"]) != "train"
+        if save_hf:
+            save_hugging_face(triplets, manifest=manifest, folder=new.folder / "hf")
+        shutil.rmtree(new.folder / "rows", ignore_errors=True)  # they are in the manifest now
+        of_split = dict(Counter(split[base] for base in shown))
+        return new.finish(
+            manifest=manifest,
+            dropped=dropped,
+            read=sum(len(job.variants) for job in jobs),
+            record={"source": str(folder), "captions": str(captions or "built in"), "captions_used": len(texts)},
+            tables={
+                "boxes": pd.DataFrame(boxes, columns=["image_id", "class", "x0", "y0", "x1", "y1"]),
+                "triplets": triplets[fixed].reset_index(drop=True),
+            },
+            says=[
+                f"variants of {len(shown)} base photos, split {of_split}",
+                f"{int(fixed.sum())} triplets of val and test",
+                *(f"  {'captions' if kind == 'text' else 'logos'}: {_listed(of)}" for kind, of in stocks.items()),
+            ],
+        )
 
-    jobs = [job(base) for base in photos]
-    draw = partial(
-        draw_variants,
-        folder=building,
-        overlays=used,
-        max_side=max_side,
-        keep_in_centre_crop=keep_in_centre_crop,
-        seed=seed,
-    )
-    rows, boxes, dropped = [], [], []
-    drawn = on_all_cores(draw, jobs, workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=4)
-    for done in tqdm(drawn, total=len(jobs), desc="base photos", unit="photo"):
-        rows += done["rows"]
-        boxes += done["boxes"]
-        dropped += done["dropped"]
-    shown = list(dict.fromkeys(row["base_id"] for row in rows))
-    if len(shown) == 1:
-        raise InputError(f"{folder}: variants of only one base photo, {shown[0]!r}; {TWO_NEEDED}")
-    for row in rows:
-        base = row["base_id"]
-        row["picture_id"], row["group_id"], row["split"] = pictures[base], group[base], split[base]
-    manifest = pd.DataFrame(rows, columns=VARIANT_COLUMNS).astype({"semipos_distance": "float64", "size": "int64"})
-    triplets = draw_triplets(manifest, pictures=pictures, per_anchor=triplets_per_anchor, seed=seed)
-    fixed = triplets["anchor"].map(manifest.set_index("image_id")["split"]) != "train"
-    if save_hf:
-        save_hugging_face(triplets, manifest=manifest, folder=building / "hf")
-    shutil.rmtree(building / "rows", ignore_errors=True)  # they are in the manifest now
-    dataset = finish_dataset(
-        building,
-        root,
-        manifest=manifest,
-        dropped=pd.DataFrame(dropped, columns=["image_id", "reason", "detail"]),
-        fingerprint=fingerprint,
-        read=sum(len(job.variants) for job in jobs),
-        config={**config, "source": str(folder), "captions": str(captions or "built in"), "captions_used": len(texts)},
-        tables={
-            "boxes": pd.DataFrame(boxes, columns=["image_id", "class", "x0", "y0", "x1", "y1"]),
-            "triplets": triplets[fixed].reset_index(drop=True),
+
+def _stocks(
+    captions: Sequence[str], overlays: Mapping[str, Overlay], *, share: float, seed: int
+) -> dict[str, tuple[Stock, ...]]:
+    """What the families of each overlay may show: first in all splits, then in val and test alone."""
+    stocks = {}
+    if "text" in overlays:
+        stocks["text"] = stocks_of(captions, fonts=overlays["text"].files, needed=2, share=share, seed=seed)
+    if "logo" in overlays:
+        logos: Any = overlays["logo"]
+        stocks["logo"] = stocks_of(logos.classes, needed=logos.per_photo[1] + 1, share=share, seed=seed)
+    return stocks
+
+
+def _base_photos(
+    photos: Mapping[str, Path],
+    groups: Mapping[str, str],
+    *,
+    max_side: int,
+    ratios: Mapping[str, float],
+    seed: int,
+    workers: int | None,
+) -> pd.DataFrame:
+    """`picture_id`, `group_id` and `split` of each base photo that can be read, by base_id."""
+    look = partial(picture_of, max_side=max_side)
+    seen = on_all_cores(look, list(photos.values()), workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=4)
+    looks = tqdm(zip(photos, seen, strict=True), total=len(photos), desc="looking at photos", unit="photo")
+    hashes = {base: picture for base, picture in looks if picture}
+    bases, pairs = list(hashes), near_pairs(list(hashes.values()))
+    group = joined_groups(bases, keys=[[groups[base] for base in bases]], pairs=pairs)
+    return pd.DataFrame(
+        {
+            "picture_id": joined_groups(bases, pairs=pairs),
+            "group_id": group,
+            "split": assign_splits(group, ratios=ratios, seed=seed),
         },
+        index=bases,
     )
-    counts = dataset.info["counts"]
-    print(f"{root}: {counts['kept']} variants of {len(shown)} base photos, split {counts['splits']}")
-    print(f"base photos {dict(Counter(split[base] for base in shown))}, {int(fixed.sum())} triplets of val and test")
-    for overlay, stocks in (("captions", caption_stocks), ("logos", logo_stocks)):
-        if stocks:
-            print(f"  {overlay}: {_listed(stocks)}")
-    print(f"dropped {counts['dropped'] or 'none'} (listed in dropped.csv)")
-    return dataset
 
 
 def _listed(stocks: Sequence[Stock]) -> str:
@@ -288,9 +266,3 @@ def _check_settings(overlays: Mapping[str, Overlay | None], rules: Rules, *, hel
             "max_edited_share in (0, 1] and replaced_share in [0, 1]. Mend these keys."
         )
     return used
-
-
-def _demo_photos(folder: Path, items: int, shots: int) -> Path:
-    if not (folder / "styles.csv").exists():
-        write_demo_catalog(folder, items=items, shots=shots)
-    return folder / "images"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ TRIPLET_COLUMNS = ("anchor", "positive", "semipositive", "negative", "semipos_di
 TRIES = 20  # at random, before all rows are looked through for a negative
 
 
-def draw_triplets(manifest: pd.DataFrame, *, pictures: Mapping[str, str], per_anchor: int, seed: int) -> pd.DataFrame:
+def draw_triplets(manifest: pd.DataFrame, *, per_anchor: int, seed: int) -> pd.DataFrame:
     """Draws triplets for every anchor that has a positive, a semi-positive and a negative.
 
     The semi-positives of a family take turns; the negative is any variant with the same kind of overlay, in the same
@@ -20,42 +20,39 @@ def draw_triplets(manifest: pd.DataFrame, *, pictures: Mapping[str, str], per_an
 
     Args:
         manifest: Rows of any splits.
-        pictures: For each `base_id` a name that base photos of the same picture share.
-        per_anchor: Triplets an anchor.
+        per_anchor: Number of triplets of each anchor.
         seed: Each anchor's chance depends on nothing but this, its id and the rows it may draw.
 
     Returns:
         `TRIPLET_COLUMNS`: ids of images, then the semi-positive's distance, how it was made, the kind of overlay, and
         whether train never shows the captions or logos of anchor, positive and semi-positive.
     """
-    columns = ["image_id", "kind", "base_id", "overlay", "caption", "split", "semipos_distance", "edit", "unseen"]
-    families: dict[tuple[str, str, str, str, bool], dict[str, list[tuple[str, float, str]]]] = {}
-    pools: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for image_id, kind, base, overlay, caption, split, distance, edit, unseen in zip(
-        *(manifest[column] for column in columns), strict=True
-    ):
-        family = families.setdefault((base, overlay, caption, split, unseen), defaultdict(list))
-        family[kind].append((image_id, distance, edit))
-        pools[split, overlay].append((image_id, pictures[base]))
+    families: dict[tuple[Any, ...], dict[str, list[Any]]] = {}
+    pools: dict[tuple[str, str], list[Any]] = defaultdict(list)  # by split and overlay
+    for row in manifest.itertuples(index=False):
+        family = families.setdefault((row.base_id, row.overlay, row.caption, row.split, row.unseen), defaultdict(list))
+        family[str(row.kind)].append(row)
+        pools[str(row.split), str(row.overlay)].append(row)
     rows = []
-    for (base, overlay, _, split, unseen), family in families.items():
+    for (_, overlay, _, split, unseen), family in families.items():
         positives, semipositives = family["positive"], family["semipositive"]
         if not (family["anchor"] and positives and semipositives):
             continue
-        anchor = family["anchor"][0][0]
-        rng = random.Random(f"{seed}/triplets/{anchor}")
+        anchor = family["anchor"][0]
+        rng = random.Random(f"{seed}/triplets/{anchor.image_id}")
         for turn in range(per_anchor):
-            negative = _other_picture(pools[split, overlay], pictures[base], rng)
+            negative = _other_picture(pools[split, overlay], anchor.picture_id, rng)
             if negative:
-                semipositive, distance, edit = semipositives[turn % len(semipositives)]
-                rows.append((anchor, rng.choice(positives)[0], semipositive, negative, distance, edit, overlay, unseen))
+                far = semipositives[turn % len(semipositives)]
+                ids = (anchor.image_id, rng.choice(positives).image_id, far.image_id, negative)
+                rows.append((*ids, far.semipos_distance, far.edit, overlay, unseen))
     return pd.DataFrame(rows, columns=list(TRIPLET_COLUMNS)).astype({"semipos_distance": "float64", "unseen": "bool"})
 
 
-def _other_picture(pool: list[tuple[str, str]], picture: str, rng: random.Random) -> str | None:
+def _other_picture(pool: list[Any], picture: str, rng: random.Random) -> str | None:
     for _ in range(TRIES):
-        image_id, shows = rng.choice(pool)
-        if shows != picture:
-            return image_id
-    others = [image_id for image_id, shows in pool if shows != picture]
+        row = rng.choice(pool)
+        if row.picture_id != picture:
+            return str(row.image_id)
+    others = [row.image_id for row in pool if row.picture_id != picture]
     return rng.choice(others) if others else None

@@ -67,8 +67,7 @@ class BasePhoto:
 def plan_variants(
     base_id: str,
     *,
-    captions: Sequence[Stock],
-    logos: Sequence[Stock],
+    stocks: Mapping[str, Sequence[Stock]],
     logos_per_photo: tuple[int, int],
     rules: Rules,
     seed: int,
@@ -76,10 +75,10 @@ def plan_variants(
     """Chooses what the variants of a base photo show.
 
     Args:
-        base_id: Of the base photo; the choice depends on nothing but it, the seed and the other arguments.
-        captions, logos: Stocks of either, which the families of a base photo take in turns; none for no text, or no
-            logos. A stock has at least two captions, or more logos than are shown on a photo.
-        logos_per_photo: Least and largest number of them.
+        base_id: Id of the base photo; the choice depends on nothing but it, the seed and the other arguments.
+        stocks: Stocks of captions under "text" and of logos under "logo", which the families of a base photo take in
+            turns. A stock has at least two captions, or more logos than are shown on a photo.
+        logos_per_photo: Least and largest number of logos on a photo.
         rules: Counts and shares.
         seed: Another seed gives another choice.
     """
@@ -96,14 +95,14 @@ def plan_variants(
             variants.append(Variant(image_id, kind, overlay, replace(content, fonts=stock.fonts), stock.unseen))
 
     said: set[str] = set()
-    for number, stock in enumerate(_in_turns(captions, count=rules.captions_per_photo, rng=rng)):
+    for number, stock in enumerate(_in_turns(stocks.get("text", ()), count=rules.captions_per_photo, rng=rng)):
         left = [caption for caption in stock.contents if caption not in said]
         if left:
             said.add(caption := rng.choice(left))
             contents = _caption_contents(caption, captions=stock.contents, rules=rules, rng=rng)
             add("text", number, stock, contents)
     sets: set[frozenset[str]] = set()
-    for number, stock in enumerate(_in_turns(logos, count=rules.logo_sets_per_photo, rng=rng)):
+    for number, stock in enumerate(_in_turns(stocks.get("logo", ()), count=rules.logo_sets_per_photo, rng=rng)):
         drawn = (tuple(rng.sample(stock.contents, rng.randint(*logos_per_photo))) for _ in range(TRIES))
         chosen = next((one for one in drawn if frozenset(one) not in sets), None)
         if chosen:

@@ -20,6 +20,9 @@ from fashionclip.errors import InputError
 from fashionclip.prepare.synthetic_triplets.logos import find_logos, load_logo
 from fashionclip.prepare.synthetic_triplets.text_layout import draw_text, find_fonts, fit_text, has_glyphs
 
+COLOURS = (
+    "white", "black", "red", "gold", "navy", "darkgreen", "deeppink", "darkorange", "cyan", "purple",
+)  # fmt: skip
 TRIES = 20  # places tried before an overlay is given up
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom lie just outside
 _LINEAR = np.array([v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in np.arange(256) / 255])
@@ -103,17 +106,17 @@ class TextOverlay:
     def __init__(
         self,
         *,
-        fonts: Path | str | None,
-        colours: Sequence[str],
-        places: Sequence[Sequence[float]] | None,
-        max_width: float,
-        max_height: float,
-        max_lines: int,
-        scale: Sequence[float],
-        min_size: int,
-        min_contrast: float,
-        outline: float,
-        padding: float,
+        fonts: Path | str | None = None,
+        colours: Sequence[str] = COLOURS,
+        places: Sequence[Sequence[float]] | None = None,
+        max_width: float = 0.9,
+        max_height: float = 0.3,
+        max_lines: int = 3,
+        scale: Sequence[float] = (0.85, 1.0),
+        min_size: int = 10,
+        min_contrast: float = 3.0,
+        outline: float = 0.06,
+        padding: float = 0.03,
     ) -> None:
         self.fonts = fonts
         self.colours = tuple(colours)
@@ -196,14 +199,14 @@ class LogoOverlay:
     def __init__(
         self,
         *,
-        folder: Path | str | None,
-        classes: Sequence[str] | None,
-        per_photo: Sequence[int],
-        scale: Sequence[float],
-        keep_aspect: bool,
-        boxes: Sequence[Sequence[float]] | None,
-        min_size: int,
-        padding: float,
+        folder: Path | str | None = None,
+        classes: Sequence[str] | None = None,
+        per_photo: Sequence[int] = (1, 2),
+        scale: Sequence[float] = (0.25, 0.4),
+        keep_aspect: bool = True,
+        boxes: Sequence[Sequence[float]] | None = None,
+        min_size: int = 24,
+        padding: float = 0.03,
     ) -> None:
         found = find_logos(folder)
         self.folder = folder

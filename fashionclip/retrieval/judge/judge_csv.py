@@ -20,9 +20,8 @@ from fashionclip.atomic import beside, naming, write_text
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
 from fashionclip.manifest import LABELS
-from fashionclip.prepare.judgements.judged_photos import choose_root, locate
 from fashionclip.retrieval.judge.judge import Judge, Verdict
-from fashionclip.tables import Layout, columns_of, layout_of, records
+from fashionclip.tables import Layout, choose_root, columns_of, layout_of, locate, records
 
 REQUIRED = ("image_path", "text")
 LABEL = "label"

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 from PIL import Image
 
 from fashionclip.app.datasets import prepare as run_config
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset, read_dataset
+from fashionclip.prepare.conversion import Conversion
 from fashionclip.prepare.deepfashion2 import convert, crops, release
 from fashionclip.prepare.deepfashion2.convert import prepare_deepfashion2_sku
 from fashionclip.prepare.deepfashion2.standin import write_deepfashion2_fixture
@@ -70,11 +70,8 @@ def write_pairs(source: Path, split: str, pairs: int, *, first: int = 1, **chang
 
 
 def prepare(source: Path, root: Path, **changes: Any) -> PreparedDataset:
-    """With the settings that are shipped, where they are not changed."""
-    config = OmegaConf.load(CONFIGS / "dataset" / "deepfashion2-sku.yaml")
-    given = {"source": source, "root": root, "splits": "train", "dev_split": 0, "workers": 0, **changes}
-    settings: Any = {key: given.get(key, config.get(key)) for key in config if key not in ("_target_", "triplets")}
-    return prepare_deepfashion2_sku(**settings)
+    settings: dict[str, Any] = {"splits": "train", "dev_split": 0, "workers": 0, **changes}
+    return prepare_deepfashion2_sku(source=source, root=root, **settings)
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -448,9 +445,9 @@ def test_stopped_between_the_crops_and_the_tables(tmp_path, monkeypatch):
     source, root = write_pairs(tmp_path / "release", "train", 3), tmp_path / "set"
     whole = content(prepare(source, root).root)
     root.rename(tmp_path / "whole")
-    for name in ("write_split_files", "finish_dataset"):
+    for owner, name in ((convert, "write_split_files"), (Conversion, "finish")):
         with monkeypatch.context() as patch:
-            patch.setattr(convert, name, lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+            patch.setattr(owner, name, lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 prepare(source, root)
     assert content(prepare(source, root).root) == whole

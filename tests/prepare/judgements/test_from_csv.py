@@ -12,15 +12,12 @@ from PIL import Image
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset, read_judgements
-from fashionclip.prepare.judgements.from_csv import prepare_match_mismatch
+from fashionclip.prepare.judgements.from_csv import COLUMNS, prepare_judgements_csv
 from fashionclip.prepare.judgements.rules import JudgementLimits
 from fashionclip.prepare.judgements.splits import balanced_splits
 
 HEADER = ("image_path", "text", "label")
-COLUMNS = {name: name for name in HEADER} | {"product": None, "split": None}
-LIMITS = JudgementLimits(
-    min_side=224, min_words=5, max_words=100, context_length=77, min_rows=4, match_share=(0.4, 0.6)
-)
+LIMITS = JudgementLimits(context_length=77, min_rows=4)
 
 
 class WordTokenizer:
@@ -61,28 +58,17 @@ def write(
     return folder / name
 
 
-def prepare(source: Path | None, root: Path, **changes: Any) -> PreparedDataset | None:
+def prepare(source: Path, root: Path, **changes: Any) -> PreparedDataset | None:
     settings: dict[str, Any] = {
-        "derive_from": None,
-        "columns": COLUMNS,
-        "image_root": None,
-        "allow_outside_root": False,
-        "check_only": False,
-        "drop_errors": False,
         "report": root.parent / "validation.json",
         "limits": LIMITS,
         "tokenizer": WordTokenizer(),
-        "matches": 1,
-        "mismatches": 1,
-        "kinds": {"shuffled": 1.0},
-        "variations": {},
         "max_side": 256,
         "ratios": {"train": 0.6, "val": 0.2, "test": 0.2},
-        "seed": 0,
         "workers": 0,
         **changes,
     }
-    return prepare_match_mismatch(name="judged", source=source, root=root, **settings)
+    return prepare_judgements_csv(source=source, root=root, **settings)
 
 
 def findings(report: Path) -> dict[str, dict[str, Any]]:
@@ -562,9 +548,13 @@ def test_splits_are_balanced_by_label_where_small_groups_have_another_than_large
             lambda folder: (write(folder, sound(1), name="a.csv"), write(folder, [], name="b.csv"))[0].parent,
             "exactly one",
         ),
-        (lambda folder: None, r"dataset\.root=.*out: nothing to prepare it from, neither dataset\.source nor"),
     ],
 )
 def test_an_unusable_source_is_one_error_with_a_remedy(tmp_path, make, message) -> None:
     with pytest.raises(InputError, match=message):
         prepare(make(tmp_path), tmp_path / "out")
+
+
+def test_judgements_made_of_a_dataset_are_another_source(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"Use dataset=judgements-derived dataset\.source=data/x$"):
+        prepare(write(tmp_path, sound()), tmp_path / "out", derive_from="data/x")

@@ -12,7 +12,7 @@ import pytest
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset, stable_hash, text_key
-from fashionclip.prepare.judgements.from_dataset import DERIVED_COLUMNS, derive_judgements, judge_rows
+from fashionclip.prepare.judgements.from_dataset import DERIVED_COLUMNS, judge_rows, prepare_judgements_derived
 from fashionclip.prepare.judgements.paraphrase import with_less, with_misspelling, with_synonym
 from fashionclip.prepare.judgements.text_only import text_only_auroc, text_only_scores
 from fashionclip.prepare.judgements.vocabulary import ASPECTS, CATEGORY, COLOUR, MATERIAL, NECK, PATTERN, SLEEVE
@@ -312,17 +312,8 @@ def test_a_text_of_another_product_keeps_its_detail_since_less_of_it_might_be_tr
 
 
 def derive(source: PreparedDataset, root: Path, **changes: Any) -> PreparedDataset:
-    settings: dict[str, Any] = {
-        "matches": 2,
-        "mismatches": 2,
-        "kinds": KINDS,
-        "variations": VARIATIONS,
-        "max_side": 160,
-        "seed": 0,
-        "workers": 0,
-        **changes,
-    }
-    return derive_judgements(name="judged", derive_from=source.root, root=root, **settings)
+    settings: dict[str, Any] = {"matches": 2, "mismatches": 2, "max_side": 160, "workers": 0, **changes}
+    return prepare_judgements_derived(source=source.root, root=root, **settings)
 
 
 def test_the_demo_becomes_judgements_with_its_splits_and_attributes(demo_dataset, tmp_path, capsys) -> None:
@@ -378,7 +369,7 @@ def test_unusable_settings_are_one_error(demo_dataset, tmp_path, changes, messag
 
 
 def test_a_dataset_is_not_derived_onto_itself(demo_dataset) -> None:
-    with pytest.raises(InputError, match=r"the same as dataset\.derive_from"):
+    with pytest.raises(InputError, match=r"the same as dataset\.source"):
         derive(demo_dataset, demo_dataset.root)
     with pytest.raises(InputError, match="no prepared dataset there"):
         derive(PreparedDataset(Path("no/such"), demo_dataset.manifest, {}), Path("no/where"))

@@ -3,7 +3,7 @@ import random
 import pandas as pd
 import pytest
 
-from fashionclip.prepare.judgements.text_only import print_text_only, text_only_auroc, text_only_scores
+from fashionclip.prepare.judgements.text_only import text_only_auroc, text_only_lines, text_only_scores
 
 WORDS = ("red", "blue", "shirt", "shoe", "cotton", "silk")
 
@@ -52,11 +52,12 @@ def test_texts_that_are_as_often_right_as_wrong_tell_exactly_nothing():
     assert set(auroc_of(both)["test"].values()) == {0.5}
 
 
-def test_a_match_of_no_kind_is_compared_with_all_and_a_missing_label_is_left_out(capsys):
+def test_a_match_of_no_kind_is_compared_with_all_and_a_missing_label_is_left_out():
     judged = judgements(told=0.9).query("split != 'val' or label == 'match'")
     judged = judged.assign(kind=judged["kind"].where(judged["label"] == "mismatch", "match"))
     found = auroc_of(judged)
     assert found["val"] == {} and found["test"]["material"] > 0.9
-    print_text_only(found)
-    assert f"all {found['test']['all']:.3f}, colour" in capsys.readouterr().out
+    (line,) = text_only_lines(found)
+    assert line.startswith("  test, AUROC of a model that sees only the texts")
+    assert f"all {found['test']['all']:.3f}, colour" in line
     assert set(text_only_scores(judged.query("label == 'match'"))) == {0.0}

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 
 from fashionclip.errors import InputError
@@ -19,9 +17,8 @@ from fashionclip.prepare.synthetic_triplets import families
 from fashionclip.prepare.synthetic_triplets.captions import caption_distance
 from fashionclip.prepare.synthetic_triplets.convert import prepare_synthetic_triplet
 from fashionclip.prepare.synthetic_triplets.held_out import Stock
-from fashionclip.prepare.synthetic_triplets.overlays import safe_box
+from fashionclip.prepare.synthetic_triplets.overlays import LogoOverlay, TextOverlay, safe_box
 
-YAML = Path(__file__).parents[3] / "configs" / "dataset" / "synthetic-triplet.yaml"
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
@@ -42,11 +39,8 @@ def numbered(folder: Path, count: int) -> Path:
 
 
 def prepare(source: Path | None, root: Path, **changes: Any) -> PreparedDataset:
-    """With the settings that are shipped, where they are not changed."""
-    given = {"source": source and str(source), "root": str(root), "ratios": RATIOS, "workers": 0, **changes}
-    config = OmegaConf.merge(OmegaConf.load(YAML), given)
-    settings: Any = {key: config[key] for key in config if key not in ("_target_", "triplets")}
-    return prepare_synthetic_triplet(**{**settings, "overlays": instantiate(config.overlays)})
+    settings: dict[str, Any] = {"ratios": RATIOS, "workers": 0, **changes}
+    return prepare_synthetic_triplet(source=source, root=root, **settings)
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -237,7 +231,7 @@ def test_stopped_run_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatc
 
 
 def test_worker_hands_back_rows_and_no_picture(tmp_path):
-    source, overlays = numbered(tmp_path / "photos", 1), instantiate(OmegaConf.load(YAML).overlays)
+    source, overlays = numbered(tmp_path / "photos", 1), {"text": TextOverlay(), "logo": LogoOverlay()}
     rules = families.Rules(
         captions_per_photo=4,
         logo_sets_per_photo=4,
@@ -248,8 +242,7 @@ def test_worker_hands_back_rows_and_no_picture(tmp_path):
     )
     planned = families.plan_variants(
         "00",
-        captions=[Stock(("One", "Two", "Three", "Four"))],
-        logos=[Stock(overlays.logo.classes)],
+        stocks={"text": [Stock(("One", "Two", "Three", "Four"))], "logo": [Stock(overlays["logo"].classes)]},
         logos_per_photo=(1, 2),
         rules=rules,
         seed=0,
@@ -352,12 +345,12 @@ def test_too_small_photos_and_captions_without_glyphs_are_counted_drops(tmp_path
 
 def test_one_kind_of_overlay(tmp_path):
     source = numbered(tmp_path / "photos", 6)
-    for kind, other in (("text", "logo"), ("logo", "text")):
-        assert set(prepare(source, tmp_path / kind, overlays={other: None}).manifest["overlay"]) == {kind}
+    for kind, overlays in (("text", {"text": TextOverlay(), "logo": None}), ("logo", {"logo": LogoOverlay()})):
+        assert set(prepare(source, tmp_path / kind, overlays=overlays).manifest["overlay"]) == {kind}
 
 
 def test_default_source_is_the_demo_catalogue(tmp_path):
-    demo = {"demo_source": str(tmp_path / "raw"), "demo_items": 4, "demo_shots": 1}
+    demo = {"demo_source": str(tmp_path / "raw"), "demo_items": 4}
     dataset = prepare(None, tmp_path / "set", **demo)
     assert dataset.manifest["base_id"].nunique() == 4
     assert len(prepare(None, tmp_path / "again", **demo).manifest) == len(dataset.manifest)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fashionclip.models.load import load_tokenizer
-from fashionclip.prepare.judgements.token_count import count_tokens
+from fashionclip.prepare.judgements.facts import count_tokens
 
 
 class PaddingTokenizer:
