@@ -14,7 +14,7 @@ from fashionclip.manifest import MANIFEST_COLUMNS, SCHEMA_VERSION, read_dataset
 from fashionclip.prepare.conversion import conversion
 
 
-def make_manifest(rows: int = 4) -> pd.DataFrame:
+def make_manifest(rows: int = 4):
     ids = [f"id{row}" for row in range(rows)]
     columns = {name: ids for name in MANIFEST_COLUMNS} | {
         "path": [f"images/{name}.jpg" for name in ids],
@@ -23,7 +23,7 @@ def make_manifest(rows: int = 4) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def write_dataset(root: Path, *, which: str = "one", rows: int = 4, fault: type[BaseException] | None = None) -> bool:
+def write_dataset(root, *, which="one", rows=4, fault=None):
     """Puts a dataset together as a converter does, and says whether it had to; its photos hold its name."""
     with conversion(root, config={"which": which}) as new:
         if new.standing:
@@ -37,17 +37,17 @@ def write_dataset(root: Path, *, which: str = "one", rows: int = 4, fault: type[
     return True
 
 
-def which_dataset(root: Path) -> str:
+def which_dataset(root: Path):
     """The name of the dataset that stands there, after checking that nothing of it is missing or mixed."""
     dataset = read_dataset(root)
-    which: str = dataset.info["config"]["which"]
+    which = dataset.info["config"]["which"]
     assert {(root / path).read_text() for path in dataset.manifest["path"]} == {which}
     assert len(list((root / "images").iterdir())) == len(dataset.manifest) == dataset.info["counts"]["kept"]
     assert (root / "dropped.csv").is_file()
     return which
 
 
-def test_what_is_written_is_read_again(tmp_path) -> None:
+def test_what_is_written_is_read_again(tmp_path):
     write_dataset(tmp_path / "set", rows=4)
     dataset = read_dataset(tmp_path / "set")
     pd.testing.assert_frame_equal(dataset.manifest.drop(columns="photo_hash"), make_manifest(4))
@@ -61,7 +61,7 @@ def test_what_is_written_is_read_again(tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_missing_folder_and_foreign_version_are_refused(tmp_path) -> None:
+def test_missing_folder_and_foreign_version_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"no prepared dataset there .*Run prepare\.py"):
         read_dataset(tmp_path / "nowhere")
     write_dataset(tmp_path / "set")
@@ -73,7 +73,7 @@ def test_missing_folder_and_foreign_version_are_refused(tmp_path) -> None:
     assert which_dataset(tmp_path / "set") == "one"
 
 
-def test_photos_that_are_the_same_byte_for_byte_have_one_hash(tmp_path) -> None:
+def test_photos_that_are_the_same_byte_for_byte_have_one_hash(tmp_path):
     manifest = make_manifest(4)
     with conversion(tmp_path / "set", config={}) as new:
         for path, content in zip(manifest["path"], ("red", "blue", "red", "reds"), strict=True):
@@ -83,7 +83,7 @@ def test_photos_that_are_the_same_byte_for_byte_have_one_hash(tmp_path) -> None:
     assert first == third and len({first, second, fourth}) == 3
 
 
-def test_what_is_dropped_is_no_formula(tmp_path) -> None:
+def test_what_is_dropped_is_no_formula(tmp_path):
     manifest = make_manifest(1)
     with conversion(tmp_path / "set", config={}) as new:
         (new.folder / manifest["path"][0]).touch()
@@ -91,7 +91,7 @@ def test_what_is_dropped_is_no_formula(tmp_path) -> None:
     assert (tmp_path / "set" / "dropped.csv").read_text().splitlines()[1] == "'=cmd|x,photo_missing,+1"
 
 
-def test_what_is_kept_dropped_and_missing_is_said(tmp_path, capsys) -> None:
+def test_what_is_kept_dropped_and_missing_is_said(tmp_path, capsys):
     write_dataset(tmp_path / "set", rows=4)
     said = capsys.readouterr().out
     assert "set: kept 4 of 5 rows, split {'train': 4, 'val': 0, 'test': 0}" in said
@@ -114,7 +114,7 @@ STEPS = [
 ]
 
 
-def kill_before_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def kill_before_step(monkeypatch: pytest.MonkeyPatch, number: int):
     steps = count()
 
     def killing(original):
@@ -130,7 +130,7 @@ def kill_before_step(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 
 @pytest.mark.parametrize("replacing", [False, True])
-def test_run_killed_before_any_step_leaves_old_or_new_and_can_be_repeated(tmp_path, monkeypatch, replacing) -> None:
+def test_run_killed_before_any_step_leaves_old_or_new_and_can_be_repeated(tmp_path, monkeypatch, replacing):
     for number in count():
         root = tmp_path / str(number) / "set"
         root.parent.mkdir()
@@ -155,7 +155,7 @@ def test_run_killed_before_any_step_leaves_old_or_new_and_can_be_repeated(tmp_pa
     assert number >= 12  # every write of the tables and both renames were among the steps
 
 
-def test_stopped_run_goes_on_only_with_the_same_source_and_settings(tmp_path) -> None:
+def test_stopped_run_goes_on_only_with_the_same_source_and_settings(tmp_path):
     for which, kept in (("one", []), ("one", ["photo.jpg"]), ("two", [])):
         with conversion(tmp_path / "set", config={"which": which}) as new:
             assert new.standing is None
@@ -163,13 +163,13 @@ def test_stopped_run_goes_on_only_with_the_same_source_and_settings(tmp_path) ->
             (new.folder / "images" / "photo.jpg").write_text("")
 
 
-def test_what_decides_whether_a_dataset_stands_already(tmp_path) -> None:
+def test_what_decides_whether_a_dataset_stands_already(tmp_path):
     """The same numbers as the code before 0.1: what it prepared is not prepared again."""
     photo = tmp_path / "photo.jpg"
     photo.write_text("one")
     os.utime(photo, ns=(1, 1))
 
-    def made(**changes) -> str:
+    def made(**changes):
         given = {"config": {"name": "x", "seed": 0}, "files": [photo], "data": b"table", "besides": None, **changes}
         with conversion(tmp_path / "set", **given) as new:
             mark = (new.folder / "fingerprint").read_text()
@@ -184,14 +184,14 @@ def test_what_decides_whether_a_dataset_stands_already(tmp_path) -> None:
     assert made() != first
 
 
-def test_photos_without_a_row_are_removed(tmp_path) -> None:
+def test_photos_without_a_row_are_removed(tmp_path):
     with conversion(tmp_path / "set", config={"which": "one"}) as new:
         (new.folder / "images" / "dropped_later.jpg").write_text("")
     write_dataset(tmp_path / "set", which="one")
     assert which_dataset(tmp_path / "set") == "one"
 
 
-def test_photos_without_a_row_are_removed_from_folders_of_a_source_s_own_too(tmp_path) -> None:
+def test_photos_without_a_row_are_removed_from_folders_of_a_source_s_own_too(tmp_path):
     with conversion(tmp_path / "set", config={}) as new:
         for path in ("train/query/1.jpg", "train/query/2.jpg", "train/catalog/3.jpg", "hf/4.jpg"):
             (new.folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def test_photos_without_a_row_are_removed_from_folders_of_a_source_s_own_too(tmp
     ]  # fmt: skip
 
 
-def test_folders_of_others_beside_it_are_never_touched(tmp_path) -> None:
+def test_folders_of_others_beside_it_are_never_touched(tmp_path):
     for end in (".old", ".partial"):
         for name in ("set", "new"):
             (tmp_path / (name + end)).mkdir()
@@ -221,7 +221,7 @@ def test_folders_of_others_beside_it_are_never_touched(tmp_path) -> None:
     assert all((tmp_path / name / "thesis.txt").read_text() == "precious" for name in kept if "." in name)
 
 
-def test_a_refused_conversion_leaves_nothing_and_a_stopped_one_what_it_has_done(tmp_path) -> None:
+def test_a_refused_conversion_leaves_nothing_and_a_stopped_one_what_it_has_done(tmp_path):
     with pytest.raises(InputError):
         write_dataset(tmp_path / "set", fault=InputError)
     assert not any(tmp_path.iterdir())
@@ -257,7 +257,7 @@ with conversion(root, config={"which": which}) as new:
 
 
 @pytest.mark.parametrize("second", [pytest.param("one", marks=pytest.mark.slow), "two"])
-def test_two_conversions_to_one_root_come_one_after_the_other(tmp_path, second) -> None:
+def test_two_conversions_to_one_root_come_one_after_the_other(tmp_path, second):
     started = [
         subprocess.Popen([sys.executable, "-c", TWO_AT_ONCE, tmp_path / "set", name], stdout=subprocess.PIPE, text=True)
         for name in ("one", second)
@@ -271,7 +271,7 @@ def test_two_conversions_to_one_root_come_one_after_the_other(tmp_path, second) 
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda photo: photo.write_text("")])
-def test_a_dataset_that_lost_a_photo_is_prepared_again(tmp_path, harm) -> None:
+def test_a_dataset_that_lost_a_photo_is_prepared_again(tmp_path, harm):
     """ "Re-run prepare.py" is what the message of a photo that cannot be read says."""
     assert write_dataset(tmp_path / "set")
     harm(tmp_path / "set" / "images" / "id2.jpg")
@@ -280,7 +280,7 @@ def test_a_dataset_that_lost_a_photo_is_prepared_again(tmp_path, harm) -> None:
     assert not write_dataset(tmp_path / "set")
 
 
-def test_folder_that_is_no_dataset_is_left_alone(tmp_path) -> None:
+def test_folder_that_is_no_dataset_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     for root in (tmp_path, tmp_path / "thesis.txt"):
         with pytest.raises(InputError, match=r"left alone\. Choose another dataset\.root"):
