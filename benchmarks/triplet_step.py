@@ -32,10 +32,10 @@ from fashionclip.batch import Batch
 from fashionclip.data.content_distance import EditDistance
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.manifest_tensors import ManifestTensors
-from fashionclip.data.relations import TripletRelation
+from fashionclip.data.relations import IdentityRelation
 from fashionclip.data.transforms import Transform, eval_transform
 from fashionclip.images import load_image
-from fashionclip.losses.mining import MinedTripletLoss
+from fashionclip.losses.mining import MinedTripletLoss, drawn, masks_of
 from fashionclip.losses.triplet_semipos import TripletSemiPosMarginWithDistanceLoss
 from fashionclip.manifest import read_dataset
 from fashionclip.models.backbone import Backbone
@@ -53,14 +53,20 @@ def model() -> Backbone:
     return backbone.train()
 
 
-def relation() -> TripletRelation:
-    return TripletRelation(
+def relation() -> IdentityRelation:
+    return IdentityRelation(
         item="item_id",
         group="base_id",
         distance=EditDistance(),
         second_view=False,
         per_group=15,
     )
+
+
+def triplets_of(identities: Any) -> list[Tensor]:
+    """Positions (N,) of the anchors, positives, semi-positives and negatives that the loss draws."""
+    masks = masks_of(identities.item_id, identities.group_id, identities.view_id, identities.hard_id)
+    return drawn(*masks, per_anchor=1, seed=identities.seed)
 
 
 class TripletFiles(Dataset):
@@ -84,9 +90,9 @@ def plain_steps(rows: ManifestTensors, backbone: Backbone, *, steps: int, batch:
         tower.to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=1e-4)
     loss_function = torch.nn.TripletMarginWithDistanceLoss(margin=1.0)
-    drawn = relation().plan(rows, rows.of_split("train")[:POOL])
-    t: Any = drawn.relation
-    triplets = drawn.image_row[torch.stack([t.anchor, t.positive, t.negative], dim=1)]  # (N, 3)
+    plan = relation().plan(rows, rows.of_split("train")[:POOL])
+    anchor, positive, _, negative = triplets_of(plan.relation)
+    triplets = plan.image_row[torch.stack([anchor, positive, negative], dim=1)]  # (N, 3)
     triplets = triplets[torch.randint(len(triplets), (steps * batch,))]
     files = TripletFiles(rows, triplets, eval_transform(backbone.preprocess))
     for photos in DataLoader(files, batch_size=batch, num_workers=WORKERS):
@@ -129,7 +135,7 @@ def our_steps(loader: DataLoader[Batch], backbone: Backbone, *, steps: int) -> I
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        yield len(batch.relation)
+        yield len(triplets_of(batch.relation)[0])
 
 
 def measure(variant: str, options: argparse.Namespace) -> None:
@@ -143,7 +149,7 @@ def measure(variant: str, options: argparse.Namespace) -> None:
     if variant == VARIANTS[2]:
         running = our_steps(loader, backbone, steps=steps)
     else:
-        batch = len(next(iter(loader)).relation)
+        batch = len(triplets_of(next(iter(loader)).relation)[0])
         running = plain_steps(rows, backbone, steps=steps, batch=batch, ours=variant == VARIANTS[1])
     for _ in range(WARM_UP):
         next(running)

@@ -6,6 +6,7 @@ Processes that train together share one batch: each loads and embeds its share o
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import Tensor
 
@@ -40,32 +41,29 @@ class Pairs:
 
 
 @dataclass
-class Triplets:
-    """N triplets with semi-positives among a batch's I images, and what mining needs to find more of them.
+class Identities:
+    """Who a batch's I images show. What follows of it, such as which triplets count, is for a loss to say.
 
     Attributes:
-        anchor, positive, semipositive, negative: (N,) positions among the batch's images.
-        semipos_distance: (N,) in [0, 1], how far the semi-positive's content is from the anchor's.
         item_id: (I,) code of what an image shows; images that share it but not `view_id` are each other's positives.
         group_id: (I,) code; images that share it and not `item_id` are semi-positives, all others negatives.
         view_id: (I,) code.
+        hard_id: (I,) code that negatives share with their anchor where one does.
         content_distance: (I, I) in [0, 1] between the contents of images of one group, 1 elsewhere.
+        seed: Seed of what is drawn among them, the same on all processes.
     """
 
-    anchor: Tensor
-    positive: Tensor
-    semipositive: Tensor
-    negative: Tensor
-    semipos_distance: Tensor
     item_id: Tensor
     group_id: Tensor
     view_id: Tensor
+    hard_id: Tensor
     content_distance: Tensor
+    seed: int
 
     def __len__(self) -> int:
-        return len(self.anchor)
+        return len(self.item_id)
 
-    def select(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+    def select(self, image: Tensor, text: Tensor) -> dict[str, Any]:
         """The loss's arguments from the embeddings of the batch's images (I, D); texts take no part."""
         return {"image": image} | {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -98,17 +96,17 @@ class Judgements:
 class Mixed:
     """Several relations among the same images and texts, by name."""
 
-    parts: dict[str, Pairs | Triplets | Judgements]
+    parts: dict[str, Pairs | Identities | Judgements]
 
     def __len__(self) -> int:
         return max(map(len, self.parts.values()))
 
-    def select(self, image: Tensor, text: Tensor) -> dict[str, dict[str, dict[str, Tensor]]]:
+    def select(self, image: Tensor, text: Tensor) -> dict[str, dict[str, dict[str, Any]]]:
         """The loss's arguments: those of each part's loss."""
         return {"parts": {name: part.select(image, text) for name, part in self.parts.items()}}
 
 
-RelationTensors = Pairs | Triplets | Judgements | Mixed
+RelationTensors = Pairs | Identities | Judgements | Mixed
 
 
 @dataclass

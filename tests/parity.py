@@ -17,7 +17,7 @@ from fashionclip.data.dataset import RetrievalDataset
 from fashionclip.data.judgements import JudgementRelation, judgements_of
 from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.mixed import MixedRelation
-from fashionclip.data.relations import PairRelation, TripletRelation
+from fashionclip.data.relations import IdentityRelation, PairRelation
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss
 from fashionclip.losses.mining import MININGS, MinedTripletLoss
@@ -57,11 +57,12 @@ class Step(nn.Module):
         return self.module.joint_loss(batch)
 
 
-def triplets():
-    return TripletRelation(
+def triplets(hard=None):
+    return IdentityRelation(
         item="item_id",
         group="group_id",
         view="domain",
+        hard=hard,
         distance=AttributeDistance(["category"]),
         second_view=True,
     )
@@ -85,7 +86,7 @@ def every_loss():
             ContrastiveLoss(form=form, multi_positive=multi_positive),
         )
     for form, mining, swap in product(("ordered", "edit"), MININGS, (False, True)):
-        yield f"triplets {form} {mining} {swap}", triplets(), mined(form, mining, swap)
+        yield f"triplets {form} {mining} {swap}", triplets("category" if swap else None), mined(form, mining, swap)
     for form, drawn in product(("bce", "focal", "margin"), (0, 2)):
         yield f"judgements {form} {drawn}", JudgementRelation(per_label=1, drawn=drawn), judged(form)
     yield (

@@ -25,7 +25,8 @@ from fashionclip.models.folder import CONFIG, check_folder, read_weights
 from fashionclip.models.load import load_backbone
 
 NAMES = {f"{cls.__module__}.{cls.__qualname__}": name for name, cls in (RELATIONS | DISTANCES).items()} | {
-    # in checkpoints of before the modules were moved
+    # in checkpoints of before the modules were moved and renamed
+    "fashionclip.data.relations.TripletRelation": "identities",
     "fashionclip.data.content.AttributeDistance": "attributes",
     "fashionclip.data.content.EditDistance": "edits",
 }
@@ -44,6 +45,8 @@ def named(node: Any) -> Any:
         return node
     values = {key: named(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
     target = node.get("_target_")
+    if target == "fashionclip.data.relations.TripletRelation":
+        values.pop("per_anchor", None)  # how many triplets are drawn says the loss now
     return {"name": NAMES.get(target, target)} | values if isinstance(target, str) else values
 
 

@@ -189,7 +189,7 @@ NUMBERS = {  # where they are in the config
     "loss.gamma": Number(least=0, null=True),
     "loss.match_weight": Number(above=0),
     "loss.mismatch_weight": Number(above=0),
-    "loss.per_anchor": COUNT,
+    "loss.per_anchor": COUNT_OR_NONE,
     "loss.per_label": COUNT_OR_NONE,
     "loss.drawn": ANY_COUNT,
     "loss.relation.per_group": COUNT,

@@ -7,11 +7,11 @@ from typing import Any
 from fashionclip.data.content_distance import AttributeDistance, EditDistance
 from fashionclip.data.judgements import JudgementRelation
 from fashionclip.data.mixed import MixedRelation
-from fashionclip.data.relations import PairRelation, TripletRelation
+from fashionclip.data.relations import IdentityRelation, PairRelation
 
 RELATIONS: dict[str, Any] = {
     "pairs": PairRelation,
-    "triplets": TripletRelation,
+    "identities": IdentityRelation,
     "judgements": JudgementRelation,
     "mixed": MixedRelation,
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from fashionclip import distributed
-from fashionclip.batch import Pairs, RelationTensors, Triplets
+from fashionclip.batch import Identities, Pairs, RelationTensors
 from fashionclip.data.content_distance import ContentDistance
 from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.samplers import GroupSampler, SomeSampler
@@ -120,29 +120,24 @@ class ImagesAlone:
         return BatchPlan(image_row=torch.unique(chosen), text_id=torch.empty(0, dtype=torch.long), relation=None)
 
 
-class TripletRelation:
-    """Triplets with semi-positives among the chosen rows, drawn anew each time.
+class IdentityRelation:
+    """Who the chosen rows show, and how far the contents of those of one group are apart.
 
     Of rows whose photos are the same byte for byte, the first chosen one takes part.
-
-    Every chosen row is an anchor `per_anchor` times: with a row of the same content as positive, one of the same group
-    but other content as semi-positive, and one of another group as negative. A row that lacks one of them among the
-    chosen is no anchor, but may still be the others' semi-positive or negative.
 
     Args:
         item: Column of the manifest; rows equal in it have the same content.
         group: Column; rows equal in it are one group.
-        distance: Of contents within a group.
+        distance: Distance of contents within a group.
         view: Column; a positive differs from its anchor in it, as a shop's photo from a user's. None: any other row.
-        hard: Column; a drawn negative agrees with its anchor in it, where one does. None: any negative.
-        second_view: Load a row without a fellow of its content twice, as its own positive: augmentation makes two
-            pictures of it.
-        per_anchor: Triplets an anchor.
+        hard: Column; negatives agree with their anchor in it, where one of the batch does. None: any negative.
+        second_view: Whether a row without a fellow of its content is loaded twice, as its own positive: augmentation
+            makes two pictures of it.
         per_group: Rows that a batch takes from one group, where it has as many.
-        per_item: Of them, from one item, at most; None: all.
+        per_item: Rows of them from one item, at most; None: all.
     """
 
-    name: str = "triplets"
+    name: str = "identities"
     uses_text: bool = False
     uses_judgements: bool = False
 
@@ -155,14 +150,12 @@ class TripletRelation:
         second_view: bool,
         view: str | None = None,
         hard: str | None = None,
-        per_anchor: int = 1,
         per_group: int = 4,
         per_item: int | None = None,
     ) -> None:
         self.item, self.group, self.view, self.hard = item, group, view, hard
         self.distance = distance
         self.second_view = second_view
-        self.per_anchor = per_anchor
         self.per_group, self.per_item = per_group, per_item
         self.columns = (item, group, *distance.columns, *(column for column in (view, hard) if column))
 
@@ -185,30 +178,19 @@ class TripletRelation:
             lonely = _equal(rows.code[self.item][image_row]).sum(1) == 1
             image_row = torch.cat([image_row, image_row[lonely]])
         item_id, group_id = rows.code[self.item][image_row], rows.code[self.group][image_row]
-        view_id = rows.code[self.view][image_row] if self.view else torch.arange(len(image_row))
-        same, group = _equal(item_id), _equal(group_id)  # (I, I)
-        positive = same & ~_equal(view_id)
-        semipositive, negative = group & ~same, ~(group | same)
+        same = _equal(item_id)
         content_distance = (~same).float()  # (I, I)
-        one, other = semipositive.nonzero(as_tuple=True)
+        one, other = (_equal(group_id) & ~same).nonzero(as_tuple=True)
         content_distance[one, other] = self.distance(rows, image_row[one], image_row[other])
-        anchor = (positive.any(1) & semipositive.any(1) & negative.any(1)).nonzero()[:, 0]
-        anchor = anchor.repeat_interleave(self.per_anchor)
-        near = negative & _equal(rows.code[self.hard][image_row]) if self.hard else negative
-        near = torch.where(near.any(1, keepdim=True), near, negative)
-        drawn = [_draw(mask[anchor], draws) for mask in (positive, semipositive, near)]
-        triplets = Triplets(
-            anchor=anchor,
-            positive=drawn[0],
-            semipositive=drawn[1],
-            negative=drawn[2],
-            semipos_distance=content_distance[anchor, drawn[1]],
+        identities = Identities(
             item_id=item_id,
             group_id=group_id,
-            view_id=view_id,
+            view_id=rows.code[self.view][image_row] if self.view else torch.arange(len(image_row)),
+            hard_id=rows.code[self.hard][image_row] if self.hard else torch.zeros_like(item_id),
             content_distance=content_distance,
+            seed=int(torch.randint(2**62, (1,), generator=draws)),
         )
-        return BatchPlan(image_row=image_row, text_id=torch.empty(0, dtype=torch.long), relation=triplets)
+        return BatchPlan(image_row=image_row, text_id=torch.empty(0, dtype=torch.long), relation=identities)
 
 
 def without_twins(rows: ManifestTensors, chosen: Tensor) -> Tensor:
@@ -220,11 +202,6 @@ def without_twins(rows: ManifestTensors, chosen: Tensor) -> Tensor:
 
 def _equal(code: Tensor) -> Tensor:
     return code[:, None] == code[None]
-
-
-def _draw(mask: Tensor, draws: torch.Generator | None) -> Tensor:
-    """One position of each row that is true, at random: (N, I) -> (N,)."""
-    return torch.multinomial(mask.float(), 1, generator=draws)[:, 0] if len(mask) else torch.empty(0, dtype=torch.long)
 
 
 def check_columns(relation: Relation, rows: ManifestTensors) -> None:

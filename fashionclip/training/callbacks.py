@@ -9,7 +9,7 @@ import lightning as L
 from fashionclip.losses.mining import MinedTripletLoss
 
 MINED = (  # of a loss of triplets
-    "Lower model.lr, or choose loss.mining=semi-hard or given instead of batch-hard, or a smaller loss.margin."
+    "Lower model.lr, or choose loss.mining=semi-hard or random instead of batch-hard, or a smaller loss.margin."
 )
 UNMINED = "Lower model.lr, or raise data.batch_size: the more there is to tell apart, the less it pays to collapse."
 

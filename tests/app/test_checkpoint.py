@@ -21,7 +21,7 @@ from fashionclip.app.checkpoint import NAMES, backbone_of, dataset_of, load_chec
 from fashionclip.app.export import export_run
 from fashionclip.data.judgements import JudgementRelation
 from fashionclip.data.registered import DISTANCES, RELATIONS
-from fashionclip.data.relations import PairRelation, TripletRelation
+from fashionclip.data.relations import IdentityRelation, PairRelation
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.models.folder import CONFIG
@@ -410,7 +410,7 @@ def test_a_checkpoint_of_before_the_move_is_read(run):
     assert "_target_" not in str(read["config"]) and read["config"]["model"]["backbone"]["name"] == "checkpoint-run"
     relation = relation_of(read)
     assert relation.name == "mixed" and relation.uses_judgements and relation.uses_text
-    assert [type(part) for part in relation.parts.values()] == [PairRelation, JudgementRelation, TripletRelation]
+    assert [type(part) for part in relation.parts.values()] == [PairRelation, JudgementRelation, IdentityRelation]
     assert {"style", "sleeve", "item_id", "domain"} <= set(relation.columns)
     assert named(read["config"]) == read["config"], "what is read is as it is written now"
     backbone_of(read)

@@ -234,7 +234,7 @@ def test_how_triplets_are_mined_is_the_datasets_choice_unless_it_is_given():
     for photos in ("df2", "kaggle-products"):
         assert compose("train", [f"dataset={photos}"]).loss.function.mining == "batch-hard"
     assert compose("train", []).loss.function.mining == "all", "of captions"
-    assert compose("train", ["dataset=df2", "loss.mining=given"]).loss.function.mining == "given"
+    assert compose("train", ["dataset=df2", "loss.mining=random"]).loss.function.mining == "random"
     with pytest.raises(InputError, match=r"'identity\.mining' not found"):
         check_identity(compose("train", ["dataset=df2", "~identity.mining"]))
 

@@ -4,14 +4,14 @@ import torch
 from fashionclip.batch import Mixed
 from fashionclip.data.content_distance import AttributeDistance
 from fashionclip.data.mixed import MixedRelation
-from fashionclip.data.relations import ImagesAlone, PairRelation, TripletRelation, WithOwnTexts
+from fashionclip.data.relations import IdentityRelation, ImagesAlone, PairRelation, WithOwnTexts
 
 ITEMS, TEXTS = "aabcdde", ["shoe", "shoe", "hat", "cap", "", "bag", "sock"]
 
 
 @pytest.fixture
 def parts():
-    triplets = TripletRelation(
+    triplets = IdentityRelation(
         item="look", group="base", distance=AttributeDistance(["colour"]), second_view=True, per_group=3
     )
     return {"texts": PairRelation(), "triplets": triplets}

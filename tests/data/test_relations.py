@@ -6,10 +6,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from fashionclip.data.content_distance import AttributeDistance
-from fashionclip.data.relations import PairRelation, TripletRelation, check_columns
+from fashionclip.data.relations import IdentityRelation, PairRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.losses.contrastive import ContrastiveLoss
-from fashionclip.manifest import ROLES
+from fashionclip.losses.mining import drawn, masks_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -84,26 +84,29 @@ def test_a_photo_under_two_names_is_never_its_own_negative(make_rows, form, mult
     assert photo.grad[1:].abs().sum(1).min() > 0
 
 
-@pytest.mark.parametrize("mining", ["given", "all", "batch-hard", "semi-hard"])
-def test_no_triplet_has_two_photos_that_are_the_same(make_rows, mining):
+def triplets_of(identities, *, per_anchor=1):
+    """Anchor, positive, semi-positive and negative of each triplet that is drawn."""
+    masks = masks_of(identities.item_id, identities.group_id, identities.view_id, identities.hard_id)
+    return torch.stack(drawn(*masks, per_anchor=per_anchor, seed=identities.seed)).T.tolist()
+
+
+def test_no_triplet_has_two_photos_that_are_the_same(make_rows):
     """Rows 0 and 5 show one photo under two names of two groups; rows 2 and 3 one of one group."""
     hashes = ["1f", "2a", "3c", "3c", "4d", "1f", "6e", "7b"]
     rows = make_rows(
         "abcdefgh", [""] * 8, look=list("aabcddee"), base=list("11112222"), colour=list("xyxyxyxy"), photo_hash=hashes
     )
-    relation = TripletRelation(
-        item="look", group="base", distance=AttributeDistance(["colour"]), second_view=False, per_anchor=5
-    )
+    relation = IdentityRelation(item="look", group="base", distance=AttributeDistance(["colour"]), second_view=False)
     related = relation.plan(rows, torch.arange(8))
     shown = [hashes[row] for row in related.image_row.tolist()]
     assert len(set(shown)) == len(shown) == 6
-    assert related.image_row.tolist() == [0, 1, 2, 4, 6, 7] and len(related.relation) > 0
+    assert related.image_row.tolist() == [0, 1, 2, 4, 6, 7] and triplets_of(related.relation)
 
 
 def test_names_that_differ_in_case_alone_are_one_item_of_triplets(make_rows):
     texts = ["Red Shoe", "red shoe", "hat", "cap", "HAT"]
     rows = make_rows("abcde", texts, text=texts, base=list("11122"), colour=list("xyxyx"))
-    relation = TripletRelation(item="text", group="base", distance=AttributeDistance(["colour"]), second_view=False)
+    relation = IdentityRelation(item="text", group="base", distance=AttributeDistance(["colour"]), second_view=False)
     relation = relation.plan(rows, torch.arange(5)).relation
     assert relation.item_id[0] == relation.item_id[1] and relation.item_id[2] == relation.item_id[4]
 
@@ -119,7 +122,7 @@ def test_evaluation_takes_every_text_also_of_photos_that_are_the_same(make_rows)
 def triplets(make_rows):
     rows = make_rows("aabcdde", [""] * 7, look=list("aabcdde"), base=list("1111222"), colour=list("xxxyxxy"))
     distance = AttributeDistance(["colour"])
-    return rows, TripletRelation(item="look", group="base", distance=distance, second_view=True, per_anchor=5)
+    return rows, IdentityRelation(item="look", group="base", distance=distance, second_view=True)
 
 
 def test_triplets_keep_what_the_identities_say(triplets):
@@ -127,14 +130,14 @@ def test_triplets_keep_what_the_identities_say(triplets):
     related = relation.plan(rows, torch.arange(7).flip(0))
     t, row = related.relation, related.image_row
     look, base, colour = ([c[i] for i in row.tolist()] for c in ("aabcdde", "1111222", "xxxyxxy"))
-    drawn = zip(*(getattr(t, role).tolist() for role in ROLES), strict=True)
-    for (a, p, q, n), distance in zip(drawn, t.semipos_distance.tolist(), strict=True):
+    found = triplets_of(t, per_anchor=5)
+    for a, p, q, n in found:
         assert look[a] == look[p] and a != p
         assert base[a] == base[q] and look[a] != look[q]
         assert base[a] != base[n]
-        assert distance == (colour[a] != colour[q])
+        assert t.content_distance[a, q] == (colour[a] != colour[q])
     assert sorted(row.tolist()) == [0, 1, 2, 2, 3, 3, 4, 5, 6, 6], "what has no fellow is its own positive"
-    assert len(t) == 5 * 10
+    assert len(found) == 5 * 10
     assert t.content_distance[0, 1] == 0 and t.content_distance[0, 4] == 1
 
 
@@ -143,8 +146,9 @@ def test_without_a_second_view_each_photo_is_loaded_once_and_what_has_no_fellow_
     relation.second_view = False
     related = relation.plan(rows, torch.arange(7))
     assert related.image_row.tolist() == list(range(7))
-    assert set(related.relation.anchor.tolist()) == {0, 1, 4, 5}
-    assert {2, 3, 6} >= set(related.relation.semipositive.tolist())
+    found = triplets_of(related.relation, per_anchor=5)
+    assert {a for a, *_ in found} == {0, 1, 4, 5}
+    assert {2, 3, 6} >= {q for _, _, q, _ in found}
 
 
 def test_positives_are_of_another_view_and_negatives_of_the_same_kind(make_rows):
@@ -157,18 +161,17 @@ def test_positives_are_of_another_view_and_negatives_of_the_same_kind(make_rows)
         domain=list("ussususu"),
         category=list("ttstssst"),
     )
-    relation = TripletRelation(
+    relation = IdentityRelation(
         item="look",
         group="base",
         distance=AttributeDistance(["colour"]),
         view="domain",
         hard="category",
         second_view=False,
-        per_anchor=9,
     )
     assert relation.columns == ("look", "base", "colour", "domain", "category")
     t = relation.plan(rows, torch.arange(8)).relation
-    for a, p, n in zip(t.anchor.tolist(), t.positive.tolist(), t.negative.tolist(), strict=True):
+    for a, p, _, n in triplets_of(t, per_anchor=9):
         assert "aaabbccc"[a] == "aaabbccc"[p] and "ussususu"[a] != "ussususu"[p]
         assert "ttstssst"[a] == "ttstssst"[n] and "11112222"[a] != "11112222"[n]
     assert t.view_id.tolist() == rows.code["domain"].tolist()
@@ -200,22 +203,23 @@ def test_the_shipped_relation_of_deepfashion2(make_rows):
     )
     check_columns(relation, rows)
     t = relation.plan(rows, torch.arange(len(photos))).relation
-    assert t.anchor.tolist() == list(range(27)), "all but the one without a positive"
-    drawn = zip(*(getattr(t, role).tolist() for role in ROLES), t.semipos_distance.tolist(), strict=True)
-    for a, p, q, n, distance in drawn:
+    found = triplets_of(t)
+    assert [a for a, *_ in found] == list(range(27)), "all but the one without a positive"
+    for a, p, q, n in found:
+        distance = float(t.content_distance[a, q])
         assert sku[a] == sku[p] and photos[a][3] != photos[p][3]
         assert photos[a][0] == photos[q][0] and sku[a] != sku[q]
         assert photos[a][0] != photos[n][0] and category[a] == category[n]
         differ = [photos[a][1] != photos[q][1], garment[a] != garment[q], sleeve[a] != sleeve[q]]
         assert distance == pytest.approx(sum(differ) / 3) and distance > 0
-    assert len({round(one, 3) for one in t.semipos_distance.tolist()}) > 1, "graded"
+    assert len({round(float(t.content_distance[a, q]), 3) for a, _, q, _ in found}) > 1, "graded"
 
 
 def test_triplets_are_drawn_anew_and_repeat_by_seed(triplets):
     rows, relation = triplets
 
     def draw():
-        return relation.plan(rows, torch.arange(7)).relation.negative.tolist()
+        return [n for *_, n in triplets_of(relation.plan(rows, torch.arange(7)).relation)]
 
     torch.manual_seed(0)
     first, second = draw(), draw()
@@ -226,4 +230,4 @@ def test_triplets_are_drawn_anew_and_repeat_by_seed(triplets):
 @pytest.mark.parametrize("chosen", [[0, 1], [4, 5], [0], [0, 1, 2]])
 def test_without_semi_positives_or_negatives_there_are_no_triplets(triplets, chosen):
     rows, relation = triplets
-    assert len(relation.plan(rows, torch.tensor(chosen)).relation) == 0
+    assert triplets_of(relation.plan(rows, torch.tensor(chosen)).relation) == []

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.losses.mining import MinedTripletLoss
+from fashionclip.losses.mining import MinedTripletLoss, drawn, masks_of
 from fashionclip.losses.triplet_semipos import TripletSemiPosMarginWithDistanceLoss
 
 DISTANCES = ["euclidean", "squared", "cosine"]
@@ -37,7 +37,7 @@ def contents(size):
     return (matrix + matrix.T) / 2
 
 
-def drawn(items, groups):
+def every_triplet(items, groups):
     """Every (anchor, positive, semi-positive, negative) that the identities allow: (4, N)."""
     positive, semipositive, negative = kinds(items, groups)
     rows = range(len(items))
@@ -45,18 +45,36 @@ def drawn(items, groups):
     return torch.tensor(found, dtype=torch.long).view(-1, 4).T
 
 
-def kinds(items, groups):
-    """Of every anchor, its positives, semi-positives and negatives."""
+def kinds(items, groups, hard=None):
+    """Of every anchor, its positives, semi-positives and negatives; of these the hard ones where it has any."""
     positive, semipositive, negative = [], [], []
     for a in range(len(items)):
         others = [i for i in range(len(items)) if i != a]
         positive.append([i for i in others if items[i] == items[a]])
         semipositive.append([i for i in others if items[i] != items[a] and groups[i] == groups[a]])
-        negative.append([i for i in others if items[i] != items[a] and groups[i] != groups[a]])
+        apart = [i for i in others if items[i] != items[a] and groups[i] != groups[a]]
+        negative.append([i for i in apart if hard and hard[i] == hard[a]] or apart)
     return positive, semipositive, negative
 
 
-def mined_loss(items, groups, *, mining, distance="euclidean", margin=MARGIN, swap=False, form="ordered"):
+def identities(items, groups, hard=None, views=None):
+    """Codes (I,) as the loss takes them; each image has a view of its own unless they are given."""
+    codes = {"item_id": items, "group_id": groups, "view_id": views or range(len(items)), "hard_id": hard}
+    return {name: torch.tensor(list(code or [0] * len(items))) for name, code in codes.items()}
+
+
+def mined_loss(
+    items,
+    groups,
+    *,
+    mining,
+    distance="euclidean",
+    margin=MARGIN,
+    swap=False,
+    form="ordered",
+    hard=None,
+    per_anchor=None,
+):
     loss = TripletSemiPosMarginWithDistanceLoss(
         distance_function=distance,
         margin=margin,
@@ -64,23 +82,11 @@ def mined_loss(items, groups, *, mining, distance="euclidean", margin=MARGIN, sw
         form=form,
         semipos_share=SHARE if form == "ordered" else None,
     )
-    mined = MinedTripletLoss(loss=loss, mining=mining)
-    a, p, q, n = drawn(items, groups)
+    mined = MinedTripletLoss(loss=loss, mining=mining, per_anchor=per_anchor)
 
     def call(image):
         content = contents(len(items)).to(torch.promote_types(image.dtype, torch.float32))
-        return mined(
-            image=image,
-            anchor=a,
-            positive=p,
-            semipositive=q,
-            negative=n,
-            semipos_distance=content[a, q],
-            item_id=torch.tensor(items),
-            group_id=torch.tensor(groups),
-            view_id=torch.arange(len(items)),
-            content_distance=content,
-        )
+        return mined(image=image, **identities(items, groups, hard), content_distance=content, seed=7)
 
     return call
 
@@ -114,8 +120,8 @@ def slow_term(d, near, far, gap, *, mining, swap):
     return sum(chosen) / len(chosen) if chosen else 0
 
 
-def slow_loss(image, items, groups, *, mining, distance, swap, form):
-    positive, semipositive, negative = kinds(items, groups)
+def slow_loss(image, items, groups, *, mining, distance, swap, form, hard=None):
+    positive, semipositive, negative = kinds(items, groups, hard)
     s = contents(len(items)).tolist()
 
     def d(i, j):
@@ -158,6 +164,32 @@ def test_loss_and_gradient_equal_the_loops(mining, form, distance, swap, case):
     torch.testing.assert_close(single, expected, atol=1e-5, rtol=1e-4, check_dtype=False)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("swap", [False, True])
+def test_negatives_are_hard_ones_where_an_anchor_has_any_whatever_the_mining(form, swap):
+    items, groups = ITEMS_AND_GROUPS["uneven"]
+    hard, image = [0, 1, 2, 2, 3, 0, 1, 1, 4, 2], images(len(items))
+    apart = kinds(items, groups)[2]
+    for each in MINED:
+        settings = {"mining": each, "distance": "euclidean", "swap": swap, "form": form}
+        loss = mined_loss(items, groups, hard=hard, **settings)
+        expected = with_gradient(lambda x, s=settings: slow_loss(x, items, groups, hard=hard, **s), image)
+        torch.testing.assert_close(with_gradient(loss, image), expected)
+    assert float(loss(image)) != float(mined_loss(items, groups, **settings)(image))
+    masks = masks_of(**identities(items, groups, hard))
+    for a, _, _, n in zip(*drawn(*masks, per_anchor=9, seed=0), strict=True):
+        assert n in apart[a] and (hard[n] == hard[a] or all(hard[i] != hard[a] for i in apart[a]))
+
+
+def test_what_is_drawn_is_the_same_by_seed_and_another_by_another():
+    masks = masks_of(**identities(*ITEMS_AND_GROUPS["uneven"]))
+    torch.manual_seed(0)
+    first = drawn(*masks, per_anchor=4, seed=3)
+    torch.manual_seed(1)
+    assert all(map(torch.equal, first, drawn(*masks, per_anchor=4, seed=3)))
+    assert not all(map(torch.equal, first, drawn(*masks, per_anchor=4, seed=4)))
+
+
 @pytest.mark.parametrize("mining", MINED)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("distance", ["euclidean", "squared"])
@@ -184,9 +216,10 @@ def test_the_minings_choose_differently(mining):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("swap", [False, True])
-def test_given_is_the_loss_of_the_drawn_triplets(form, distance, swap):
+def test_random_is_the_loss_of_the_drawn_triplets(form, distance, swap):
     items, groups = ITEMS_AND_GROUPS["uneven"]
-    (a, p, q, n), s = drawn(items, groups), contents(len(items))
+    (a, p, q, n), s = drawn(*masks_of(**identities(items, groups)), per_anchor=3, seed=7), contents(len(items))
+    assert len(a) == 3 * 5, "anchors that have all three"
     loss = TripletSemiPosMarginWithDistanceLoss(
         distance_function=distance,
         margin=MARGIN,
@@ -201,20 +234,21 @@ def test_given_is_the_loss_of_the_drawn_triplets(form, distance, swap):
         positives = loss(image[a], image[p], image[n])
         return (positives + loss(image[a], image[q], image[n], semipos_distance=s[a, q])) / 2
 
-    given = mined_loss(items, groups, mining="given", distance=distance, swap=swap, form=form)
+    given = mined_loss(items, groups, mining="random", distance=distance, swap=swap, form=form, per_anchor=3)
     image = images(len(items))
     torch.testing.assert_close(with_gradient(given, image), with_gradient(drawn_one_by_one, image))
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_where_all_triplets_are_drawn_given_is_all(distance):
+def test_where_all_triplets_are_drawn_random_is_all(distance, monkeypatch):
     items, groups = ITEMS_AND_GROUPS["even"]  # every (a, p, q) meets as many negatives, so the means are the same
-    given, everything = (mined_loss(items, groups, mining=mining, distance=distance) for mining in ("given", "all"))
+    monkeypatch.setattr("fashionclip.losses.mining.drawn", lambda *_, **__: list(every_triplet(items, groups)))
+    given, everything = (mined_loss(items, groups, mining=each, distance=distance) for each in ("random", "all"))
     image = images(len(items))
     torch.testing.assert_close(with_gradient(given, image), with_gradient(everything, image))
 
 
-@pytest.mark.parametrize("mining", ["given", *MINED])
+@pytest.mark.parametrize("mining", ["random", *MINED])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("swap", [False, True])
@@ -224,7 +258,7 @@ def test_gradients_equal_finite_differences(mining, form, distance, swap):
     assert torch.autograd.gradcheck(loss, images(len(items)).requires_grad_())
 
 
-@pytest.mark.parametrize("mining", ["given", *MINED])
+@pytest.mark.parametrize("mining", ["random", *MINED])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("swap", [False, True])
@@ -240,7 +274,7 @@ def test_collapsed_embeddings_cost_the_margin_and_have_finite_gradients(mining, 
         assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("mining", ["given", *MINED])
+@pytest.mark.parametrize("mining", ["random", *MINED])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_embeddings_lose_only_their_own_rounding(mining, form, dtype):
@@ -254,7 +288,7 @@ def test_low_precision_embeddings_lose_only_their_own_rounding(mining, form, dty
     torch.testing.assert_close(gradient.float(), expected[1], atol=1e-3, rtol=2**-7)
 
 
-@pytest.mark.parametrize("mining", ["given", *MINED])
+@pytest.mark.parametrize("mining", ["random", *MINED])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", ["one item", "nothing but negatives", "batch of one"])
 def test_nothing_to_learn_is_a_zero_with_a_gradient(mining, form, case):
@@ -268,14 +302,16 @@ def test_nothing_to_learn_is_a_zero_with_a_gradient(mining, form, case):
 def test_with_the_right_order_and_gaps_no_mining_finds_a_loss():
     items, groups = [0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 1, 1, 1, 1]
     line = torch.tensor([0.0, 0.0, 1.0, 1.0, 100.0, 100.0, 101.0, 101.0])[:, None]
-    for mining in ("given", *MINED):
+    for mining in ("random", *MINED):
         assert mined_loss(items, groups, mining=mining, margin=1.0)(line) == 0
         assert mined_loss(items, groups, mining=mining, margin=1.0)(line * 1e-3) > 0
 
 
 def test_mistakes_are_refused():
-    with pytest.raises(ValueError, match=r"loss\.mining: got 'hard', expected one of \('given', 'all'"):
+    with pytest.raises(ValueError, match=r"loss\.mining: got 'hard', expected one of \('random', 'all'"):
         MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(), mining="hard")
+    with pytest.raises(ValueError, match=r"loss\.per_anchor: got 2, which mining='all' does not read"):
+        MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(), mining="all", per_anchor=2)
     with pytest.raises(ValueError, match=r"loss\.reduction: got 'sum', expected 'mean'"):
         MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(reduction="sum"))
 
@@ -285,22 +321,9 @@ def test_images_of_one_item_and_view_are_nothing_to_each_other(mining):
     """Two pairs of twins: within a view they stand for one photo, so that one of each twin gives the same loss."""
     items, groups, views = [0, 0, 1, 2], [0, 0, 0, 1], [0, 1, 0, 0]
     loss = MinedTripletLoss(loss=TripletSemiPosMarginWithDistanceLoss(margin=MARGIN), mining=mining)
-    none = torch.empty(0, dtype=torch.long)
 
     def of(rows):
-        item, group, view = (torch.tensor(code)[rows] for code in (items, groups, views))
-        content = contents(4)[rows][:, rows]
-        return loss(
-            image=images(4)[rows],
-            anchor=none,
-            positive=none,
-            semipositive=none,
-            negative=none,
-            semipos_distance=none,
-            item_id=item,
-            group_id=group,
-            view_id=view,
-            content_distance=content,
-        )
+        codes = {name: code[rows] for name, code in identities(items, groups, views=views).items()}
+        return loss(image=images(4)[rows], **codes, content_distance=contents(4)[rows][:, rows], seed=0)
 
     torch.testing.assert_close(of(torch.tensor([0, 1, 2, 3])), of(torch.arange(4).repeat_interleave(2)))

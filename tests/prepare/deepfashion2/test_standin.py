@@ -13,11 +13,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from fashionclip.batch import Triplets
+from fashionclip.batch import Identities
 from fashionclip.data.manifest_tensors import ManifestTensors
-from fashionclip.data.relations import TripletRelation, check_columns
+from fashionclip.data.relations import IdentityRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
+from fashionclip.losses.mining import masks_of
 from fashionclip.manifest import PreparedDataset
 from fashionclip.prepare.deepfashion2 import standin
 from fashionclip.prepare.deepfashion2.convert import prepare_deepfashion2_sku
@@ -189,12 +190,14 @@ def test_too_few_photos_are_refused(photos, tmp_path):
 
 def test_the_shipped_relation_finds_graded_triplets(dataset):
     cfg = OmegaConf.load(Path(__file__).parents[3] / "configs" / "identity" / "deepfashion2-sku.yaml")
-    relation = TripletRelation(
+    relation = IdentityRelation(
         item=cfg.item, group=cfg.group, second_view=cfg.second_view, distance=instantiate(cfg.distance)
     )
     rows = ManifestTensors(dataset, coded=relation.columns)
     check_columns(relation, rows)
-    triplets = relation.plan(rows, rows.of_split("train")).relation
-    assert isinstance(triplets, Triplets) and len(triplets) > 50
-    thirds = {round(3 * distance, 4) for distance in triplets.semipos_distance.tolist()}
+    t = relation.plan(rows, rows.of_split("train")).relation
+    assert isinstance(t, Identities)
+    positives, semipositives, negatives = masks_of(t.item_id, t.group_id, t.view_id, t.hard_id)
+    assert (positives.any(1) & semipositives.any(1) & negatives.any(1)).sum() > 50, "anchors of triplets"
+    thirds = {round(3 * distance, 4) for distance in t.content_distance[semipositives].tolist()}
     assert thirds <= {1, 2, 3} and len(thirds) > 1
