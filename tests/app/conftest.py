@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -44,3 +45,38 @@ def leave_run():
         write_record(folder / RECORD, backbone, dataset)
 
     return leave_run
+
+
+COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "lime": (0, 1, 0), "blue": (0, 0, 1)}
+
+
+class Colours:
+    """Stands in for an encoder: embeds a photo as its mean colour, and a text as the colours that it names."""
+
+    digest = "colours"
+    decode_size = 32
+
+    def texts(self, texts):
+        return self.unit([np.sum([COLOURS.get(word, (0, 0, 0)) for word in text.split()], axis=0) for text in texts])
+
+    def images(self, images):
+        return self.embed([self.pixels(image) for image in images])
+
+    def pixels(self, image):
+        return torch.from_numpy(np.array(image.resize((8, 8)))).permute(2, 0, 1)
+
+    def embed(self, pixels):
+        return self.unit([one.float().mean(dim=(1, 2)).numpy() for one in pixels])
+
+    def unit(self, vectors):
+        vectors = np.asarray(vectors, dtype=np.float32) + 1e-3
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def colours(monkeypatch):
+    """The encoder of every export."""
+    for module in ("encoder", "search.search"):
+        monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, **options: Colours())
+    monkeypatch.setattr("fashionclip.retrieval.search.search.export_digest", lambda folder: Colours.digest)
+    return Colours()

@@ -6,42 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from fashionclip.app.cli import main
 
-COLOURS = {"red": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0)}
-
-
-class Colours:
-    digest = "colours"
-    decode_size = 32
-
-    def texts(self, texts):
-        return self.unit(
-            [[sum(COLOURS[w][c] for w in text.split() if w in COLOURS) for c in range(3)] for text in texts]
-        )
-
-    def images(self, images):
-        return self.embed(torch.stack([self.pixels(image) for image in images]))
-
-    def pixels(self, image):
-        return torch.from_numpy(np.asarray(image.resize((8, 8))).copy()).permute(2, 0, 1)
-
-    def embed(self, pixels):
-        return self.unit(torch.stack(list(pixels)).float().mean(dim=(2, 3)).numpy())
-
-    def unit(self, vectors):
-        vectors = np.asarray(vectors, dtype=np.float32) + 1e-3
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-@pytest.fixture(autouse=True)
-def colours(monkeypatch):
-    for module in ("encoder", "search.search"):
-        monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, **options: Colours())
-    monkeypatch.setattr("fashionclip.retrieval.search.search.export_digest", lambda folder: Colours.digest)
+pytestmark = pytest.mark.usefixtures("colours")
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Page and API over a real index; only the model is a stand-in, whose embedding of anything is a colour."""
 
-import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -11,33 +9,9 @@ from fashionclip.retrieval.index.index import update_index
 from fashionclip.retrieval.index.index_source import read_source
 from fashionclip.retrieval.search.search import Searcher
 
-COLOURS = ("red", "lime", "blue")
-
-
-class Colours:
-    digest = "colours"
-    decode_size = 32
-
-    def texts(self, texts):
-        return unit([[colour in text.split() for colour in COLOURS] for text in texts])
-
-    def images(self, images):
-        return self.embed([self.pixels(image) for image in images])
-
-    def pixels(self, image):
-        return torch.from_numpy(np.array(image.resize((8, 8)))).permute(2, 0, 1)
-
-    def embed(self, pixels):
-        return unit([one.float().mean(dim=(1, 2)).numpy() for one in pixels])
-
-
-def unit(vectors):
-    vectors = np.asarray(vectors, dtype=np.float32) + 1e-3
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
 
 @pytest.fixture
-def client(tmp_path, monkeypatch):
+def client(tmp_path, colours):
     shop = tmp_path / "shop"
     for name in ("a/red", "a/lime", "b/blue", "b/lime two"):
         (shop / name).parent.mkdir(parents=True, exist_ok=True)
@@ -45,10 +19,8 @@ def client(tmp_path, monkeypatch):
     (tmp_path / "table.csv").write_text(
         "image,title,Brand name,price\na/red.png,Rose,Levi's,30\na/lime.png,Leaf,O,60\nb/blue.png,Sky,O,10\n"
     )
-    monkeypatch.setattr("fashionclip.retrieval.search.search.load_encoder", lambda folder, **options: Colours())
-    monkeypatch.setattr("fashionclip.retrieval.search.search.export_digest", lambda folder: Colours.digest)
     source = read_source(shop, table=tmp_path / "table.csv")
-    update_index(tmp_path / "index", Colours(), source, export=tmp_path / "export", milvus=None)
+    update_index(tmp_path / "index", colours, source, export=tmp_path / "export", milvus=None)
     with TestClient(create_app(Searcher.open(tmp_path / "index"))) as client:
         yield client
 
