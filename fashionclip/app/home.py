@@ -12,13 +12,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 def expand_arguments() -> None:
-    """In overrides of the command line, such as `dataset.source=~/photos`, which Hydra could not read."""
+    """Expands it in overrides of the command line, such as `dataset.source=~/photos`, which Hydra could not read."""
     parted = (word.partition("=~/") for word in sys.argv)
     sys.argv[:] = [f"{key}={os.path.expanduser('~/')}{rest}" if equals else key for key, equals, rest in parted]
 
 
 def expand_config(cfg: DictConfig | ListConfig) -> None:
-    """In the texts of a config, of whatever depth, that begin with `~/`."""
+    """Expands it in the texts of a config, of whatever depth."""
     keys: Any = list(cfg) if isinstance(cfg, DictConfig) else range(len(cfg))
     for key in keys:
         if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
@@ -31,7 +31,7 @@ def expand_config(cfg: DictConfig | ListConfig) -> None:
 
 
 def expand_options(options: argparse.Namespace) -> None:
-    """In the paths of a command line."""
+    """Expands it in the paths of a command line."""
     for name, value in vars(options).items():
         if isinstance(value, Path):
             setattr(options, name, Path(os.path.expanduser(value)))

@@ -10,7 +10,7 @@ Z = 1.96  # standard deviations to either side of 95 %
 
 
 def effective_count(hit: Tensor, group: Tensor) -> Tensor:
-    """As how many independent queries Q queries count of which those of one group tend to succeed together.
+    """The number of independent queries that Q queries are worth where those of one group tend to succeed together.
 
     That is Q over the design effect: by how much the variance of the share of hits between groups is larger than that
     of independent queries, 1 or more. As few groups know little of their own variance, it is widened as a t
@@ -45,7 +45,7 @@ def effective_count(hit: Tensor, group: Tensor) -> Tensor:
 
 
 def effective_queries(values: Mapping[str, float], name: str) -> float:
-    """As how many independent queries those of `<direction>/recall@k` count, from what an evaluation reports beside it.
+    """The number of independent queries behind `<direction>/recall@k`, from what an evaluation reports beside it.
 
     >>> values = {"text_to_image/recall@1": 0.5, "text_to_image/queries": 40.0}
     >>> effective_queries(values, "text_to_image/recall@1")  # of a run from before these were reported

@@ -51,8 +51,8 @@ class JudgementMetrics(Metric):
     are chosen on one pass, with `choosing`, and used on the others. They travel in the checkpoint.
 
     Args:
-        kind: (J,) kind of each judgement of the dataset, as a position in `kinds`: what is wrong, and of a match, what
-            is wrong of the mismatches that it is compared with.
+        kind: (J,) kind of each judgement of the dataset, as a position in `kinds`: of a mismatch what is wrong, of a
+            match which mismatches it is compared with.
         kinds: Names; matches of the kind "match" are compared with mismatches of every kind.
         photo: (J,) code of each judgement's photo.
         text_only: (J,) score of a match by a model that sees only each judgement's text; None: unknown.

@@ -216,8 +216,8 @@ def measured(
         group: (Q,) codes; queries of one group, such as those for one product, are not independent of each other.
 
     Returns:
-        `<direction>/<name>`, `<direction>/queries`, and of each `recall@k` `<direction>/effective_queries@k`: as how
-        many independent queries they count for its interval.
+        `<direction>/<name>`, `<direction>/queries`, and of each `recall@k` `<direction>/effective_queries@k`: the
+        number of independent queries for its interval.
     """
     values = {f"{direction}/{name}": function(ranks) for name, function in functions.items()}
     values[f"{direction}/queries"] = torch.tensor(float(ranks.answered))
@@ -280,7 +280,7 @@ def _check(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor) ->
 
 
 def check_finite(**numbers: Tensor) -> None:
-    """Refuses embeddings (N, D), or scores (N,), that nothing can be told from: comparisons with nan are just false.
+    """Refuses embeddings (N, D), or scores (N,), that are not finite: comparisons with nan are just false.
 
     Raises:
         ValueError: Naming the rows.

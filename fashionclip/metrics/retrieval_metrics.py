@@ -61,19 +61,19 @@ class RetrievalMetrics(Metric):
     Args:
         item_id: (R,) product of each row of the manifest.
         text_id: (R,) text of each row of the manifest; -1 of a row without: its photo is found by its product's texts.
-        functions: Name, such as "recall@10", to a function of `Ranks`.
+        functions: Functions of `Ranks` by name, such as "recall@10".
         text_key: (R,) code that spellings of one text share, -1 of a row without a text; None: each text has its own.
         photo_id: (R,) code that photos share which are the same byte for byte; None: each row has its own.
         group_id: (R,) code that rows share which are not independent of each other; None: those of one product.
-        alike: Codes (R,) of each row; None: item and text.
+        alike: Codes (R,) by which photos are right for each other; None: item and text.
         texts: Whether texts are embedded too; if not, photos are ranked among photos only.
         also: Further measures of the photos and texts.
-        apart: Rows of the manifest that none of the above is about, such as those that training has seen.
-        of_apart: Measures of these.
+        apart: Rows of the manifest that only `of_apart` is about, such as those that training has seen.
+        of_apart: Measures of the rows apart.
 
     Attributes:
-        nearest: Examples to look at, of the last `compute`.
-        embedded: What the last `compute` was about, those apart left out.
+        nearest: Examples of the last `compute`, to look at.
+        embedded: Photos and texts of the last `compute`, without those apart.
     """
 
     full_state_update = False

@@ -74,7 +74,7 @@ class CatalogScores:
         item_id: (R,) SKU of each row of the manifest.
         text_id: (R,) text of each row; -1 of a row without.
         is_query: (R,) bool; the other rows are the catalogue.
-        functions: Name, such as "recall@10", to a function of `Ranks`.
+        functions: Functions of `Ranks` by name, such as "recall@10".
         text_key: (R,) code that spellings of one text share, -1 of a row without; None: each text has its own.
         group_id: (R,) code that rows share which are not independent of each other; None: those of one SKU.
         slices: Values (R,) of each row by attribute; each value that a query has is measured by itself.

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def device_of(name: str) -> str:
-    """The GPU where there is one, if the name is "auto".
+    """The device of a name; of "auto" the GPU, where there is one.
 
     Raises:
         InputError: It is no device of this machine.

@@ -1,4 +1,4 @@
-"""What a request may cost, and what no answer may say."""
+"""Limits of a request, and errors that tell its sender nothing of the machine."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ class MilvusStore:
 
     @contextmanager
     def _asked(self, *, filtered: bool = False) -> Iterator[None]:
-        """Says in one sentence what Milvus has said. Its own exceptions are each their own cause."""
+        """Turns what Milvus says into one error of ours."""
         try:
             yield
         except MilvusException as error:

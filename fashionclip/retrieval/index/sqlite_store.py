@@ -195,7 +195,7 @@ class SqliteStore:
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
-        """Says in one sentence what SQLite has said, or what of the file does not fit."""
+        """Turns what SQLite says, and what in the file is not as we write it, into one error of ours."""
         try:
             yield
         except sqlite3.DatabaseError as error:

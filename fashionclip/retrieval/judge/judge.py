@@ -70,7 +70,7 @@ class Judge:
         return self.of_score(float((image @ self.encoder.texts([text]).T)[0, 0]))
 
     def many(self, questions: Sequence[tuple[Path, str]]) -> list[Verdict | str]:
-        """Judges N photos and texts, encoding each distinct one once; why not, where a photo cannot be read."""
+        """Judges N photos and texts, encoding each distinct one once; where a photo cannot be read, the reason."""
         image = self._images(list(dict.fromkeys(photo for photo, _ in questions)))
         words = list(dict.fromkeys(text for _, text in questions))
         text = dict(zip(words, self.encoder.texts(words), strict=True)) if words else {}
