@@ -20,7 +20,7 @@ from fashionclip.manifest import (
 RATIOS = {"train": 0.7, "val": 0.2, "test": 0.1}
 
 
-def make_manifest(rows: int = 4) -> pd.DataFrame:
+def make_manifest(rows=4):
     ids = [f"id{row}" for row in range(rows)]
     columns = {name: ids for name in MANIFEST_COLUMNS} | {
         "path": [f"images/{name}.jpg" for name in ids],
@@ -29,7 +29,7 @@ def make_manifest(rows: int = 4) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def with_cell(column: str, value: object) -> pd.DataFrame:
+def with_cell(column, value):
     manifest = make_manifest()
     manifest.loc[1, column] = value
     return manifest
@@ -59,12 +59,12 @@ def with_cell(column: str, value: object) -> pd.DataFrame:
         (make_manifest(0), "no rows. Look at dropped.csv"),
     ],
 )
-def test_breach_of_the_contract_is_named(manifest, message) -> None:
+def test_breach_of_the_contract_is_named(manifest, message):
     with pytest.raises(InputError, match=rf"(?s)^here: .*{message}"):
         check_manifest(manifest, where="here")
 
 
-def test_all_breaches_are_named_at_once() -> None:
+def test_all_breaches_are_named_at_once():
     manifest = with_cell("split", "dev").drop(columns="text")
     manifest.loc[2, "path"] = "/2.jpg"
     with pytest.raises(InputError, match="3 breaches") as error:
@@ -72,7 +72,7 @@ def test_all_breaches_are_named_at_once() -> None:
     assert all(name in str(error.value) for name in ("'text'", "'dev'", "'/2.jpg'"))
 
 
-def test_dots_within_a_name_are_no_breach() -> None:
+def test_dots_within_a_name_are_no_breach():
     check_manifest(with_cell("path", "images/a..b/..c.jpg"))
 
 
@@ -89,11 +89,11 @@ def test_dots_within_a_name_are_no_breach() -> None:
         ("!?", "", False),
     ],
 )
-def test_texts_are_the_same_but_for_case_spaces_and_punctuation(one, other, same) -> None:
+def test_texts_are_the_same_but_for_case_spaces_and_punctuation(one, other, same):
     assert (text_key(one) == text_key(other)) == same
 
 
-def slow_groups(ids: list[str], keys: list[list[str]], pairs: list[tuple[int, int]]) -> list[str]:
+def slow_groups(ids, keys, pairs):
     """Lets each row take over the lower number of any row it belongs with, until nothing changes."""
     rows = range(len(ids))
     number = list(rows)
@@ -109,7 +109,7 @@ def slow_groups(ids: list[str], keys: list[list[str]], pairs: list[tuple[int, in
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_joined_groups_against_the_slow_oracle(seed) -> None:
+def test_joined_groups_against_the_slow_oracle(seed):
     rng = random.Random(seed)
     rows = rng.randint(0, 14)
     ids = [f"id{number}" for number in rng.sample(range(100), rows)]
@@ -118,7 +118,7 @@ def test_joined_groups_against_the_slow_oracle(seed) -> None:
     assert joined_groups(ids, keys=keys, pairs=pairs) == slow_groups(ids, keys, pairs)
 
 
-def test_added_rows_rename_only_the_groups_they_join() -> None:
+def test_added_rows_rename_only_the_groups_they_join():
     rng = random.Random(0)
     ids = [f"id{number}" for number in range(600)]
     texts = [f"text{rng.randrange(400)}" for _ in ids]
@@ -136,7 +136,7 @@ def test_added_rows_rename_only_the_groups_they_join() -> None:
     assert renamed and set(renamed) <= joined
 
 
-def test_splits_stay_when_rows_are_added_and_meet_their_ratios() -> None:
+def test_splits_stay_when_rows_are_added_and_meet_their_ratios():
     groups = [f"group{number // 2}" for number in range(20_000)]
     splits = assign_splits(groups, ratios=RATIOS, seed=3)
     assert splits[0::2] == splits[1::2]
@@ -161,13 +161,13 @@ def test_splits_stay_when_rows_are_added_and_meet_their_ratios() -> None:
         None,
     ],
 )
-def test_wrong_ratios_are_refused(ratios) -> None:
+def test_wrong_ratios_are_refused(ratios):
     with pytest.raises(InputError, match=r"dataset\.ratios: got .*, expected train, val and test >= 0 that sum to 1"):
         assign_splits(["a"], ratios=ratios, seed=0)
 
 
 @pytest.mark.slow
-def test_a_million_rows_are_read_within_half_a_minute(tmp_path) -> None:
+def test_a_million_rows_are_read_within_half_a_minute(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
     make_manifest(1_000_000).to_parquet(tmp_path / "manifest.parquet", index=False)
     start = time.perf_counter()

@@ -10,7 +10,7 @@ CATALOG = ["image", "description", "display name", "category"]
 CASES = Path(__file__).parent / "assets" / "cases"
 
 
-def write(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
+def write(folder, text, *, encoding="utf-8"):
     file = folder / "table.csv"
     file.write_bytes(text.encode(encoding))
     return file
@@ -19,7 +19,7 @@ def write(folder: Path, text: str, *, encoding: str = "utf-8") -> Path:
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_any_usual_table_is_read_alike(tmp_path, capsys, separator, line_end, encoding) -> None:
+def test_any_usual_table_is_read_alike(tmp_path, capsys, separator, line_end, encoding):
     lines = ["image,Title,price", '1.jpg,"Café, white",10', '"2.jpg","two', 'lines",']
     text = line_end.join([*lines, ""]).replace(",", separator).replace(f"Café{separator}", "Café,")
     table = read_table(write(tmp_path, text, encoding=encoding), titles=("image", "title"))
@@ -45,7 +45,7 @@ def test_any_usual_table_is_read_alike(tmp_path, capsys, separator, line_end, en
         ("table_nan_descr/catalog.csv", CATALOG, ["10004.jpg", "", "Top 0", "Tops"]),
     ],
 )  # fmt: skip
-def test_table_of_a_fault_report(case, titles, first) -> None:
+def test_table_of_a_fault_report(case, titles, first):
     table = read_table(CASES / case, titles=titles)
     assert (table.header, table.rows[0], table.unread) == (titles, first, [])
 
@@ -65,26 +65,26 @@ def test_table_of_a_fault_report(case, titles, first) -> None:
     ],
     ids=["short", "comma", "commas", "untitled", "titled-twice", "gaps", "long-cell", "blank-lines", "no-rows"],
 )
-def test_uneven_table_keeps_every_cell_in_its_column(tmp_path, text, header, rows) -> None:
+def test_uneven_table_keeps_every_cell_in_its_column(tmp_path, text, header, rows):
     table = read_table(write(tmp_path, text), titles=("a",))
     assert (table.header, table.rows, table.unread) == (header, rows, [])
 
 
-def test_line_that_is_no_row_is_left_out_and_said(tmp_path, capsys) -> None:
+def test_line_that_is_no_row_is_left_out_and_said(tmp_path, capsys):
     table = read_table(write(tmp_path, 'a,b\n1,2\n3,Red, soft\n4,"x" y,z\n5,6\n'), titles=("a",))
     assert table.rows == [["1", "2"], ["5", "6"]]
     assert [(line, first) for line, first, _ in table.unread] == [(3, "3"), (4, "")]
     assert "2 rows are left out, such as that of line 3: 3 cells, expected 2; quote texts" in capsys.readouterr().out
 
 
-def test_quotes_that_are_not_doubled_lose_no_row(tmp_path) -> None:
+def test_quotes_that_are_not_doubled_lose_no_row(tmp_path):
     text = 'a,b\n1,"Red" shoe\n"12" TV",2\r\n3, "Blue" and "Green"\n"4" x,"5\n6"\n7,8\n'
     table = read_table(write(tmp_path, text), titles=("a",))
     assert table.rows == [["1", "Red shoe"], ['12 TV"', "2"], ["3", 'Blue and "Green"'], ['6"', ""], ["7", "8"]]
     assert [line for line, _, _ in table.unread] == [5], "what goes on in the next line is not guessed at"
 
 
-def test_each_line_that_an_unclosed_quote_swallows_is_counted(tmp_path, capsys) -> None:
+def test_each_line_that_an_unclosed_quote_swallows_is_counted(tmp_path, capsys):
     text = 'a,b\n1,2\n3,"Red\n' + "4,5\n" * 1000
     table = read_table(write(tmp_path, text), titles=("a",))
     assert table.rows == [["1", "2"]] and [line for line, _, _ in table.unread] == list(range(3, 1004))
@@ -94,7 +94,7 @@ def test_each_line_that_an_unclosed_quote_swallows_is_counted(tmp_path, capsys) 
 
 @pytest.mark.parametrize("first", ["sep=;\n", "\nSEP=;\r\n", '"sep=;"\n'])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_the_separator_that_excel_writes_above_the_titles_counts(tmp_path, first, encoding) -> None:
+def test_the_separator_that_excel_writes_above_the_titles_counts(tmp_path, first, encoding):
     file = write(tmp_path, f"{first}image,x;title\n1.jpg;Red\nsep=;\n", encoding=encoding)
     table = read_table(file, titles=("image", "x"))
     assert (table.header, table.rows) == (["image,x", "title"], [["1.jpg", "Red"], ["sep=", ""]])
@@ -113,21 +113,21 @@ def test_the_separator_that_excel_writes_above_the_titles_counts(tmp_path, first
         (None, r"table\.csv: no such file\. Give a CSV"),
     ],
 )
-def test_what_is_no_table_is_one_error(tmp_path, content, message) -> None:
+def test_what_is_no_table_is_one_error(tmp_path, content, message):
     if content is not None:
         (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_table(tmp_path / "table.csv", titles=())
 
 
-def test_excel_without_openpyxl_is_one_sentence(tmp_path, monkeypatch) -> None:
+def test_excel_without_openpyxl_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     (tmp_path / "table.csv").write_bytes(b"PK\x03\x04 whatever it is called")
     with pytest.raises(InputError, match=r"an Excel workbook, which takes openpyxl to read\. Save it as CSV, or: pip"):
         read_table(tmp_path / "table.csv", titles=())
 
 
-def test_excel_is_read_like_csv(tmp_path, capsys) -> None:
+def test_excel_is_read_like_csv(tmp_path, capsys):
     openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed, with which Excel workbooks are read")
     book = openpyxl.Workbook()
     for row in (["id", "title", None], [15970.0, "Red, soft"], [None, None], ["007", True], [1.5, "NA"]):
@@ -142,7 +142,7 @@ def test_excel_is_read_like_csv(tmp_path, capsys) -> None:
         read_table(tmp_path / "torn.xlsx", titles=())
 
 
-def test_loose_quotes_swallow_no_line(tmp_path) -> None:
+def test_loose_quotes_swallow_no_line(tmp_path):
     lines = ["id,kind,name", '1,a,"on', "two", 'lines, here"', '2,b,"stray', "short", '3,c,5" heel, soft', '4,"d', ""]
     file = write(tmp_path, "\n".join(lines))
     assert list(loose_records(file, layout_of(file, titles=("id",)))) == [
@@ -176,12 +176,12 @@ def test_loose_quotes_swallow_no_line(tmp_path) -> None:
         "macos-table", "numbers", "repeated", "no-photos", "no-rows",
     ],
 )  # fmt: skip
-def test_photo_finds_its_row_however_it_is_named(paths, names, rows, strangers) -> None:
+def test_photo_finds_its_row_however_it_is_named(paths, names, rows, strangers):
     matches = match_photos(paths, names)
     assert (matches.rows, matches.strangers) == (rows, strangers)
 
 
-def test_what_does_not_match_is_told_both_ways() -> None:
+def test_what_does_not_match_is_told_both_ways():
     paths, names = ["1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg"], ["1.jpg", "x", "y"]
     assert told(match_photos(paths, names), paths=paths, names=names) == (
         "2 of 3 rows name none of the photos, such as 'x', 'y'; "

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from fashionclip.atomic import locked, write_text
@@ -261,8 +260,5 @@ def _in_order(
 
 
 def _write_unreadable(folder: Path, changes: Changes) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["path", "reason"])
-    writer.writerows([safe_cell(path), safe_cell(reason)] for path, reason in changes.unreadable.items())
-    write_text(folder / UNREADABLE, text.getvalue())
+    rows = [[safe_cell(path), safe_cell(reason)] for path, reason in changes.unreadable.items()]
+    write_text(folder / UNREADABLE, pd.DataFrame(rows, columns=["path", "reason"]).to_csv(index=False))

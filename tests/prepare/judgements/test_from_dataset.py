@@ -24,7 +24,7 @@ COLOURS = ("Red", "Maroon", "Navy Blue", "Blue", "Black", "White", "Green", "Mul
 ARTICLES = ("Shirt", "T-shirt", "Jeans", "Skirt", "Dress", "Sandals", "Handbag", "Watch")
 
 
-def catalogue(count: int = 400, *, seed: int = 0, attributes: bool = True) -> pd.DataFrame:
+def catalogue(count=400, *, seed=0, attributes=True):
     """Products whose names repeat across colours, and whose attributes say more than texts, or something else."""
     rng = random.Random(seed)
     rows = []
@@ -45,7 +45,7 @@ def catalogue(count: int = 400, *, seed: int = 0, attributes: bool = True) -> pd
     return table if attributes else table.drop(columns=["colour", "category", "gender"])
 
 
-def judge(manifest: pd.DataFrame, **changes: Any) -> pd.DataFrame:
+def judge(manifest, **changes):
     settings: dict[str, Any] = {
         "matches": 2,
         "mismatches": 2,
@@ -57,12 +57,12 @@ def judge(manifest: pd.DataFrame, **changes: Any) -> pd.DataFrame:
     return judge_rows(manifest, **settings)
 
 
-def spoken(text: str, aspect: Any) -> set[str]:
+def spoken(text, aspect):
     """What a text by itself says in one aspect."""
     return set(aspect.families(term.name for term in aspect.find(text)))
 
 
-def truth(manifest: pd.DataFrame, product: dict[str, str], aspect: Any) -> set[str]:
+def truth(manifest, product, aspect):
     """Everything that is said of a product in one aspect, by anybody: a loop over all products."""
     families: set[str] = set()
     for other in manifest.to_dict("records"):
@@ -74,7 +74,7 @@ def truth(manifest: pd.DataFrame, product: dict[str, str], aspect: Any) -> set[s
 
 
 @pytest.mark.parametrize("attributes", [True, False])
-def test_a_hard_mismatch_is_never_true_by_accident(attributes) -> None:
+def test_a_hard_mismatch_is_never_true_by_accident(attributes):
     manifest = catalogue(attributes=attributes)
     judged = judge(manifest, variations={}, matches=1, mismatches=1)
     product = {row["image_id"]: row for row in manifest.to_dict("records")}
@@ -93,7 +93,7 @@ def test_a_hard_mismatch_is_never_true_by_accident(attributes) -> None:
         assert not any(truth(manifest, b, contradicted[0]) & truth(manifest, own, contradicted[0]) for b in bearers)
 
 
-def test_a_shuffled_text_contradicts_what_is_known_and_is_of_the_same_split() -> None:
+def test_a_shuffled_text_contradicts_what_is_known_and_is_of_the_same_split():
     manifest = catalogue()
     bare = manifest.drop(columns=["colour", "category", "gender"])
     assert set(judge(bare, kinds={"shuffled": 1.0})["kind"]) == {"shuffled"}, "without any attribute"
@@ -110,7 +110,7 @@ def test_a_shuffled_text_contradicts_what_is_known_and_is_of_the_same_split() ->
         )
 
 
-def test_shares_hold_and_labels_are_balanced_in_every_split() -> None:
+def test_shares_hold_and_labels_are_balanced_in_every_split():
     judged = judge(catalogue(1200))
     assert list(judged.columns) == list(DERIVED_COLUMNS) and not judged.duplicated(["image_id", "text", "label"]).any()
     for _, part in judged.groupby("split"):
@@ -126,27 +126,27 @@ def test_shares_hold_and_labels_are_balanced_in_every_split() -> None:
 
 
 @pytest.mark.parametrize("attributes", [True, False])
-def test_each_text_is_as_often_right_as_wrong(attributes) -> None:
+def test_each_text_is_as_often_right_as_wrong(attributes):
     judged = judge(catalogue(attributes=attributes), matches=4, mismatches=4)
     assert judged["text"].str.casefold().nunique() > 300 and judged["kind"].nunique() == 5
     counts = judged.groupby(["split", "kind", "text", "variation", "label"]).size().unstack(fill_value=0)
     assert (counts["match"] == counts["mismatch"]).all()
 
 
-def naive_bayes(texts: list[str], match: list[bool]) -> Any:
+def naive_bayes(texts, match):
     """Another model that sees only texts, written for this test: words and their neighbours, counted."""
     counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     for text, label in zip(texts, match, strict=True):
         counts[label].update(set(text.lower().split()) | set(map(" ".join, pairwise(text.lower().split()))))
 
-    def score(text: str) -> float:
+    def score(text):
         parts = set(text.lower().split()) | set(map(" ".join, pairwise(text.lower().split())))
         return sum(math.log((counts[True][part] + 1) / (counts[False][part] + 1)) for part in parts)
 
     return score
 
 
-def blind_auroc(judged: pd.DataFrame) -> dict[str, float]:
+def blind_auroc(judged):
     """Of naive Bayes, fitted on train, by kind on test: a loop over all pairs."""
     train, test = judged[judged["split"] == "train"], judged[judged["split"] == "test"]
     score = naive_bayes(train["text"].tolist(), (train["label"] == "match").tolist())
@@ -161,7 +161,7 @@ def blind_auroc(judged: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def test_who_sees_only_texts_is_at_chance_by_another_classifier_too() -> None:
+def test_who_sees_only_texts_is_at_chance_by_another_classifier_too():
     judged = judge(catalogue(800), matches=3, mismatches=3)
     assert blind_auroc(judged) == pytest.approx(dict.fromkeys(KINDS, 0.5))
     told = judged.assign(text=judged["text"] + (judged["label"] == "match").map({True: " new", False: ""}))
@@ -169,7 +169,7 @@ def test_who_sees_only_texts_is_at_chance_by_another_classifier_too() -> None:
 
 
 @pytest.mark.parametrize(("matches", "mismatches"), [(1, 3), (3, 1), (2, 3)])
-def test_labels_are_as_many_as_asked_and_variation_still_tells_nothing(matches, mismatches) -> None:
+def test_labels_are_as_many_as_asked_and_variation_still_tells_nothing(matches, mismatches):
     judged = judge(catalogue(1200), matches=matches, mismatches=mismatches)
     counts = judged["label"].value_counts()
     assert counts["match"] / counts["mismatch"] == pytest.approx(matches / mismatches, rel=0.1)
@@ -182,12 +182,12 @@ def test_labels_are_as_many_as_asked_and_variation_still_tells_nothing(matches, 
     assert not judged.duplicated(["image_id", "text", "label"]).any()
 
 
-def test_what_is_made_repeats_by_seed() -> None:
+def test_what_is_made_repeats_by_seed():
     assert judge(catalogue()).equals(judge(catalogue()))
     assert not judge(catalogue()).equals(judge(catalogue(), seed=1))
 
 
-def test_texts_that_no_vocabulary_knows_are_shuffled() -> None:
+def test_texts_that_no_vocabulary_knows_are_shuffled():
     manifest = pd.DataFrame({"image_id": list("abcdef"), "text": [f"Big scarfy energy {n}" for n in "uvwxyz"]})
     manifest = manifest.assign(item_id=manifest["image_id"], group_id=manifest["image_id"], split="train")
     judged = judge(manifest, matches=1, mismatches=1)
@@ -210,11 +210,11 @@ def test_texts_that_no_vocabulary_knows_are_shuffled() -> None:
         (PATTERN, "Stripes, Polka dots, Checkered", ["stripe", "polka dot", "checkered"]),
     ],
 )
-def test_terms_are_found_as_whole_words_longest_first(aspect, text, expected) -> None:
+def test_terms_are_found_as_whole_words_longest_first(aspect, text, expected):
     assert [term.name for term in aspect.find(text)] == expected
 
 
-def test_the_likest_text_that_is_wrong_is_exchanged() -> None:
+def test_the_likest_text_that_is_wrong_is_exchanged():
     texts = {
         "a": "Acme Men Active Black Shoes",
         "b": "Bolt Women Pumps White Shoes",
@@ -227,7 +227,7 @@ def test_the_likest_text_that_is_wrong_is_exchanged() -> None:
     manifest = manifest.assign(item_id=manifest["image_id"], group_id=manifest["image_id"])
     find = Mismatches(manifest)
 
-    def partner(**changes: Any) -> str:
+    def partner(**changes):
         settings = {"free": lambda row: True, "met": (), **changes}
         found = find.partner(0, "colour", rng=random.Random(0), **settings)
         return "" if found is None else manifest["image_id"][found.row]
@@ -238,7 +238,7 @@ def test_the_likest_text_that_is_wrong_is_exchanged() -> None:
     assert partner(free=lambda row: row == 2) == ""
 
 
-def check_against_a_list_of_fellows(manifest: pd.DataFrame) -> None:
+def check_against_a_list_of_fellows(manifest):
     """By the definition: all that is said of any row of the same group or item, or with the same text."""
     find = Mismatches(manifest)
     rows = manifest.assign(plain=find.plain).to_dict("records")
@@ -255,7 +255,7 @@ def check_against_a_list_of_fellows(manifest: pd.DataFrame) -> None:
             assert facts.of_bearers[row["plain"]] == set().union(*(facts.true[other] for other in bearers))
 
 
-def test_what_is_true_of_a_product_is_that_of_all_its_fellows(demo_dataset) -> None:
+def test_what_is_true_of_a_product_is_that_of_all_its_fellows(demo_dataset):
     check_against_a_list_of_fellows(demo_dataset.manifest.reset_index(drop=True))
     for seed in range(4):
         rng = random.Random(seed)
@@ -266,7 +266,7 @@ def test_what_is_true_of_a_product_is_that_of_all_its_fellows(demo_dataset) -> N
         check_against_a_list_of_fellows(manifest)
 
 
-def test_few_texts_on_many_products_take_no_more_room_than_the_texts() -> None:
+def test_few_texts_on_many_products_take_no_more_room_than_the_texts():
     texts = [f"{colour} {article}" for colour in ("Red", "Blue") for article in ARTICLES]
     manifest = pd.DataFrame({"text": texts * 500, "split": "train", "item_id": [f"i{n}" for n in range(8000)]})
     find = Mismatches(
@@ -276,7 +276,7 @@ def test_few_texts_on_many_products_take_no_more_room_than_the_texts() -> None:
     assert max(len(find.own_texts(row)) for row in manifest.index) == 1
 
 
-def test_a_synonym_keeps_case_and_a_misspelling_is_no_other_word() -> None:
+def test_a_synonym_keeps_case_and_a_misspelling_is_no_other_word():
     rng = random.Random(0)
     assert {with_synonym("Grey SAREE", rng=rng) for _ in range(20)} == {"Gray SAREE", "Grey SARI"}
     assert with_synonym("Nothing to say", rng=rng) is None
@@ -301,22 +301,22 @@ def test_a_synonym_keeps_case_and_a_misspelling_is_no_other_word() -> None:
         ),
     ],
 )
-def test_less_detail_is_what_both_say_and_what_tells_them_apart(texts, aspect, expected) -> None:
+def test_less_detail_is_what_both_say_and_what_tells_them_apart(texts, aspect, expected):
     assert with_less(texts, aspect=aspect) == expected
 
 
-def test_a_text_of_another_product_keeps_its_detail_since_less_of_it_might_be_true() -> None:
+def test_a_text_of_another_product_keeps_its_detail_since_less_of_it_might_be_true():
     judged = judge(catalogue(), matches=6, mismatches=6)
     shorter = judged[judged["variation"] == "less detail"]
     assert "colour" in set(shorter["kind"]) and "shuffled" not in set(shorter["kind"])
 
 
-def derive(source: PreparedDataset, root: Path, **changes: Any) -> PreparedDataset:
+def derive(source, root, **changes):
     settings: dict[str, Any] = {"matches": 2, "mismatches": 2, "max_side": 160, "workers": 0, **changes}
     return prepare_judgements_derived(source=source.root, root=root, **settings)
 
 
-def test_the_demo_becomes_judgements_with_its_splits_and_attributes(demo_dataset, tmp_path, capsys) -> None:
+def test_the_demo_becomes_judgements_with_its_splits_and_attributes(demo_dataset, tmp_path, capsys):
     dataset = derive(demo_dataset, tmp_path / "out")
     said = capsys.readouterr().out
     judged = pd.read_parquet(dataset.root / "judgements.parquet")
@@ -338,7 +338,7 @@ def test_the_demo_becomes_judgements_with_its_splits_and_attributes(demo_dataset
     assert "already prepared" not in capsys.readouterr().out
 
 
-def test_a_photo_that_was_left_over_is_told_from_one_without_a_wrong_text(demo_dataset, tmp_path) -> None:
+def test_a_photo_that_was_left_over_is_told_from_one_without_a_wrong_text(demo_dataset, tmp_path):
     """Three products in train, one of which finds no second to exchange with, and one alone in test."""
     source = PreparedDataset(tmp_path / "in", pd.DataFrame(), {})
     shutil.copytree(demo_dataset.root, source.root)
@@ -362,20 +362,20 @@ def test_a_photo_that_was_left_over_is_told_from_one_without_a_wrong_text(demo_d
         ({"matches": 0}, r"dataset\.matches=0, dataset\.mismatches=2: expected 1 or more"),
     ],
 )
-def test_unusable_settings_are_one_error(demo_dataset, tmp_path, changes, message) -> None:
+def test_unusable_settings_are_one_error(demo_dataset, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         derive(demo_dataset, tmp_path / "out", **changes)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dataset_is_not_derived_onto_itself(demo_dataset) -> None:
+def test_a_dataset_is_not_derived_onto_itself(demo_dataset):
     with pytest.raises(InputError, match=r"the same as dataset\.source"):
         derive(demo_dataset, demo_dataset.root)
     with pytest.raises(InputError, match="no prepared dataset there"):
         derive(PreparedDataset(Path("no/such"), demo_dataset.manifest, {}), Path("no/where"))
 
 
-def test_on_real_names_shares_hold_and_an_edit_contradicts_the_attribute(real_data) -> None:
+def test_on_real_names_shares_hold_and_an_edit_contradicts_the_attribute(real_data):
     table = pd.read_csv(real_data / "kaggle-products" / "styles.csv", on_bad_lines="skip", dtype=str).dropna()[:3000]
     manifest = pd.DataFrame(
         {
@@ -402,7 +402,7 @@ def test_on_real_names_shares_hold_and_an_edit_contradicts_the_attribute(real_da
             assert not spoken(row["text"], aspect) & stated
 
 
-def test_on_real_names_who_sees_only_texts_is_at_chance(real_data) -> None:
+def test_on_real_names_who_sees_only_texts_is_at_chance(real_data):
     table = pd.read_csv(real_data / "kaggle-products" / "styles.csv", on_bad_lines="skip", dtype=str).dropna()[:3000]
     names = table["productDisplayName"].str.split().str.join(" ")
     manifest = pd.DataFrame({"image_id": table["id"], "text": names, "colour": table["baseColour"]})

@@ -14,7 +14,7 @@ from fashionclip.prepare.synthetic_triplets.captions import (
 CAPTIONS = read_captions(None, min_length=1, max_length=99, most=None, seed=0)
 
 
-def edits(caption: str, *, max_share: float, count: int = 200) -> list[str]:
+def edits(caption, *, max_share, count=200):
     return [edit_caption(caption, max_share=max_share, rng=random.Random(seed)) for seed in range(count)]
 
 

@@ -27,7 +27,7 @@ CAPTION = Content("Repair it, do not bin it", "Repair it, do not bin it")
 SHAPES = [(240, 320), (400, 150), (200, 200)]
 
 
-def text_overlay(**changes: Any) -> TextOverlay:
+def text_overlay(**changes):
     settings: dict[str, Any] = {
         "fonts": None,
         "colours": ["white", "black", "red", "#00ffff"],
@@ -44,7 +44,7 @@ def text_overlay(**changes: Any) -> TextOverlay:
     return TextOverlay(**{**settings, **changes})
 
 
-def logo_overlay(**changes: Any) -> LogoOverlay:
+def logo_overlay(**changes):
     settings: dict[str, Any] = {
         "folder": None,
         "classes": None,
@@ -58,21 +58,21 @@ def logo_overlay(**changes: Any) -> LogoOverlay:
     return LogoOverlay(**{**settings, **changes})
 
 
-def logos(*names: str) -> Content:
+def logos(*names):
     return Content(", ".join(names), ", ".join(names), logos=names)
 
 
-def changed(before: Image.Image, after: Image.Image) -> tuple[int, int, int, int]:
+def changed(before, after):
     box = ImageChops.difference(before, after).getbbox()
     assert box is not None
     return box
 
 
-def within(inner: tuple[int, ...], outer: tuple[int, ...]) -> bool:
+def within(inner, outer):
     return inner[0] >= outer[0] and inner[1] >= outer[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
 
 
-def write_logo(path: Path, *, size: tuple[int, int], margin: int = 0) -> None:
+def write_logo(path, *, size, margin=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     board = Image.new("RGBA", (size[0] + 2 * margin, size[1] + 2 * margin))
     board.paste("red", (margin, margin, margin + size[0], margin + size[1]))
