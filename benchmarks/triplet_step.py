@@ -37,7 +37,7 @@ from fashionclip.data.transforms import Transform, eval_transform
 from fashionclip.images import load_image
 from fashionclip.losses.mining import MinedTripletLoss, drawn, masks_of
 from fashionclip.losses.triplet_semipos import TripletSemiPosMarginWithDistanceLoss
-from fashionclip.manifest import read_dataset
+from fashionclip.manifest import PreparedDataset, read_dataset
 from fashionclip.models.backbone import Backbone
 from fashionclip.models.load import load_backbone
 
@@ -108,15 +108,12 @@ def plain_steps(rows: ManifestTensors, backbone: Backbone, *, steps: int, batch:
         yield len(photos[0])
 
 
-def our_loader(rows: ManifestTensors, backbone: Backbone, *, photos: int) -> DataLoader[Batch]:
-    look = eval_transform(backbone.preprocess)
+def our_loader(dataset: PreparedDataset, backbone: Backbone, *, photos: int) -> DataLoader[Batch]:
     data = RetrievalDataModule(
-        rows=rows,
+        dataset=dataset,
         relation=relation(),
         tokenize=backbone.tokenizer,
-        train_transform=look,
-        eval_transform=look,
-        decode_size=2 * backbone.preprocess.size,
+        preprocess=backbone.preprocess,
         batch_size=photos,
         eval_batch_size=photos,
         num_workers=WORKERS,
@@ -143,9 +140,10 @@ def measure(variant: str, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     if variant != VARIANTS[0]:
         keep_freed_memory()
-    rows = ManifestTensors(read_dataset(options.data), coded=relation().columns)
+    dataset = read_dataset(options.data)
+    rows = ManifestTensors(dataset, coded=relation().columns)
     backbone, steps = model(), WARM_UP + options.steps
-    loader = our_loader(rows, backbone, photos=options.photos)
+    loader = our_loader(dataset, backbone, photos=options.photos)
     if variant == VARIANTS[2]:
         running = our_steps(loader, backbone, steps=steps)
     else:

@@ -272,6 +272,12 @@ def check_values(cfg: DictConfig) -> None:
 
 def _check_training(cfg: DictConfig) -> None:
     """What keys mean together: how long to train, and by what the best checkpoint is chosen."""
+    augmentation = plain(cfg.augmentation)
+    if cfg.data.cache_features and any(augmentation.values()):
+        raise InputError(
+            f"data.cache_features=true: photos are embedded once, so augmentation={augmentation} could not act. "
+            "Use augmentation=none or data.cache_features=false."
+        )
     checkpoint = cfg.callbacks.get("checkpoint")
     if checkpoint is None:
         raise InputError("callbacks.checkpoint: left out, so no best checkpoint would be kept to test. Leave it in.")

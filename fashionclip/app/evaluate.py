@@ -18,11 +18,7 @@ from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.report import print_table, write_results
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.judgements import judgements_of
-from fashionclip.data.manifest_tensors import ManifestTensors
-from fashionclip.data.relations import PairRelation, Relation, check_columns
-from fashionclip.data.seen_skus import rows_of_seen_skus
-from fashionclip.data.transforms import eval_transform
+from fashionclip.data.relations import PairRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.training.module import RetrievalModule
 
@@ -38,49 +34,41 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     quiet_lightning()
     fill_groups(cfg, ["metrics"])
     folder = Path(HydraConfig.get().runtime.output_dir)
-    relation: Relation = PairRelation()
     if cfg.ckpt is not None and cfg.model is not None:
         raise InputError(
             f"ckpt={cfg.ckpt} model={cfg.model.label}: a checkpoint brings its own model. Give one of them."
         )
     if cfg.ckpt is not None:
         checkpoint = load_checkpoint(Path(cfg.ckpt))
-        backbone = backbone_of(checkpoint)
-        relation = relation_of(checkpoint)
-    elif cfg.model is not None:
-        backbone = instantiate(cfg.model.backbone)
-    else:
+        backbone, relation = backbone_of(checkpoint), relation_of(checkpoint)
+        dataset = dataset_of(checkpoint) if cfg.dataset is None else open_dataset(cfg.dataset)
+        seed, own = checkpoint["config"]["seed"], is_of(checkpoint, dataset)
+    elif cfg.model is None:
         raise InputError("neither ckpt nor model is given. Use ckpt=RUN_OR_FILE, or model=NAME for a baseline.")
-    if cfg.dataset is not None:
-        prepared = open_dataset(cfg.dataset)
-    elif cfg.ckpt is not None:
-        prepared = dataset_of(checkpoint)
-    else:
+    elif cfg.dataset is None:
         raise InputError("dataset: not given. Use dataset=NAME [dataset.root=DIR].")
+    else:
+        backbone, relation = instantiate(cfg.model.backbone), PairRelation()
+        dataset = open_dataset(cfg.dataset)
+        seed, own = cfg.seed, False
+    check_columns(relation, dataset)
 
-    judgements = judgements_of(prepared, seed=checkpoint["config"]["seed"]) if relation.uses_judgements else None
-    rows = ManifestTensors(prepared, coded=relation.columns, judgements=judgements)
-    check_columns(relation, rows)
-    own = cfg.ckpt is not None and is_of(checkpoint, prepared)
-    seen = rows_of_seen_skus(prepared.manifest) if own else None
-    transform = eval_transform(backbone.preprocess)
     data = RetrievalDataModule(
-        rows=rows,
+        dataset=dataset,
         relation=relation,
         tokenize=backbone.tokenizer,
-        train_transform=transform,
-        eval_transform=transform,
-        decode_size=2 * backbone.preprocess.size,
+        preprocess=backbone.preprocess,
         batch_size=1,  # nothing is trained
         eval_batch_size=cfg.data.eval_batch_size,
         num_workers=cfg.data.num_workers,
-        seen=seen,
+        seed=seed,
+        seen_skus=own,
     )
     module = RetrievalModule(
         backbone=backbone,
         loss=nn.Identity(),  # nothing is trained
-        metrics=metrics_of(prepared, rows, relation, functions=instantiate(cfg.metrics), seen=seen),
-        judged=judgement_metrics_of(rows),
+        metrics=metrics_of(data, functions=instantiate(cfg.metrics)),
+        judged=judgement_metrics_of(data),
     )
     if module.judged is not None:
         module.judged.load_state_dict(judge_of(checkpoint))
@@ -88,7 +76,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
     )
     if trainer.is_global_zero and cfg.ckpt is not None and not own:
-        print(f"{prepared.root}: another dataset than {cfg.ckpt} was trained on; photos may be the same.")
+        print(f"{dataset.root}: another dataset than {cfg.ckpt} was trained on; photos may be the same.")
     tested = trainer.test(module, data, verbose=False)
     if not tested:
         raise InputError("trainer.limit_test_batches=0: nothing is left to measure. Leave it out.")
@@ -97,6 +85,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured})
         print_table({"value": measured})
         print(f"results: {folder / 'results.json'}")
-        if module.judged and draw_offenders(folder / "offenders.png", rows, module.judged.offenders):
+        if module.judged and draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
             print(f"worst judgements: {folder / 'offenders.png'}")
     return {name.removeprefix("test/"): value for name, value in measured.items()}

@@ -1,4 +1,4 @@
-"""The metrics of an evaluation pass, for a dataset and a relation."""
+"""The metrics of an evaluation pass, for what is evaluated."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fashionclip.data.manifest_tensors import ManifestTensors
-from fashionclip.data.relations import Relation
-from fashionclip.manifest import ROLES, PreparedDataset, read_triplets
+from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.manifest import ROLES, read_triplets
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
@@ -22,22 +21,14 @@ from fashionclip.metrics.triplet_metrics import TripletScores
 SLICED_BY = ("category", "occlusion", "viewpoint")  # query to SKU, where the manifest has them
 
 
-def metrics_of(
-    dataset: PreparedDataset,
-    rows: ManifestTensors,
-    relation: Relation,
-    *,
-    functions: Mapping[str, Callable[[Ranks], Tensor]],
-    seen: Tensor | None = None,
-) -> RetrievalMetrics:
+def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[Ranks], Tensor]]) -> RetrievalMetrics:
     """Ranking metrics; those of triplets where the dataset has fixed some; those of SKUs where it has a catalogue.
 
     Args:
-        dataset, rows: Of what is evaluated.
-        relation: Says what photos are alike, and whether there are texts.
-        functions: By name, see `configs/metrics`.
-        seen: Rows of SKUs seen in training, from `rows_of_seen_skus`, to be measured apart from all others.
+        data: What is evaluated. SKUs that training has seen are measured apart from all others.
+        functions: Functions of ranks by the names of their metrics, see `configs/metrics`.
     """
+    dataset, rows = data.dataset, data.rows
     also: list[CatalogScores | TripletScores] = []
     of_seen: list[CatalogScores] = []
     codes: dict[str, Any] = {
@@ -71,22 +62,22 @@ def metrics_of(
         **codes,
         photo_id=rows.photo_id,
         functions=functions,
-        alike=relation.alike(rows),
-        texts=relation.uses_text,
+        alike=data.relation.alike(rows),
+        texts=data.relation.uses_text,
         also=also,
-        apart=seen,
+        apart=data.seen,
         of_apart=of_seen,
     )
 
 
-def judgement_metrics_of(rows: ManifestTensors) -> JudgementMetrics | None:
-    """Those of a dataset's judgements; None where it was read without."""
-    judgements = rows.judgements
+def judgement_metrics_of(data: RetrievalDataModule) -> JudgementMetrics | None:
+    """Metrics of a dataset's judgements; None where the relation uses none."""
+    judgements = data.rows.judgements
     if judgements is None:
         return None
     return JudgementMetrics(
         kind=judgements.kind,
         kinds=judgements.kinds,
-        photo=rows.photo_id[judgements.image_row],
+        photo=data.rows.photo_id[judgements.image_row],
         text_only=judgements.text_only,
     )

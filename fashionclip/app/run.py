@@ -30,11 +30,7 @@ from fashionclip.app.report import draw_history, draw_reliability, print_table, 
 from fashionclip.app.run_folder import write_run_config
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.judgements import judgements_of
-from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import check_columns
-from fashionclip.data.seen_skus import rows_of_seen_skus
-from fashionclip.data.transforms import eval_transform, train_transform
 from fashionclip.errors import InputError
 from fashionclip.losses.protocol import LogitLoss
 from fashionclip.retrieval.export.training_record import RECORD, write_record
@@ -70,10 +66,7 @@ def train(cfg: DictConfig) -> float:
 
     dataset = open_dataset(cfg.dataset)
     relation = instantiate(cfg.loss.relation)
-    judgements = judgements_of(dataset, seed=cfg.seed) if relation.uses_judgements else None
-    rows = ManifestTensors(dataset, coded=relation.columns, judgements=judgements)
-    check_columns(relation, rows)
-    seen = rows_of_seen_skus(dataset.manifest)
+    check_columns(relation, dataset)
     backbone = instantiate(cfg.model.backbone)
     loss = instantiate(cfg.loss.function)
     if isinstance(loss, LogitLoss) and loss.biased:
@@ -90,37 +83,29 @@ def train(cfg: DictConfig) -> float:
         backbone.set_temperature(cfg.loss.temperature)
     if not isinstance(loss, LogitLoss):
         backbone.logit_scale.requires_grad_(False)  # likewise
-    augmentation = plain(cfg.augmentation)
-    cache = cfg.data.cache_features
-    if cache and any(augmentation.values()):
-        raise InputError(
-            f"data.cache_features=true: photos are embedded once, so augmentation={augmentation} could not act. "
-            "Use augmentation=none or data.cache_features=false."
-        )
-    if cache and backbone.frozen_image_part() is None:
+    frozen_image_part = backbone.frozen_image_part() if cfg.data.cache_features else None
+    if cfg.data.cache_features and frozen_image_part is None:
         raise InputError(
             "data.cache_features=true: needs a frozen image tower, such as model.backbone.freeze=[visual]."
         )
 
     data = RetrievalDataModule(
-        rows=rows,
+        dataset=dataset,
         relation=relation,
         tokenize=backbone.tokenizer,
-        train_transform=train_transform(backbone.preprocess, **augmentation),
-        eval_transform=eval_transform(backbone.preprocess),
-        decode_size=2 * backbone.preprocess.size,
+        preprocess=backbone.preprocess,
+        augmentation=plain(cfg.augmentation),
         batch_size=cfg.data.batch_size,
         eval_batch_size=cfg.data.eval_batch_size,
         num_workers=cfg.data.num_workers,
         seed=cfg.seed,
-        seen=seen,
-        frozen_image_part=backbone.frozen_image_part() if cache else None,
+        frozen_image_part=frozen_image_part,
     )
     module = RetrievalModule(
         backbone=backbone,
         loss=loss,
-        metrics=metrics_of(dataset, rows, relation, functions=instantiate(cfg.metrics), seen=seen),
-        judged=judgement_metrics_of(rows),
+        metrics=metrics_of(data, functions=instantiate(cfg.metrics)),
+        judged=judgement_metrics_of(data),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
         weight_decay=cfg.optimizer.weight_decay,
@@ -143,7 +128,7 @@ def train(cfg: DictConfig) -> float:
         folder.mkdir(parents=True, exist_ok=True)
         write_run_config(folder / "config.yaml", cfg)
         print(f"run folder: {folder}")
-        print(f"{rows.root}: {', '.join(f'{len(part)} {name}' for name, part in rows.split.items())} photos")
+        print(f"{dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
 
     check_monitor(cfg.loss.monitor, trainer.validate(module, data, verbose=False))  # the point at step 0
@@ -168,10 +153,10 @@ def train(cfg: DictConfig) -> float:
         history = folder / "csv" / "metrics.csv"
         if history.is_file():  # without logger.csv, and in a trainer.fast_dev_run, there is none
             draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)
-        draw_examples(folder, rows, looked_at | {"after": examples_of(module.metrics, domain)})
+        draw_examples(folder, data.rows, looked_at | {"after": examples_of(module.metrics, domain)})
         if module.judged:
             draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
-            if draw_offenders(folder / "offenders.png", rows, module.judged.offenders):
+            if draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
                 print(f"worst judgements: {folder / 'offenders.png'}")
         log_pictures(trainer.loggers, folder, step=steps)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,63 +17,73 @@ from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import write_features
+from fashionclip.data.judgements import judgements_of
 from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import BatchPlanner, Relation
-from fashionclip.data.transforms import Transform
+from fashionclip.data.seen_skus import rows_of_seen_skus
+from fashionclip.data.transforms import Transform, eval_transform, train_transform
 from fashionclip.errors import InputError
+from fashionclip.images import Preprocess
+from fashionclip.manifest import PreparedDataset
 
 
 class RetrievalDataModule(L.LightningDataModule):
     """Train, validation and test loaders. Evaluation takes what the relation asks for, such as each photo and its text.
 
     Args:
-        rows: The prepared dataset.
+        dataset: As read from disk.
         relation: What a training batch relates.
         tokenize: T texts to (T, L) token ids.
-        train_transform, eval_transform: Photo to (3, S, S) uint8.
-        decode_size: Side in pixels below which a JPEG need not be decoded.
+        preprocess: How the backbone wants its pixels.
+        augmentation: Arguments of `train_transform`; none: training sees the photos as evaluation does.
         batch_size: Rows of a training batch, times the number of processes, which share it.
-        eval_batch_size: Rows an evaluation batch and process.
-        num_workers: Loading processes; None: one a core, at most 8.
-        seed: Seed of the order of training, and of what relations draw.
-        seen: Rows of the train split that testing embeds as well, behind the test split: there are two loaders then.
-        frozen_image_part: Where given, photos are run through it once before training and its features are kept in
-            `<root>/features`; augmentation is impossible then.
+        eval_batch_size: Rows of an evaluation batch and process.
+        num_workers: Number of loading processes; None: one a core, at most 8.
+        seed: Seed of the order of training, of what relations draw, and of judgements that a dataset does not fix.
+        seen_skus: Whether testing embeds SKUs of the train split as well, behind the test split; there are two loaders
+            then.
+        frozen_image_part: The part of an image tower that photos are run through once before training; its features
+            are kept in `<root>/features`, and augmentation is impossible then.
+
+    Attributes:
+        rows: The manifest with the dataset's judgements, where the relation uses them.
+        seen: (N,) rows of the train split that testing embeds as well; there may be none.
     """
 
     def __init__(
         self,
         *,
-        rows: ManifestTensors,
+        dataset: PreparedDataset,
         relation: Relation,
         tokenize: Tokenize,
-        train_transform: Transform,
-        eval_transform: Transform,
-        decode_size: int,
+        preprocess: Preprocess,
+        augmentation: Mapping[str, Any] | None = None,
         batch_size: int,
         eval_batch_size: int,
         num_workers: int | None = None,
         seed: int = 0,
-        seen: Tensor | None = None,
+        seen_skus: bool = True,
         frozen_image_part: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.rows = rows
+        self.dataset = dataset
         self.relation = relation
-        self.evaluated = relation.evaluated()
+        judgements = judgements_of(dataset, seed=seed) if relation.uses_judgements else None
+        self.rows = ManifestTensors(dataset, coded=relation.columns, judgements=judgements)
+        self.seen = rows_of_seen_skus(dataset.manifest) if seen_skus else torch.empty(0, dtype=torch.long)
         self.tokenize = tokenize
-        self.train_transform = train_transform
-        self.eval_transform = eval_transform
-        self.decode_size = decode_size
+        self.train_transform = train_transform(preprocess, **(augmentation or {}))
+        self.eval_transform = eval_transform(preprocess)
+        self.decode_size = 2 * preprocess.size
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
-        self.frozen_image_part = frozen_image_part
         self.seed = seed
-        self.seen = seen
+        self.frozen_image_part = frozen_image_part
         self.features: Path | None = None
         if frozen_image_part is not None:
-            self.features = rows.root / "features" / f"{_fingerprint(frozen_image_part, eval_transform, rows)}.npy"
+            name = _fingerprint(frozen_image_part, self.eval_transform, self.rows)
+            self.features = dataset.root / "features" / f"{name}.npy"
 
     def prepare_data(self) -> None:
         """Computes the features of a frozen image tower, on one process a machine."""
@@ -116,10 +127,10 @@ class RetrievalDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         test = self._evaluation(self.rows.of_split("test"))
-        return test if self.seen is None or not len(self.seen) else [test, self._evaluation(self.seen)]
+        return [test, self._evaluation(self.seen)] if len(self.seen) else test
 
     def _evaluation(self, chosen: Tensor) -> DataLoader[Batch]:
-        return self._loader(chosen, self.evaluated, self.eval_transform, self.eval_batch_size)
+        return self._loader(chosen, self.relation.evaluated(), self.eval_transform, self.eval_batch_size)
 
     def _loader(
         self,

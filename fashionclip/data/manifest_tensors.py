@@ -73,7 +73,6 @@ class ManifestTensors:
             before there was a column `photo_hash`, each row has its own.
         worded: (N,) bool, whether a row has a text. A photo of which only wrong texts are known has none.
         item_id: (N,) code of the product of each row.
-        columns: Columns of the manifest that hold something.
         code: (N,) codes of the values of some further columns; that of `text` is `text_key`.
         judgements: Of the dataset, where they were given.
 
@@ -126,7 +125,6 @@ class ManifestTensors:
             self.code[column], self._values[column] = torch.from_numpy(codes.astype("int64")), list(values)
         if "text" in self.code:
             self.code["text"] = self.text_key[self.text_id]
-        self.columns = [column for column in manifest.columns if (manifest[column] != "").any()]
 
     def of_split(self, split: str) -> Tensor:
         """Row numbers of a split.

@@ -15,6 +15,7 @@ from fashionclip.data.content_distance import ContentDistance
 from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.samplers import GroupSampler, SomeSampler
 from fashionclip.errors import InputError
+from fashionclip.manifest import PreparedDataset
 
 
 @dataclass(frozen=True)
@@ -204,15 +205,18 @@ def _equal(code: Tensor) -> Tensor:
     return code[:, None] == code[None]
 
 
-def check_columns(relation: Relation, rows: ManifestTensors) -> None:
+def check_columns(relation: Relation, dataset: PreparedDataset) -> None:
     """Refuses a dataset that lacks what the relation needs, before any model is built.
 
     Raises:
         InputError: Naming the missing or empty column.
     """
+    manifest = dataset.manifest
+    filled = [column for column in manifest.columns if (manifest[column] != "").any()]
     for column in relation.columns:
-        if column not in rows.columns:
+        if column not in filled:
             raise InputError(
-                f"{rows.root}/manifest.parquet: no column {column!r} with values, needed by relation={relation.name}; "
-                f"has {rows.columns}. Use a loss that needs no {column!r}, or re-run prepare.py on a source with it."
+                f"{dataset.root}/manifest.parquet: no column {column!r} with values, needed by "
+                f"relation={relation.name}; has {filled}. Use a loss that needs no {column!r}, or re-run prepare.py on "
+                "a source with it."
             )

@@ -156,6 +156,7 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
         (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: expected 1 or more"),
         (["trainer.max_epochs=abc"], "trainer.max_epochs=abc: expected a whole number"),
         (["trainer.check_val_every_n_epoch=16"], "more than trainer.max_epochs=15"),
+        (["model=lite0", "augmentation=light"], "data.cache_features=true: photos are embedded once, so augmentation="),
         (["trainer.precision=half"], "trainer.precision=half: expected one of"),
         (["+callbacks.clock=1"], "callbacks.clock=1: expected a node with _target_"),
         (["+callbacks.clock={_target_: no.such.Clock}"], "callbacks.clock._target_=no.such.Clock: cannot be imported"),

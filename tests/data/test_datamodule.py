@@ -9,29 +9,27 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fashionclip import distributed
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import PairRelation
-from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
 
 BATCH = 8
+PREPROCESS = Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 @pytest.fixture(scope="module")
 def data(demo_dataset):
-    transform = eval_transform(Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3))
-    return RetrievalDataModule(
-        rows=ManifestTensors(demo_dataset),
+    data = RetrievalDataModule(
+        dataset=demo_dataset,
         relation=PairRelation(),
         tokenize=lambda texts: torch.zeros(len(texts), 4, dtype=torch.long),
-        train_transform=lambda photo: torch.full((3, 8, 8), 77, dtype=torch.uint8),
-        eval_transform=transform,
-        decode_size=16,
+        preprocess=PREPROCESS,
         batch_size=BATCH,
         eval_batch_size=BATCH,
         num_workers=0,
     )
+    data.train_transform = lambda photo: torch.full((3, 8, 8), 77, dtype=torch.uint8)
+    return data
 
 
 def rows_of(loader, epoch=0):
@@ -59,6 +57,15 @@ def on_rank(rank, loader, stage):
 def test_evaluation_sees_each_row_once_in_order(data, split):
     loader = getattr(data, f"{split}_dataloader")()
     assert list(chain(*rows_of(loader))) == data.rows.of_split(split).tolist()
+
+
+def test_augmentation_is_of_training_alone(demo_dataset, data):
+    flipped = RetrievalDataModule(
+        dataset=demo_dataset, relation=PairRelation(), tokenize=data.tokenize, preprocess=PREPROCESS,
+        augmentation={"crop_scale": None, "flip": 0.5}, batch_size=4, eval_batch_size=4,
+    )  # fmt: skip
+    assert "RandomHorizontalFlip" in str(flipped.train_transform)
+    assert "RandomHorizontalFlip" not in str(flipped.eval_transform)
 
 
 def test_only_training_augments(data):
@@ -114,36 +121,36 @@ def test_two_processes_share_each_training_epoch(data, monkeypatch):
             assert all(torch.equal(one, vars(whole.relation)[name]) for name, one in vars(part.relation).items())
 
 
-def of_few(data, rows, batch_size):
+def of_few(data, dataset, batch_size):
     return RetrievalDataModule(
-        rows=rows, relation=PairRelation(), tokenize=data.tokenize, train_transform=data.train_transform,
-        eval_transform=data.eval_transform, decode_size=16, batch_size=batch_size, eval_batch_size=4, num_workers=0,
+        dataset=dataset, relation=PairRelation(), tokenize=data.tokenize, preprocess=PREPROCESS,
+        batch_size=batch_size, eval_batch_size=4, num_workers=0,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(("processes", "batch_size"), [(1, 4), (2, 3)])
 def test_a_batch_larger_than_the_data_becomes_smaller_and_says_so(
-    make_rows, data, monkeypatch, capsys, processes, batch_size
+    make_dataset, data, monkeypatch, capsys, processes, batch_size
 ):
     monkeypatch.setattr(distributed, "world_size", lambda: processes)
     monkeypatch.setattr(distributed, "rank", lambda: 0)
-    rows = make_rows("abcdefgh", ["shoe", "", "", "hat", "", "", "", "cap"])
-    assert list(map(len, of_few(data, rows, 1).train_dataloader().batch_sampler)) == [processes] * (3 // processes)
+    few = make_dataset("abcdefgh", ["shoe", "", "", "hat", "", "", "", "cap"])
+    assert list(map(len, of_few(data, few, 1).train_dataloader().batch_sampler)) == [processes] * (3 // processes)
     assert "holds all" not in capsys.readouterr().out
-    loader = of_few(data, rows, batch_size).train_dataloader()
+    loader = of_few(data, few, batch_size).train_dataloader()
     assert [sorted(batch) for batch in loader.batch_sampler] == [[0, 3, 7]]
     assert f"data.batch_size={batch_size}: a batch holds all 3 rows" in capsys.readouterr().out
 
 
-def test_an_overfitted_batch_is_refused_on_several_processes(make_rows, data, monkeypatch):
+def test_an_overfitted_batch_is_refused_on_several_processes(make_dataset, data, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    few = of_few(data, make_rows("abc", ["shoe", "hat", "cap"]), 1)
+    few = of_few(data, make_dataset("abc", ["shoe", "hat", "cap"]), 1)
     few.trainer = SimpleNamespace(overfit_batches=2)
     with pytest.raises(InputError, match=r"trainer\.overfit_batches: .* Use trainer\.devices=1"):
         few.train_dataloader()
 
 
-def test_fewer_rows_than_processes_are_refused(make_rows, data, monkeypatch):
+def test_fewer_rows_than_processes_are_refused(make_dataset, data, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 4)
     with pytest.raises(InputError, match=r"3 rows to train on, fewer than the 4 processes .* lower trainer\.devices"):
-        of_few(data, make_rows("abc", ["shoe", "hat", "cap"]), 1).train_dataloader()
+        of_few(data, make_dataset("abc", ["shoe", "hat", "cap"]), 1).train_dataloader()

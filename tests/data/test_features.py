@@ -3,6 +3,7 @@ import random
 import resource
 import signal
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from torch import nn
 
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.features import write_features
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import PairRelation
 from fashionclip.data.transforms import eval_transform
 from fashionclip.images import Preprocess, load_image
 
-TRANSFORM = eval_transform(Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3))
+PREPROCESS = Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3)
+TRANSFORM = eval_transform(PREPROCESS)
 
 
 class Tower(nn.Module):
@@ -36,8 +39,13 @@ class Tower(nn.Module):
 
 
 @pytest.fixture
-def rows(make_rows):
-    return make_rows([str(i) for i in range(45)], [f"text {i}" for i in range(45)], ["train"] * 40 + ["val"] * 5)
+def dataset(make_dataset):
+    return make_dataset([str(i) for i in range(45)], [f"text {i}" for i in range(45)], ["train"] * 40 + ["val"] * 5)
+
+
+@pytest.fixture
+def rows(dataset):
+    return ManifestTensors(dataset)
 
 
 def write(tower, rows, batch_size=7, num_workers=0):
@@ -152,14 +160,12 @@ def test_a_second_process_waits_for_the_first_and_uses_its_features(rows):
     np.testing.assert_allclose(np.load(rows.root / "features" / "a.npy"), one_by_one(rows), atol=1e-6)
 
 
-def module(rows, tower, transform=TRANSFORM):
+def module(dataset, tower, preprocess=PREPROCESS):
     return RetrievalDataModule(
-        rows=rows,
+        dataset=dataset,
         relation=PairRelation(),
         tokenize=lambda texts: torch.zeros(len(texts), 4, dtype=torch.long),
-        train_transform=transform,
-        eval_transform=transform,
-        decode_size=16,
+        preprocess=preprocess,
         batch_size=8,
         eval_batch_size=8,
         num_workers=0,
@@ -167,15 +173,15 @@ def module(rows, tower, transform=TRANSFORM):
     )
 
 
-def test_the_datamodule_trains_on_the_features_and_reuses_them(rows):
-    data = module(rows, Tower())
+def test_the_datamodule_trains_on_the_features_and_reuses_them(dataset, rows):
+    data = module(dataset, Tower())
     data.prepare_data()
     expected = torch.from_numpy(one_by_one(rows))
     for loader in (data.train_dataloader(), data.val_dataloader()):
         for batch in loader:
             torch.testing.assert_close(batch.images, expected[batch.image_row])
     again = Tower()
-    module(rows, again, eval_transform(TRANSFORM.preprocess)).prepare_data()
+    module(dataset, again, Preprocess(**asdict(PREPROCESS))).prepare_data()
     assert again.seen == []
 
 
@@ -183,9 +189,9 @@ def test_the_datamodule_trains_on_the_features_and_reuses_them(rows):
     ("tower", "preprocess"),
     [({"seed": 1}, {}), ({"activation": nn.GELU}, {}), ({}, {"mean": (0.4,) * 3}), ({}, {"fill_color": 255})],
 )
-def test_another_model_or_preprocessing_does_not_reuse_the_features(rows, tower, preprocess):
-    module(rows, Tower()).prepare_data()
+def test_another_model_or_preprocessing_does_not_reuse_the_features(dataset, tower, preprocess):
+    module(dataset, Tower()).prepare_data()
     other = Tower(**tower)
     settings = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3, **preprocess}
-    module(rows, other, eval_transform(Preprocess(**settings))).prepare_data()
+    module(dataset, other, Preprocess(**settings)).prepare_data()
     assert other.seen == list(range(45))

@@ -166,6 +166,5 @@ def test_judgements_that_break_their_contract_are_refused(tmp_path, row):
 
 
 def test_a_missing_column_is_named(tmp_path):
-    rows = ManifestTensors(prepared(tmp_path, groups=[""] * 3))
     with pytest.raises(InputError, match="no column 'group_id' with values, needed by relation=judgements"):
-        check_columns(JudgementRelation(per_label=None, drawn=1), rows)
+        check_columns(JudgementRelation(per_label=None, drawn=1), prepared(tmp_path, groups=[""] * 3))

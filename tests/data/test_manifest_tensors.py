@@ -34,7 +34,6 @@ def test_rows_code_products_texts_and_splits(make_rows):
     assert len(rows.text) == 3
     assert list(rows.path) == [f"images/{i}.png" for i in range(4)]
     assert {name: rows.of_split(name).tolist() for name in rows.split} == {"train": [0, 2, 3], "val": [1]}
-    assert rows.columns == ["path", "split", "item_id", "text"]
 
 
 def test_a_split_without_rows_is_named(make_rows):

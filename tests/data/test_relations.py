@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from fashionclip.data.content_distance import AttributeDistance
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import IdentityRelation, PairRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.losses.contrastive import ContrastiveLoss
@@ -22,14 +23,17 @@ class Styles(PairRelation):
 @pytest.mark.parametrize(
     ("relation", "texts", "lacks"), [(PairRelation(), ["", ""], "text"), (Styles(), ["shoe", "hat"], "style")]
 )
-def test_a_missing_or_empty_column_is_named_with_a_remedy(make_rows, relation, texts, lacks):
-    message = rf"no column '{lacks}' with values, needed by relation={relation.name}; has \['path'.*re-run prepare\.py"
+def test_a_missing_or_empty_column_is_named_with_a_remedy(make_dataset, relation, texts, lacks):
+    message = (
+        rf"no column '{lacks}' with values, needed by relation={relation.name}; "
+        r"has \['path', 'split', 'item_id'(, 'text')?\]\..*re-run prepare\.py"
+    )
     with pytest.raises(InputError, match=message):
-        check_columns(relation, make_rows("ab", texts))
+        check_columns(relation, make_dataset("ab", texts))
 
 
-def test_columns_that_are_there_pass(make_rows):
-    check_columns(PairRelation(), make_rows("ab", ["shoe", ""]))
+def test_columns_that_are_there_pass(make_dataset):
+    check_columns(PairRelation(), make_dataset("ab", ["shoe", ""]))
 
 
 def test_pairs_name_each_photo_and_text_once(make_rows):
@@ -177,7 +181,7 @@ def test_positives_are_of_another_view_and_negatives_of_the_same_kind(make_rows)
     assert t.view_id.tolist() == rows.code["domain"].tolist()
 
 
-def test_the_shipped_relation_of_deepfashion2(make_rows):
+def test_the_shipped_relation_of_deepfashion2(make_dataset):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         relation = instantiate(compose("train", ["dataset=df2", "loss=semipos", "loss.hard=category"]).loss.relation)
     kinds = {"t": ("short sleeve top", "top", "short sleeve"), "l": ("long sleeve top", "top", "long sleeve")}
@@ -190,7 +194,7 @@ def test_the_shipped_relation_of_deepfashion2(make_rows):
     photos.append(("4", "1", "t", "query"))  # no shop shows it
     sku = [f"train/{pair}_{style}_{kind}" for pair, style, kind, _ in photos]
     category, garment, sleeve = zip(*(kinds[kind] for _, _, kind, _ in photos), strict=True)
-    rows = make_rows(
+    dataset = make_dataset(
         sku,
         [""] * len(photos),
         item_id=sku,
@@ -201,7 +205,8 @@ def test_the_shipped_relation_of_deepfashion2(make_rows):
         sleeve=sleeve,
         style=[style for _, style, *_ in photos],
     )
-    check_columns(relation, rows)
+    check_columns(relation, dataset)
+    rows = ManifestTensors(dataset, coded=relation.columns)
     t = relation.plan(rows, torch.arange(len(photos))).relation
     found = triplets_of(t)
     assert [a for a, *_ in found] == list(range(27)), "all but the one without a positive"

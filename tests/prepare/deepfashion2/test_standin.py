@@ -194,7 +194,7 @@ def test_the_shipped_relation_finds_graded_triplets(dataset):
         item=cfg.item, group=cfg.group, second_view=cfg.second_view, distance=instantiate(cfg.distance)
     )
     rows = ManifestTensors(dataset, coded=relation.columns)
-    check_columns(relation, rows)
+    check_columns(relation, dataset)
     t = relation.plan(rows, rows.of_split("train")).relation
     assert isinstance(t, Identities)
     positives, semipositives, negatives = masks_of(t.item_id, t.group_id, t.view_id, t.hard_id)
