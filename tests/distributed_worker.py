@@ -14,7 +14,7 @@ from fashionclip import distributed
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.ranking import mean_reciprocal_rank, recall
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
-from fashionclip.metrics.sku_metrics import CatalogScores
+from fashionclip.metrics.sku_metrics import SkuScores
 
 ITEM_ID = torch.tensor([0, 1, 2, 3, 0, 4, 2, 5, 6])
 TEXT_ID = torch.tensor([0, 1, 2, 3, 4, 1, 5, 5, 6])  # products 1 and 4, 2 and 5 share a text
@@ -25,7 +25,7 @@ IS_QUERY = torch.tensor([False, True, True, False, True, False, False, True, Tru
 def metrics(rank, processes):
     image, text = normalize(torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(2)), dim=2)
     functions = {"recall@1": partial(recall, k=1), "mrr": mean_reciprocal_rank}
-    scores = partial(CatalogScores, item_id=ITEM_ID, text_id=TEXT_ID, functions=functions, is_query=IS_QUERY)
+    scores = partial(SkuScores, item_id=ITEM_ID, text_id=TEXT_ID, functions=functions, is_query=IS_QUERY)
     seen = torch.tensor([0, 4, 5, 8])
     collected = {
         "all": RetrievalMetrics(item_id=ITEM_ID, text_id=TEXT_ID, functions=functions),

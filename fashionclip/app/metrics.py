@@ -15,7 +15,7 @@ from fashionclip.manifest import ROLES, read_triplets
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
-from fashionclip.metrics.sku_metrics import CatalogScores
+from fashionclip.metrics.sku_metrics import SkuScores
 from fashionclip.metrics.triplet_metrics import TripletScores
 
 SLICED_BY = ("category", "occlusion", "viewpoint")  # query to SKU, where the manifest has them
@@ -29,8 +29,8 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
         functions: Functions of ranks by the names of their metrics, see `configs/metrics`.
     """
     dataset, rows = data.dataset, data.rows
-    also: list[CatalogScores | TripletScores] = []
-    of_seen: list[CatalogScores] = []
+    also: list[SkuScores | TripletScores] = []
+    of_seen: list[SkuScores] = []
     codes: dict[str, Any] = {
         "item_id": rows.item_id,
         "text_id": torch.where(rows.worded, rows.text_id, -1),
@@ -40,7 +40,7 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
     domain = dataset.manifest["domain"]
     if {"query", "catalog"} <= set(domain):
         scores = partial(
-            CatalogScores,
+            SkuScores,
             **codes,
             is_query=torch.from_numpy((domain == "query").to_numpy("bool").copy()),
             functions=functions,

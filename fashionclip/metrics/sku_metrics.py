@@ -60,7 +60,7 @@ def rank_sku(query: Tensor, photo: Tensor, sku: Tensor, right: Tensor, *, block:
     return Ranks(rank=rank, query=asked, queries=len(query))
 
 
-class CatalogScores:
+class SkuScores:
     """Measures a pass of queries' and a catalogue's photos, and of their texts where texts were embedded.
 
     - `query_to_sku/...`: a SKU scores as its best photo.

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from fashionclip.metrics.ranking import mean_reciprocal_rank, ndcg, recall
 from fashionclip.metrics.retrieval_metrics import Embedded, RetrievalMetrics
-from fashionclip.metrics.sku_metrics import CatalogScores, rank_sku
+from fashionclip.metrics.sku_metrics import SkuScores, rank_sku
 
 FUNCTIONS = {
     "recall@1": partial(recall, k=1),
@@ -52,7 +52,7 @@ def test_a_collapsed_model_ranks_last():
 
 
 def scores():
-    return CatalogScores(
+    return SkuScores(
         item_id=torch.tensor([0, 0, 0, 1, 1, 2, 9]),
         text_id=torch.tensor([0, 1, 1, 0, 1, 2, 0]),
         is_query=torch.tensor([True, False, False, True, False, False, True]),
@@ -122,7 +122,7 @@ def slow_rank(scores, wanted, right):
 
 
 def slow_scores(rows, image, text, key, suffix=""):
-    """All of CatalogScores, by loops. Rows: (item, text, is_query, {attribute: value}, position in image)."""
+    """All of SkuScores, by loops. Rows: (item, text, is_query, {attribute: value}, position in image)."""
     score = {True: "query_to_sku" + suffix, False: "query_to_sku_mean" + suffix}
     catalog = [row for row in rows if not row[2]]
     queries = [row for row in rows if row[2]]
@@ -191,7 +191,7 @@ def test_seen_and_unseen_skus_apart_equal_loops_over_everything(seed):
     item_id, text_id = (torch.tensor([row[part] for row in rows]) for part in (0, 1))
     key = [text_id // (1 + seed % 2) for text_id in range(texts)]
     scores = partial(
-        CatalogScores,
+        SkuScores,
         item_id=item_id,
         text_id=text_id,
         text_key=torch.tensor(key)[text_id],
