@@ -52,7 +52,7 @@ def test_published_recipes_take_steps_in_mixed_precision(experiment, demo_datase
         "dataset.max_side=160", "dataset.ratios={train: 0.6, val: 0.2, test: 0.2}",
     ]  # fmt: skip
     given = [f"experiment={experiment}", "trainer=gpu", "trainer.accelerator=cpu", *small, *data]
-    DEVICES["run"]("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
+    DEVICES["in_process_of_its_own"]("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
     assert (tmp_path / "run" / "results.json").is_file()
 
 
