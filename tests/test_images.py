@@ -6,9 +6,11 @@ import subprocess
 import sys
 import warnings
 import zlib
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import drawn_photos
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -19,15 +21,11 @@ from fashionclip.images import UnreadableImageError, difference_hash, fit_within
 from fashionclip.prepare.near_duplicates import MAX_DISTANCE
 from fashionclip.prepare.photos import write_photos
 
+draw = partial(drawn_photos.draw, size=(160, 120))
+
 CASES = Path(__file__).parent / "assets" / "cases"
 ORIENTATION = 0x0112
 Turn = Image.Transpose
-
-
-def draw(seed, size=(160, 120)):
-    """A smooth picture of coloured clouds."""
-    cells = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
 
 
 def mean_difference(one, other):
@@ -154,8 +152,8 @@ def test_several_pictures_in_one_jpeg_as_phones_and_cameras_write_it(tmp_path, t
     exif = Image.Exif()
     exif[images.EXIF_ORIENTATION] = 6
     file = tmp_path / "cam.jpg"
-    photo, options = draw(0, (1600, 1200)), {"exif": exif} if turned else {}
-    photo.save(file, "MPO", save_all=True, append_images=[draw(1, (400, 300))], progressive=progressive, **options)
+    photo, options = draw(0, size=(1600, 1200)), {"exif": exif} if turned else {}
+    photo.save(file, "MPO", save_all=True, append_images=[draw(1, size=(400, 300))], progressive=progressive, **options)
     with open_photo(file) as image:
         assert image.format == "MPO"
     expected = photo.transpose(Image.Transpose.ROTATE_270) if turned else photo

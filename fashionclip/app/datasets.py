@@ -24,7 +24,8 @@ def prepare(cfg: DictConfig) -> PreparedDataset:
         if not cfg.get("download"):
             raise InputError("dataset.source: not given. Expected the folder of the raw data: dataset.source=DIR.")
         cfg.source = "."
-    dataset: PreparedDataset = instantiate(cfg)
+    # Plain dicts and lists: a converter knows nothing of omegaconf, which makes a config of a dataclass in a dict.
+    dataset: PreparedDataset = instantiate(cfg, _convert_="all")
     return dataset
 
 

@@ -5,11 +5,9 @@ shows is known exactly, because the texts are written from the attributes that t
 
     styles.csv          one row a photo; the photos of an item share its name and have ids of their own
     images/<id>.jpg     the first photo of an item is shop-like, the others are user-like
-    styles/<id>.json    on request: the description, nested as in the release
 """
 
 import csv
-import json
 import math
 import random
 from collections.abc import Sequence
@@ -36,8 +34,6 @@ from fashionclip.drawing.garments import (
 )
 from fashionclip.errors import InputError
 from fashionclip.parallel import on_all_cores
-
-__all__ = ["DrawnItem", "draw_items", "draw_shot", "write_demo_catalog"]
 
 FIRST_ID = 1_000_001  # above every id of the release, so that the two never mix
 BRANDS = ("Nordlund", "Quillmere", "Tavasko", "Brindlewick", "Zephrane", "Halvenne", "Dravica", "Mirrowen")
@@ -265,7 +261,6 @@ def write_demo_catalog(
     items: int = 300,
     shots: int = 3,
     seed: int = 0,
-    descriptions: bool = False,
     workers: int | None = None,
 ) -> Path:
     """Writes a catalogue; the same items, shots and seed give the same bytes.
@@ -273,12 +268,11 @@ def write_demo_catalog(
     The folder is there whole or not at all. One process writes it; another waits and finds it written.
 
     Args:
-        folder: Where to write; created where it is missing.
+        folder: Folder to write, created where it is missing.
         items: Number of products.
-        shots: Photos of each.
-        seed: Which catalogue.
-        descriptions: Whether to write `styles/<id>.json` too.
-        workers: Processes that draw, None for one a core; 0 draws in this process.
+        shots: Number of photos of each product.
+        seed: Seed of items and pictures.
+        workers: Number of processes, by default one a core; 0 draws in this process.
 
     Returns:
         The folder.
@@ -310,10 +304,7 @@ def write_demo_catalog(
             draw = partial(save_shots, folder=new / "images", shots=shots, seed=seed)
             for done in on_all_cores(draw, jobs, workers=workers, fewest=SMALL_JOB // shots + 1, chunksize=4):
                 bar.update(done)
-            photos = [(first_id + shot, item) for first_id, item in jobs for shot in range(shots)]
-            if descriptions:
-                write_descriptions(new / "styles", photos=photos)
-            write_table(new / "styles.csv", photos=photos)
+            write_table(new / "styles.csv", [(first + shot, item) for first, item in jobs for shot in range(shots)])
     return folder
 
 
@@ -324,7 +315,7 @@ def save_shots(job: tuple[int, DrawnItem], *, folder: Path, shots: int, seed: in
     return shots
 
 
-def write_table(path: Path, *, photos: list[tuple[int, DrawnItem]]) -> None:
+def write_table(path: Path, photos: Sequence[tuple[int, DrawnItem]]) -> None:
     rows = [table_row(photo_id, item) for photo_id, item in photos]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
@@ -346,20 +337,3 @@ def table_row(photo_id: int, item: DrawnItem) -> dict[str, object]:
         "usage": article.usage,
         "productDisplayName": item.name,
     }
-
-
-def write_descriptions(folder: Path, *, photos: list[tuple[int, DrawnItem]]) -> None:
-    folder.mkdir(exist_ok=True)
-    for photo_id, item in photos:
-        descriptors = {"description": {"value": describe(item)}}
-        data = {"id": photo_id, "productDisplayName": item.name, "productDescriptors": descriptors}
-        (folder / f"{photo_id}.json").write_text(json.dumps({"data": data}), encoding="utf-8")
-
-
-def describe(item: DrawnItem) -> str:
-    """An HTML paragraph that says what the pictures show."""
-    wearer = {"Unisex": "everyone"}.get(item.gender, item.gender.lower())
-    cloth = f"{item.pattern.lower()} {item.colour.lower()}" + (f" with {item.accent.lower()}" if item.accent else "")
-    cut = [part.lower() for part in (item.sleeve, item.length) if part]
-    details = f" Cut: {', '.join(cut)}." if cut else ""
-    return f"<p>{ARTICLES[item.article].noun} for {wearer} by {item.brand}. Colour and pattern: {cloth}.{details}</p>"

@@ -1,5 +1,4 @@
 import csv
-import json
 import random
 import subprocess
 import sys
@@ -8,8 +7,8 @@ import pytest
 from PIL import Image
 
 from fashionclip.drawing import catalog as module
-from fashionclip.drawing.catalog import DrawnItem, draw_items, draw_shot, write_demo_catalog
-from fashionclip.drawing.garments import ARTICLES, COLOURS, PATTERNS, SOLID, draw_texture
+from fashionclip.drawing.catalog import draw_items, draw_shot, write_demo_catalog
+from fashionclip.drawing.garments import ARTICLES, COLOURS, PATTERNS, SOLID, DrawnItem, draw_texture
 from fashionclip.errors import InputError
 
 HEADER = "id,gender,masterCategory,subCategory,articleType,baseColour,season,year,usage,productDisplayName"
@@ -17,7 +16,7 @@ HEADER = "id,gender,masterCategory,subCategory,articleType,baseColour,season,yea
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    return write_demo_catalog(tmp_path_factory.mktemp("demo") / "raw", items=14, shots=3, descriptions=True, workers=0)
+    return write_demo_catalog(tmp_path_factory.mktemp("demo") / "raw", items=14, shots=3, workers=0)
 
 
 def read_rows(folder):
@@ -45,7 +44,7 @@ def make_item(*, pattern=SOLID, colour="Red", accent="", article="Shirts"):
 
 
 def test_same_seed_gives_the_same_bytes_in_one_process_and_in_two(catalog, tmp_path):
-    again = write_demo_catalog(tmp_path / "again", items=14, shots=3, descriptions=True, workers=2)
+    again = write_demo_catalog(tmp_path / "again", items=14, shots=3, workers=2)
     assert read_bytes(again) == read_bytes(catalog)
 
 
@@ -75,18 +74,6 @@ def test_shots_of_an_item_differ_in_nothing_but_the_id(catalog):
     rows = [{**row, "id": ""} for row in read_rows(catalog)]
     assert rows[0::3] == rows[1::3] == rows[2::3]
     assert len({row["productDisplayName"] for row in rows}) == 14
-
-
-def test_description_is_nested_as_in_the_release_and_tells_the_attributes(catalog):
-    items = draw_items(count=14, seed=0)
-    for number, row in enumerate(read_rows(catalog)):
-        data = json.loads((catalog / "styles" / f"{row['id']}.json").read_text(encoding="utf-8"))["data"]
-        assert (str(data["id"]), data["productDisplayName"]) == (row["id"], row["productDisplayName"])
-        text = data["productDescriptors"]["description"]["value"]
-        item = items[number // 3]
-        for attribute in (item.colour, item.accent, item.pattern, item.sleeve, item.length):
-            assert attribute.lower() in text
-        assert text.startswith("<p>") and text.endswith("</p>")
 
 
 def test_items_are_distinct_and_spread_evenly():
@@ -141,7 +128,7 @@ def test_unfinished_catalogue_is_redone(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_table", killed)
         with pytest.raises(KeyboardInterrupt):
-            write_demo_catalog(folder, items=6, shots=1, seed=5, descriptions=True)
+            write_demo_catalog(folder, items=6, shots=1, seed=5)
     assert not any(tmp_path.iterdir()), "whole or not at all"
     write_demo_catalog(folder, items=2, shots=2)
     assert read_bytes(folder) == read_bytes(write_demo_catalog(tmp_path / "fresh", items=2, shots=2))

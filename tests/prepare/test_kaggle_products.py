@@ -3,11 +3,12 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
+import drawn_photos
 import pandas as pd
 import pytest
 from PIL import Image
@@ -17,12 +18,9 @@ from fashionclip.manifest import PreparedDataset, read_dataset
 from fashionclip.prepare import photos
 from fashionclip.prepare.kaggle_products import STYLES_HEADER, TABLE_HEADER, prepare_kaggle_products
 
+draw = partial(drawn_photos.draw, size=(48, 64))
+
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
-
-
-def draw(seed: int, size: tuple[int, int] = (48, 64)) -> Image.Image:
-    cells = np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
 
 
 def style(image_id: object, name: str) -> str:

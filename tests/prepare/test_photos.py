@@ -1,5 +1,7 @@
+from functools import partial
 from pathlib import Path
 
+import drawn_photos
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,10 +10,7 @@ from fashionclip.images import difference_hash, load_image
 from fashionclip.prepare import photos
 from fashionclip.prepare.photos import write_photos
 
-
-def draw(seed: int, size: tuple[int, int] = (60, 40)) -> Image.Image:
-    cells = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
-    return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
+draw = partial(drawn_photos.draw, size=(60, 40))
 
 
 @pytest.fixture
@@ -52,8 +51,8 @@ def turned() -> Image.Exif:
 @pytest.mark.parametrize(
     ("file", "image", "options", "size"),
     [
-        ("large.jpg", draw(1, (300, 200)), {}, (64, 43)),
-        ("tall.jpg", draw(1, (20, 640)), {}, (2, 64)),
+        ("large.jpg", draw(1, size=(300, 200)), {}, (64, 43)),
+        ("tall.jpg", draw(1, size=(20, 640)), {}, (2, 64)),
         ("small.png", draw(1), {}, (60, 40)),
         ("grey.jpg", draw(1).convert("L"), {}, (60, 40)),
         ("png_by_another_name.jpg", draw(1), {"format": "PNG"}, (60, 40)),
@@ -84,7 +83,7 @@ def test_unreadable_photo_leaves_an_error_and_no_file(source, target, tmp_path) 
 def test_stopped_run_goes_on_where_it_was(target, tmp_path, monkeypatch) -> None:
     jobs = []
     for number in range(6):
-        draw(number, (100, 80)).save(tmp_path / f"{number}.jpg")
+        draw(number, size=(100, 80)).save(tmp_path / f"{number}.jpg")
         jobs.append((tmp_path / f"{number}.jpg", target.with_name(f"{number}.jpg")))
 
     def killed_at_the_fourth(photo: Image.Image, **options: object) -> Image.Image:

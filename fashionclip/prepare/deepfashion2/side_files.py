@@ -1,4 +1,4 @@
-"""The two files of a split that other tools read: crops by SKU, and crops with their sentence.
+"""The sentence of a crop, and the two files of a split that other tools read: crops by SKU, and crops with sentences.
 
 `orig_image_path` is relative to the release's folder, the other paths to the dataset's, and a box is
 `[x1, y1, x2, y2]` in pixels of the upright photo. They keep the release's own splits.
@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, AnnotatedItem, AnnotatedPhoto, crop_path, sku_id
-from fashionclip.prepare.deepfashion2.prompts import write_prompt
+
+PHOTOGRAPHER = {"query": "user", "catalog": "shop"}
+OCCLUSION = {1: "slightly or not occluded", 2: "moderately occluded", 3: "heavily occluded"}
+VIEWPOINT = {2: "from the front", 3: "from the side or back"}  # 1: nobody wears it
+PLURAL = ("shorts", "trousers")
 
 
 def write_split_files(
@@ -88,7 +92,14 @@ def _sample(split: str, images: str, photo: AnnotatedPhoto, item: AnnotatedItem)
 
 
 def prompt_of(photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
-    """The sentence of a crop."""
-    return write_prompt(
-        domain=photo.domain, category_id=item.category_id, occlusion=item.occlusion, viewpoint=item.viewpoint
-    )
+    """The sentence of a crop: what its labels say, and nothing that identifies the product.
+
+    >>> item = AnnotatedItem(1, style=1, category_id=1, box=(0, 0, 9, 9), occlusion=3, viewpoint=3, scale=1, zoom_in=1)
+    >>> prompt_of(AnnotatedPhoto("1", "1.jpg", "query", 1, (item,)), item)
+    'A user photo of a person wearing a heavily occluded short sleeve top from the side or back.'
+    """
+    category = CATEGORIES[item.category_id].name
+    clothes = f"{'' if category in PLURAL else 'a '}{OCCLUSION[item.occlusion]} {category}"
+    worn = item.viewpoint != 1
+    shown = f"a person wearing {clothes} {VIEWPOINT[item.viewpoint]}" if worn else f"{clothes} with no wearer"
+    return f"A {PHOTOGRAPHER[photo.domain]} photo of {shown}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -32,17 +32,16 @@ class JudgementLimits:
     match_share: tuple[float, float] = (0.4, 0.6)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(NamedTuple):
     """One check of one column of facts.
 
     Attributes:
-        name: As the table and `dropped.csv` say it.
-        level: An error keeps the dataset from being prepared, a warning does not.
-        column: Which fact it judges.
-        holds: Values of that column to whether they are fine.
-        says: What is wrong with a row, a format string of its facts.
-        remedy: What to do.
+        name: Name of the check in the report and in `dropped.csv`.
+        level: "error", which keeps the dataset from being prepared, or "warning".
+        column: Column of facts that it judges.
+        holds: Function from that column to whether each value is fine.
+        says: What is wrong with a row, as a format string of its facts.
+        remedy: What to do about it.
     """
 
     name: str
@@ -62,172 +61,81 @@ OF_ALL_ROWS = ("missing_column", "no_rows", "one_label")  # errors that no row c
 
 
 def row_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
-    """Those of one judgement, over the columns of `row_facts`."""
+    """The rules of one judgement, over the columns of `row_facts`."""
 
     def empty(values: pd.Series) -> pd.Series:
         return values == ""
 
+    # fmt: off
     return (
-        Rule(
-            name="empty_cell",
-            level="error",
-            column="empty",
-            holds=empty,
-            says="{empty} is empty",
-            remedy="Fill in the cell or remove the line.",
-        ),
-        Rule(
-            name="invalid_label",
-            level="error",
-            column="label",
-            holds=lambda label: label.isin(["", *LABELS]),
-            says="label {label!r}, expected match or mismatch",
-            remedy="Write match or mismatch, in upper or lower case.",
-        ),
-        Rule(
-            name="invalid_split",
-            level="error",
-            column="split",
-            holds=lambda split: split.isin(SPLITS) | bool((split == "").all()),
-            says="split {split!r}, expected train, val or test",
-            remedy="Write train, val or test, or dataset.columns.split=null to have the rows split.",
-        ),
-        Rule(
-            name="outside_root",
-            level="error",
-            column="inside",
-            holds=lambda inside: inside.astype(bool),
-            says="{image_path!r} lies outside the root",
-            remedy="Move the photo below the root, set dataset.image_root, or dataset.allow_outside_root=true.",
-        ),
-        Rule(
-            name="missing_image",
-            level="error",
-            column="found",
-            holds=lambda found: found.astype(bool),
-            says="no file {image_path!r}",
-            remedy="Mend the path or the photo, or set dataset.image_root to the folder that paths begin at.",
-        ),
-        Rule(
-            name="unreadable_image",
-            level="error",
-            column="image_error",
-            holds=empty,
-            says="{image_error}",
-            remedy="Replace the photo.",
-        ),
-        Rule(
-            name="contradiction",
-            level="error",
-            column="contradicts",
-            holds=empty,
-            says="same photo and text as {contradicts}, which has the other label",
-            remedy="Decide which of the two is right and remove the other.",
-        ),
-        Rule(
-            name="photo_in_two_splits",
-            level="error",
-            column="photo_before",
-            holds=empty,
-            says="{image_path!r} in {split}, its photo is also at {photo_before}",
-            remedy="Keep all rows of a photo in one split.",
-        ),
-        Rule(
-            name="product_in_two_splits",
-            level="error",
-            column="product_before",
-            holds=empty,
-            says="product {product!r} in {split}, it is also at {product_before}",
-            remedy="Keep all rows of a product in one split.",
-        ),
-        Rule(
-            name="duplicate",
-            level="warning",
-            column="duplicate_of",
-            holds=empty,
-            says="same photo, text and label as {duplicate_of}",
-            remedy="Remove it; preparation leaves it out.",
-        ),
-        Rule(
-            name="picture_in_two_splits",
-            level="warning",
-            column="picture_before",
-            holds=empty,
-            says="{image_path!r} in {split} looks the same as the photo at {picture_before}",
-            remedy="Look at both; if they show one product, keep them in one split.",
-        ),
-        Rule(
-            name="text_in_two_splits",
-            level="warning",
-            column="text_before",
-            holds=empty,
-            says="{text!r} in {split} also matches a photo at {text_before}",
-            remedy="If it is one product, keep its rows in one split.",
-        ),
-        Rule(
-            name="small_image",
-            level="warning",
-            column="side",
-            holds=lambda side: (side == 0) | (side >= limits.min_side),
-            says=f"{{image_path!r}}: shorter side {{side}} pixels, under {limits.min_side}",
-            remedy="Use a larger photo; this one is enlarged.",
-        ),
-        Rule(
-            name="short_text",
-            level="warning",
-            column="words",
-            holds=lambda words: (words == 0) | (words >= limits.min_words),
-            says=f"{{words}} words, under {limits.min_words}: {{text!r}}",
-            remedy="Say colour, material, kind and what is special about it.",
-        ),
-        Rule(
-            name="long_text",
-            level="warning",
-            column="words",
-            holds=lambda words: words <= limits.max_words,
-            says=f"{{words}} words, over {limits.max_words}",
-            remedy="Shorten it to what the photo shows.",
-        ),
-        Rule(
-            name="over_context",
-            level="warning",
-            column="tokens",
-            holds=lambda tokens: tokens <= limits.context_length,
-            says=f"{{tokens}} tokens, over the model's {limits.context_length}; the rest is never read",
-            remedy="Shorten the text, or say first what matters.",
-        ),
+        Rule("empty_cell", "error", "empty", empty,
+             "{empty} is empty",
+             "Fill in the cell or remove the line."),
+        Rule("invalid_label", "error", "label", lambda label: label.isin(["", *LABELS]),
+             "label {label!r}, expected match or mismatch",
+             "Write match or mismatch, in upper or lower case."),
+        Rule("invalid_split", "error", "split", lambda split: split.isin(SPLITS) | bool((split == "").all()),
+             "split {split!r}, expected train, val or test",
+             "Write train, val or test, or dataset.columns.split=null to have the rows split."),
+        Rule("outside_root", "error", "inside", lambda inside: inside.astype(bool),
+             "{image_path!r} lies outside the root",
+             "Move the photo below the root, set dataset.image_root, or dataset.allow_outside_root=true."),
+        Rule("missing_image", "error", "found", lambda found: found.astype(bool),
+             "no file {image_path!r}",
+             "Mend the path or the photo, or set dataset.image_root to the folder that paths begin at."),
+        Rule("unreadable_image", "error", "image_error", empty,
+             "{image_error}",
+             "Replace the photo."),
+        Rule("contradiction", "error", "contradicts", empty,
+             "same photo and text as {contradicts}, which has the other label",
+             "Decide which of the two is right and remove the other."),
+        Rule("photo_in_two_splits", "error", "photo_before", empty,
+             "{image_path!r} in {split}, its photo is also at {photo_before}",
+             "Keep all rows of a photo in one split."),
+        Rule("product_in_two_splits", "error", "product_before", empty,
+             "product {product!r} in {split}, it is also at {product_before}",
+             "Keep all rows of a product in one split."),
+        Rule("duplicate", "warning", "duplicate_of", empty,
+             "same photo, text and label as {duplicate_of}",
+             "Remove it; preparation leaves it out."),
+        Rule("picture_in_two_splits", "warning", "picture_before", empty,
+             "{image_path!r} in {split} looks the same as the photo at {picture_before}",
+             "Look at both; if they show one product, keep them in one split."),
+        Rule("text_in_two_splits", "warning", "text_before", empty,
+             "{text!r} in {split} also matches a photo at {text_before}",
+             "If it is one product, keep its rows in one split."),
+        Rule("small_image", "warning", "side", lambda side: (side == 0) | (side >= limits.min_side),
+             f"{{image_path!r}}: shorter side {{side}} pixels, under {limits.min_side}",
+             "Use a larger photo; this one is enlarged."),
+        Rule("short_text", "warning", "words", lambda words: (words == 0) | (words >= limits.min_words),
+             f"{{words}} words, under {limits.min_words}: {{text!r}}",
+             "Say colour, material, kind and what is special about it."),
+        Rule("long_text", "warning", "words", lambda words: words <= limits.max_words,
+             f"{{words}} words, over {limits.max_words}",
+             "Shorten it to what the photo shows."),
+        Rule("over_context", "warning", "tokens", lambda tokens: tokens <= limits.context_length,
+             f"{{tokens}} tokens, over the model's {limits.context_length}; the rest is never read",
+             "Shorten the text, or say first what matters."),
     )
+    # fmt: on
 
 
 def split_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
-    """Those of all judgements and of each split, over the columns of `split_facts`."""
+    """The rules of all judgements and of each split, over the columns of `split_facts`."""
     low, high = limits.match_share
+    # fmt: off
     return (
-        Rule(
-            name="one_label",
-            level="error",
-            column="one_label",
-            holds=lambda one_label: ~one_label,
-            says="{where}: {matches} of {rows} match, expected both labels",
-            remedy="Add rows of the missing label: by one alone nothing can be learned, chosen or measured.",
-        ),
-        Rule(
-            name="unbalanced",
-            level="warning",
-            column="match_share",
-            holds=lambda share: share.between(low, high),
-            says=f"{{where}}: {{matches}} of {{rows}} match ({{match_share:.0%}}), expected {low:.0%} to {high:.0%}",
-            remedy="Add rows of the rarer label, or weigh the labels in the loss.",
-        ),
-        Rule(
-            name="few_rows",
-            level="warning",
-            column="rows",
-            holds=lambda rows: (rows >= limits.min_rows) | (rows.index > 0),  # only of all
-            says=f"{{rows}} judgements, under {limits.min_rows}",
-            remedy="Add more; 1,000 or more make a robust model.",
-        ),
+        Rule("one_label", "error", "one_label", lambda one_label: ~one_label,
+             "{where}: {matches} of {rows} match, expected both labels",
+             "Add rows of the missing label: by one alone nothing can be learned, chosen or measured."),
+        Rule("unbalanced", "warning", "match_share", lambda share: share.between(low, high),
+             f"{{where}}: {{matches}} of {{rows}} match ({{match_share:.0%}}), expected {low:.0%} to {high:.0%}",
+             "Add rows of the rarer label, or weigh the labels in the loss."),
+        Rule("few_rows", "warning", "rows", lambda rows: (rows >= limits.min_rows) | (rows.index > 0),  # only of all
+             f"{{rows}} judgements, under {limits.min_rows}",
+             "Add more; 1,000 or more make a robust model."),
     )
+    # fmt: on
 
 
 def breaches(facts: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,58 +82,52 @@ class Overlay(Protocol):
         ...
 
 
+@dataclass(kw_only=True)
 class TextOverlay:
     """A caption in one colour, set in up to `max_lines` centred lines.
 
-    Args:
+    Attributes:
         fonts: Folder of .ttf and .otf files; None takes the DejaVu fonts that come with matplotlib.
         colours: Names or "#rrggbb".
-        places: Where the block may lie, as pairs (x, y): shares, in [0, 1], of the room left beside and above it;
-            None is anywhere.
+        places: Places of the block, as pairs (x, y): shares, in [0, 1], of the room left beside and above it; None is
+            anywhere.
         max_width, max_height: Largest block, as shares of the safe box's width and height less padding.
-        max_lines: Lines, at most.
+        max_lines: Number of lines, at most.
         scale: Font size, as a range of shares of the largest that fits.
         min_size: Smallest font size, in pixels of the written photo.
         min_contrast: Least contrast ratio, 1 to 21, of the colour against the mean of what it covers.
         outline: Width of the letters' outline, as a share of the font size; it is black or white, whichever is less
             like the colour, and keeps letters legible where a photo is busy. 0 draws none.
-        padding: Kept free at the safe box's border, as a share of its shorter side.
+        padding: Width of the safe box's border that is kept free, as a share of its shorter side.
 
     Raises:
         InputError: There is no font, a font cannot be read, or a setting is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        fonts: Path | str | None = None,
-        colours: Sequence[str] = COLOURS,
-        places: Sequence[Sequence[float]] | None = None,
-        max_width: float = 0.9,
-        max_height: float = 0.3,
-        max_lines: int = 3,
-        scale: Sequence[float] = (0.85, 1.0),
-        min_size: int = 10,
-        min_contrast: float = 3.0,
-        outline: float = 0.06,
-        padding: float = 0.03,
-    ) -> None:
-        self.fonts = fonts
-        self.colours = tuple(colours)
-        self.places = None if places is None else tuple((float(x), float(y)) for x, y in places)
-        self.max_width, self.max_height, self.max_lines = max_width, max_height, max_lines
-        self.scale = _range("overlays.text.scale", scale)
-        self.min_size, self.min_contrast, self.outline, self.padding = min_size, min_contrast, outline, padding
-        if not self.colours or self.places == () or max_lines < 1 or min_size < 1:
+    fonts: Path | str | None = None
+    colours: Sequence[str] = COLOURS
+    places: Sequence[Sequence[float]] | None = None
+    max_width: float = 0.9
+    max_height: float = 0.3
+    max_lines: int = 3
+    scale: Sequence[float] = (0.85, 1.0)
+    min_size: int = 10
+    min_contrast: float = 3.0
+    outline: float = 0.06
+    padding: float = 0.03
+    files: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.colours = tuple(self.colours)
+        self.places = self.places and tuple((float(x), float(y)) for x, y in self.places)
+        self.scale = _range("overlays.text.scale", self.scale)
+        if not self.colours or self.places == () or self.max_lines < 1 or self.min_size < 1:
             raise InputError("overlays.text: expected a colour, a place, max_lines >= 1, min_size >= 1. Mend the YAML.")
-        self.files = find_fonts(fonts)
+        self.files = find_fonts(self.fonts)
         try:
             self._luminance = {colour: luminance(ImageColor.getrgb(colour)[:3]) for colour in self.colours}
         except ValueError as error:
             raise InputError(f"overlays.text.colours: {error}. Give CSS names or '#rrggbb'.") from None
-
-    def __repr__(self) -> str:
-        return _settings(self)
 
     def draw(self, photo: Image.Image, content: Content, *, safe: Box, rng: random.Random) -> Drawn:
         left, top, right, bottom = inset(safe, self.padding)
@@ -177,60 +171,55 @@ class TextOverlay:
         )
 
 
+@dataclass(kw_only=True)
 class LogoOverlay:
     """One or several logos, which do not touch each other.
 
-    Args:
-        folder: Logos with transparency, in any subfolder; a logo's class is its path below the folder without suffix.
-            None takes the ones drawn in `fashionclip.prepare.synthetic_triplets.logos`.
-        classes: Which of them to use; None is all.
+    Attributes:
+        folder: Folder of logos with transparency, in any subfolder; a logo's class is its path below the folder without
+            suffix. None takes those drawn in `fashionclip.prepare.synthetic_triplets.logos`.
+        classes: Classes to use; None is all.
         per_photo: Least and largest number of different logos on a photo.
         scale: Longer side of a logo, as a range of shares of the safe box's shorter side less padding.
         keep_aspect: Whether width and height are scaled alike; else each is drawn from `scale` by itself.
-        boxes: If given, each logo takes one of these boxes by chance and `scale` is not used: (left, top, right,
-            bottom) as shares, in [0, 1], of the safe box less padding. With `keep_aspect` it is centred in its box.
+        boxes: Boxes of which each logo takes one by chance, with `scale` out of use: (left, top, right, bottom) as
+            shares, in [0, 1], of the safe box less padding. With `keep_aspect` it is centred in its box.
         min_size: Smallest longer side of a logo, in pixels of the written photo.
-        padding: Kept free at the safe box's border, as a share of its shorter side.
+        padding: Width of the safe box's border that is kept free, as a share of its shorter side.
 
     Raises:
         InputError: A logo cannot be read, there are too few, or a setting is out of its range.
     """
 
-    def __init__(
-        self,
-        *,
-        folder: Path | str | None = None,
-        classes: Sequence[str] | None = None,
-        per_photo: Sequence[int] = (1, 2),
-        scale: Sequence[float] = (0.25, 0.4),
-        keep_aspect: bool = True,
-        boxes: Sequence[Sequence[float]] | None = None,
-        min_size: int = 24,
-        padding: float = 0.03,
-    ) -> None:
-        found = find_logos(folder)
-        self.folder = folder
-        self.classes = tuple(found if classes is None else classes)
-        self.per_photo = (per_photo[0], per_photo[-1])
-        self.scale = _range("overlays.logo.scale", scale)
-        self.keep_aspect = keep_aspect
-        self.boxes = None if boxes is None else tuple(tuple(map(float, box)) for box in boxes)
-        self.min_size, self.padding = min_size, padding
-        unknown = sorted(set(self.classes) - set(found))
+    folder: Path | str | None = None
+    classes: Sequence[str] | None = None
+    per_photo: Sequence[int] = (1, 2)
+    scale: Sequence[float] = (0.25, 0.4)
+    keep_aspect: bool = True
+    boxes: Sequence[Sequence[float]] | None = None
+    min_size: int = 24
+    padding: float = 0.03
+    files: tuple[str, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        found = find_logos(self.folder)
+        classes = tuple(found if self.classes is None else self.classes)
+        least, most = self.per_photo[0], self.per_photo[-1]
+        unknown = sorted(set(classes) - set(found))
         if unknown:
-            raise InputError(f"overlays.logo.classes: no {unknown} in {folder}; has {sorted(found)}. Mend them.")
-        if not 1 <= self.per_photo[0] <= self.per_photo[1] < len(self.classes):
+            raise InputError(f"overlays.logo.classes: no {unknown} in {self.folder}; has {sorted(found)}. Mend them.")
+        if not 1 <= least <= most < len(classes):
             raise InputError(
-                f"overlays.logo: {len(self.classes)} logos for per_photo={list(per_photo)}; expected two counts "
+                f"overlays.logo: {len(classes)} logos for per_photo={list(self.per_photo)}; expected two counts "
                 "from 1, in order, and more logos than that (a semi-positive shows another). Add logos or lower it."
             )
-        if self.boxes is not None and len(self.boxes) < self.per_photo[1]:
-            raise InputError(f"overlays.logo.boxes: got {len(self.boxes)}, at least {per_photo[1]} needed. Add boxes.")
-        self._logo_files = {name: found[name] for name in self.classes}
+        if self.boxes is not None and len(self.boxes) < most:
+            raise InputError(f"overlays.logo.boxes: got {len(self.boxes)}, at least {most} needed. Add boxes.")
+        self.classes, self.per_photo = classes, (least, most)
+        self.scale = _range("overlays.logo.scale", self.scale)
+        self.boxes = self.boxes and tuple(tuple(map(float, box)) for box in self.boxes)
+        self._logo_files = {name: found[name] for name in classes}
         self.files = tuple(file for file in self._logo_files.values() if file)
-
-    def __repr__(self) -> str:
-        return _settings(self)
 
     def draw(self, photo: Image.Image, content: Content, *, safe: Box, rng: random.Random) -> Drawn:
         area = inset(safe, self.padding)
@@ -306,11 +295,6 @@ def contrast_ratio(one: float, other: float) -> float:
     21.0
     """
     return (max(one, other) + 0.05) / (min(one, other) + 0.05)
-
-
-def _settings(overlay: Overlay) -> str:
-    given = {key: value for key, value in vars(overlay).items() if key != "files" and not key.startswith("_")}
-    return f"{type(overlay).__name__}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
 
 
 def _touch(one: Box, other: Box) -> bool:

@@ -1,12 +1,13 @@
-import hashlib
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import drawn_photos
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,12 +26,7 @@ from fashionclip.prepare.deepfashion2.standin import write_deepfashion2_fixture
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SIZE = (120, 160)
-
-
-def draw(seed: object, size: tuple[int, int] = SIZE) -> Image.Image:
-    number = int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=4).digest(), "big")
-    cells = np.random.default_rng(number).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
+draw = partial(drawn_photos.draw, size=SIZE)
 
 
 def item(**changed: Any) -> dict[str, Any]:

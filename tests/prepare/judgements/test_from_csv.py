@@ -2,19 +2,22 @@ import contextlib
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import drawn_photos
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset, read_judgements
 from fashionclip.prepare.judgements.from_csv import COLUMNS, prepare_judgements_csv
 from fashionclip.prepare.judgements.rules import JudgementLimits
 from fashionclip.prepare.judgements.splits import balanced_splits
+
+draw = partial(drawn_photos.draw, size=(240, 320))
 
 HEADER = ("image_path", "text", "label")
 LIMITS = JudgementLimits(context_length=77, min_rows=4)
@@ -27,11 +30,6 @@ class WordTokenizer:
 
     def encode(self, text: str) -> list[int]:
         return list(range(len(text.split())))
-
-
-def draw(seed: int, size: tuple[int, int] = (240, 320)) -> Image.Image:
-    cells = np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    return Image.fromarray(cells).resize(size, Image.Resampling.NEAREST)
 
 
 def text_of(number: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_photos import draw
 from PIL import Image
 
 from fashionclip.errors import InputError
@@ -20,11 +21,6 @@ from fashionclip.prepare.synthetic_triplets.held_out import Stock
 from fashionclip.prepare.synthetic_triplets.overlays import LogoOverlay, TextOverlay, safe_box
 
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
-
-
-def draw(seed: int, size: tuple[int, int] = (160, 200)) -> Image.Image:
-    cells = np.random.default_rng(seed).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-    return Image.fromarray(cells).resize(size, Image.Resampling.BICUBIC)
 
 
 def write_photos(folder: Path, names: Sequence[str]) -> Path:
