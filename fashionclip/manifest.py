@@ -129,9 +129,9 @@ def check_labels(labels: Iterable[str], splits: Iterable[str], *, where: str, ne
     """Refuses judgements of which a split has one label only: nothing can be learned, chosen or measured by them.
 
     Args:
-        labels, splits: Of each judgement.
-        where: They are, for the message.
-        needed: Splits that must have both labels, if they have judgements; of others it is printed.
+        labels, splits: Label and split of each judgement.
+        where: Place of the judgements, for the message.
+        needed: Splits that must have both labels, if they have judgements; for others it is only printed.
 
     Raises:
         InputError: With the counts of such a split.

@@ -49,7 +49,7 @@ class Table:
     Attributes:
         header: Titles of its columns, all of them different.
         rows: Cells, as many as titles, as `value_of` has them.
-        unread: Of lines that are no row: number, first cell, and why.
+        unread: Number, first cell and fault of each line that is no row.
     """
 
     header: list[str]
@@ -261,8 +261,8 @@ def match_photos(paths: Sequence[str], names: Sequence[str]) -> Matches:
     """Finds the row of each photo in a table that names it by path or by file name, with suffix or without.
 
     Args:
-        paths: Of the photos, below their folder, with "/".
-        names: As the rows of the table have them; of those that are the same, the last one counts.
+        paths: Paths of the photos below their folder, with "/".
+        names: Names as the rows of the table have them; of those that are the same, the last one counts.
     """
     paths = list(map(composed, paths))
     said = [next(spellings(name)) if name else "" for name in names]

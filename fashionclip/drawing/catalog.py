@@ -51,7 +51,13 @@ def draw_items(*, count: int, seed: int) -> list[DrawnItem]:
     """
     rng = random.Random(f"items/{seed}")
     items = in_turns([shuffled_items(article=article, rng=rng) for article in ARTICLES])
-    check_count(what="items", got=count, most=len(items))
+    if count < 1:
+        raise InputError(f"items: got {count}, expected at least 1. Ask for one or more.")
+    if count > len(items):
+        raise InputError(
+            f"items: got {count:,}, expected at most {len(items):,}, the number of distinct combinations of "
+            "attributes. Ask for fewer, or add rows to ARTICLES in fashionclip/drawing/garments.py."
+        )
     return items[:count]
 
 
@@ -92,16 +98,6 @@ def accents(*, colour: str, pattern: str) -> list[str]:
 
 def in_turns(lists: list[list[DrawnItem]]) -> list[DrawnItem]:
     return [item for turn in zip_longest(*lists) for item in turn if item is not None]
-
-
-def check_count(*, what: str, got: int, most: float = math.inf) -> None:
-    if got < 1:
-        raise InputError(f"{what}: got {got}, expected at least 1. Ask for one or more.")
-    if got > most:
-        raise InputError(
-            f"{what}: got {got:,}, expected at most {most:,}, the number of distinct combinations of attributes. "
-            "Ask for fewer, or add rows to ARTICLES in fashionclip/drawing/garments.py."
-        )
 
 
 def draw_shot(item: DrawnItem, *, shot: int, seed: int, size: tuple[int, int] = (240, 320)) -> Image.Image:
@@ -281,7 +277,8 @@ def write_demo_catalog(
         InputError: A count is below 1, there are not so many different items, or the folder holds something already,
             perhaps the real release.
     """
-    check_count(what="shots", got=shots)
+    if shots < 1:
+        raise InputError(f"shots: got {shots}, expected at least 1. Ask for one or more.")
     products = draw_items(count=items, seed=seed)
     table = folder / "styles.csv"
     if table.exists():

@@ -80,7 +80,7 @@ class Conversion:
     Attributes:
         standing: The dataset at `root`, where it was prepared from this source with these settings and has all its
             photos as they were written; None where it is to be made.
-        folder: Where to make it, perhaps with photos of a stopped run; it has a folder `images`.
+        folder: Folder to make it in, with a folder `images` and perhaps photos of a stopped run.
     """
 
     def __init__(self, root: Path, *, config: Mapping[str, Any], fingerprint: str) -> None:

@@ -65,10 +65,10 @@ def find_photos(folder: Path, *, root: Path, limit: int | None, seed: int) -> di
     """Finds the photos below a folder.
 
     Args:
-        folder: Where to look, in any subfolder.
-        root: Of the dataset that shall be prepared from them; it may not lie in `folder`.
-        limit: Take so many by chance, None for all.
-        seed: Of that choice.
+        folder: Folder to look in, with its subfolders.
+        root: Folder of the dataset to be prepared from them, which may not lie in `folder`.
+        limit: Number of photos taken by chance; None for all.
+        seed: Seed of that choice.
 
     Returns:
         Files by base_id: the path below the folder without suffix (with it, where two differ in nothing else), sorted.
@@ -102,11 +102,11 @@ def read_groups(
     """Reads which photos belong together.
 
     Args:
-        file: CSV, or None where none do.
+        file: CSV, or None where no photos belong together.
         image_column: Its column with the photo: file name or path below `folder`, with suffix or without.
         group_column: Its column with the group.
-        photos: From `find_photos`.
-        folder: As given there.
+        photos: Photos from `find_photos`.
+        folder: Folder that was given there.
 
     Returns:
         The group of each base_id; a photo that the file does not name is a group by itself.

@@ -33,27 +33,14 @@ from fashionclip.prepare.photos import write_photos
 from fashionclip.tables import UNUSUAL, composed, layout_of, loose_records, read_table, spellings, value_of
 
 STYLES_HEADER = (
-    "id",
-    "gender",
-    "masterCategory",
-    "subCategory",
-    "articleType",
-    "baseColour",
-    "season",
-    "year",
-    "usage",
+    "id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year", "usage",
     "productDisplayName",
-)
+)  # fmt: skip
 TABLE_HEADER = ("image", "description", "display name", "category")
 ATTRIBUTES = {  # manifest column: styles.csv column
-    "gender": "gender",
-    "master_category": "masterCategory",
-    "sub_category": "subCategory",
-    "colour": "baseColour",
-    "season": "season",
-    "year": "year",
-    "usage": "usage",
-}
+    "gender": "gender", "master_category": "masterCategory", "sub_category": "subCategory", "colour": "baseColour",
+    "season": "season", "year": "year", "usage": "usage",
+}  # fmt: skip
 NO_DESCRIPTION = "style note"  # what the release writes where it has none, besides "-"
 
 

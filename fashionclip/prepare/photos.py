@@ -43,7 +43,7 @@ def write_photos(jobs: Sequence[tuple[Path, Path]], *, max_side: int, workers: i
     Args:
         jobs: N pairs of source file and target file (`.jpg`); targets are distinct.
         max_side: Longer side of the written photo, in pixels, at most.
-        workers: Processes, default one a core; 0 works in this process.
+        workers: Number of processes, by default one a core; 0 works in this process.
 
     Returns:
         N outcomes in the order of `jobs`.
@@ -76,9 +76,9 @@ def write_jpeg(photo: Image.Image, file: Path, **options: Any) -> None:
     """Writes a photo whole or not at all. By itself Pillow does not notice a disk that took only the first part.
 
     Args:
-        photo: What to write.
-        file: Where to; replaced where it is there.
-        options: Of Pillow's JPEG, such as `quality`.
+        photo: Photo to write.
+        file: File to write, replaced where it is there.
+        options: Options of Pillow's JPEG, such as `quality`.
     """
     encoded = io.BytesIO()
     photo.save(encoded, "JPEG", **options)

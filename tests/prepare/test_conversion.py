@@ -14,7 +14,7 @@ from fashionclip.manifest import MANIFEST_COLUMNS, SCHEMA_VERSION, read_dataset
 from fashionclip.prepare.conversion import conversion
 
 
-def make_manifest(rows: int = 4):
+def make_manifest(rows=4):
     ids = [f"id{row}" for row in range(rows)]
     columns = {name: ids for name in MANIFEST_COLUMNS} | {
         "path": [f"images/{name}.jpg" for name in ids],
@@ -37,7 +37,7 @@ def write_dataset(root, *, which="one", rows=4, fault=None):
     return True
 
 
-def which_dataset(root: Path):
+def which_dataset(root):
     """The name of the dataset that stands there, after checking that nothing of it is missing or mixed."""
     dataset = read_dataset(root)
     which = dataset.info["config"]["which"]
@@ -114,7 +114,7 @@ STEPS = [
 ]
 
 
-def kill_before_step(monkeypatch: pytest.MonkeyPatch, number: int):
+def kill_before_step(monkeypatch, number):
     steps = count()
 
     def killing(original):

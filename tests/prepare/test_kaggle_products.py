@@ -6,7 +6,6 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import drawn_photos
 import pandas as pd
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import PreparedDataset, read_dataset
+from fashionclip.manifest import read_dataset
 from fashionclip.prepare import photos
 from fashionclip.prepare.kaggle_products import STYLES_HEADER, TABLE_HEADER, prepare_kaggle_products
 
@@ -23,13 +22,11 @@ draw = partial(drawn_photos.draw, size=(48, 64))
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
-def style(image_id: object, name: str) -> str:
+def style(image_id, name):
     return f"{image_id},Men,Apparel,Topwear,Shirts,Navy Blue,Fall,2011,Casual,{name}"
 
 
-def write_styles(
-    folder: Path, lines: list[str], *, photo_ids: list[int] | None = None, encoding: str = "utf-8"
-) -> Path:
+def write_styles(folder, lines, *, photo_ids=None, encoding="utf-8"):
     """A release whose photo of id N is drawn from seed N."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "styles.csv").write_bytes("\n".join([",".join(STYLES_HEADER), *lines, ""]).encode(encoding))
@@ -38,7 +35,7 @@ def write_styles(
     return folder
 
 
-def write_table(folder: Path, rows: list[tuple[str, str, str, str]], *, photos_in: str = "data") -> Path:
+def write_table(folder, rows, *, photos_in="data"):
     (folder / photos_in).mkdir(parents=True, exist_ok=True)
     with (folder / "data.csv").open("w", newline="") as file:
         csv.writer(file).writerows([TABLE_HEADER, *rows])
@@ -47,17 +44,17 @@ def write_table(folder: Path, rows: list[tuple[str, str, str, str]], *, photos_i
     return folder
 
 
-def prepare(source: Path, root: Path, **changes: Any) -> PreparedDataset:
+def prepare(source, root, **changes):
     return prepare_kaggle_products(
         source=source, root=root, **{"max_side": 64, "ratios": RATIOS, "workers": 0, **changes}
     )
 
 
-def column(dataset: PreparedDataset, name: str) -> dict[str, str]:
+def column(dataset, name):
     return dict(zip(dataset.manifest["image_id"], dataset.manifest[name], strict=True))
 
 
-def dropped(dataset: PreparedDataset) -> dict[str, list[str]]:
+def dropped(dataset):
     """Ids by reason, after checking that dropped.csv and the counts of dataset.json say the same."""
     table = pd.read_csv(dataset.root / "dropped.csv", dtype=str, keep_default_na=False)
     assert table["detail"].all()
@@ -67,11 +64,11 @@ def dropped(dataset: PreparedDataset) -> dict[str, list[str]]:
     return {reason: list(rows["image_id"]) for reason, rows in table.groupby("reason")}
 
 
-def content(root: Path) -> dict[str, bytes]:
+def content(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_release_with_styles_csv(tmp_path) -> None:
+def test_release_with_styles_csv(tmp_path):
     lines = [style(1, "Turtle Shirt"), "2,Women,Apparel,Topwear,Tops,NA,,2012,,Plain &amp; White  Top"]
     source = write_styles(tmp_path / "release", lines)
     dataset = prepare(source, tmp_path / "set")
@@ -95,7 +92,7 @@ def test_release_with_styles_csv(tmp_path) -> None:
     assert (dataset.root / "images" / "1.jpg").read_bytes() == (source / "images" / "1.jpg").read_bytes()
 
 
-def test_release_with_descriptions_in_an_inner_folder(tmp_path) -> None:
+def test_release_with_descriptions_in_an_inner_folder(tmp_path):
     values = ["<p>Soft&nbsp;cotton</p><br>", "Style Note", "-", "<p>Soft cotton</p>", "Long sleeves"]
     names = ["Tee", "Top", "Cap", "Tee", "Tee"]
     release = write_styles(tmp_path / "release" / "inner", [style(number, name) for number, name in enumerate(names)])
@@ -113,7 +110,7 @@ def test_release_with_descriptions_in_an_inner_folder(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("photos_in", ["data", "images", "."])
-def test_table_is_cleaned_and_every_dropped_row_counted_by_reason(tmp_path, photos_in) -> None:
+def test_table_is_cleaned_and_every_dropped_row_counted_by_reason(tmp_path, photos_in):
     rows = [
         ("kept.jpg", "Soft cotton", "Tee", "Tshirts"),
         ("same_name.jpg", "Long sleeves", "Tee", "Tshirts"),
@@ -150,13 +147,13 @@ def test_table_is_cleaned_and_every_dropped_row_counted_by_reason(tmp_path, phot
     assert {path.stem for path in (dataset.root / "images").iterdir()} == set(group)
 
 
-def test_table_without_names_does_not_become_one_group(tmp_path) -> None:
+def test_table_without_names_does_not_become_one_group(tmp_path):
     rows = [(f"{number}.jpg", f"Description {number}", "", "Tops") for number in range(5)]
     dataset = prepare(write_table(tmp_path / "release", rows) / "data.csv", tmp_path / "set")
     assert dataset.manifest["group_id"].is_unique
 
 
-def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path, capsys) -> None:
+def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path, capsys):
     lines = [
         style(1, "Be Reasonable,Do It My Way, Tee"),
         style(2, '"Stray quote at the start'),
@@ -187,7 +184,7 @@ def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path, capsys) -> N
 
 
 @pytest.mark.parametrize("commas", ["", ",", ",,"])
-def test_commas_at_the_end_of_lines_are_no_part_of_a_name(tmp_path, commas) -> None:
+def test_commas_at_the_end_of_lines_are_no_part_of_a_name(tmp_path, commas):
     lines = [style(1, "Turtle Blue Shirt,"), style(2, "Do It, My Way" + commas), style(3, "Plain" + commas)]
     source = write_styles(tmp_path / "release", [*lines, style(4, "Two, ,") + " "])
     table = source / "styles.csv"
@@ -197,7 +194,7 @@ def test_commas_at_the_end_of_lines_are_no_part_of_a_name(tmp_path, commas) -> N
     assert dropped(dataset) == {} and dataset.info["config"]["mended_rows"] == 1
 
 
-def test_repeated_names_of_styles_csv_all_stay_and_share_a_split(tmp_path) -> None:
+def test_repeated_names_of_styles_csv_all_stay_and_share_a_split(tmp_path):
     dataset = prepare(
         write_styles(tmp_path / "release", [style(number, f"Name {number % 15}") for number in range(60)]),
         tmp_path / "set",
@@ -208,7 +205,7 @@ def test_repeated_names_of_styles_csv_all_stay_and_share_a_split(tmp_path) -> No
     assert dataset.manifest["group_id"].nunique() == 15 and dataset.manifest["split"].nunique() > 1
 
 
-def test_names_that_differ_in_case_punctuation_or_the_order_of_words_share_a_split(tmp_path) -> None:
+def test_names_that_differ_in_case_punctuation_or_the_order_of_words_share_a_split(tmp_path):
     spellings = ("Men Blue Check Shirt {}", "MEN blue  check-shirt {}", "Men Check Blue Shirt {}")
     lines = [style(number, spellings[number % 3].format(number // 3)) for number in range(60)]
     dataset = prepare(write_styles(tmp_path / "release", lines), tmp_path / "set")
@@ -220,7 +217,7 @@ def test_names_that_differ_in_case_punctuation_or_the_order_of_words_share_a_spl
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_any_usual_encoding_is_read(tmp_path, encoding, line_end) -> None:
+def test_any_usual_encoding_is_read(tmp_path, encoding, line_end):
     source = write_styles(tmp_path / "release", [style(1, "Café Blouse für Ärzte"), style(2, "Top")])
     text = (source / "styles.csv").read_text(encoding="utf-8")
     (source / "styles.csv").write_bytes(text.replace("\n", line_end).encode(encoding))
@@ -242,7 +239,7 @@ CASES = Path(__file__).parents[1] / "assets" / "cases"
         ("table_with_images_prefix/catalog.csv", "images/inner", None),
     ],
 )
-def test_table_of_a_fault_report(tmp_path, case, photos_in, texts) -> None:
+def test_table_of_a_fault_report(tmp_path, case, photos_in, texts):
     source = tmp_path / "release"
     (source / photos_in).mkdir(parents=True)
     for number in ("10004", "10024", "10029", "10031", "10037", "10067", "10099", "10107"):
@@ -256,7 +253,7 @@ def test_table_of_a_fault_report(tmp_path, case, photos_in, texts) -> None:
         assert texts.items() <= found.items() and len(found) == (1 if "null" in case else 8)
 
 
-def test_row_with_more_cells_than_titles_is_dropped_and_the_others_are_kept(tmp_path, capsys) -> None:
+def test_row_with_more_cells_than_titles_is_dropped_and_the_others_are_kept(tmp_path, capsys):
     source = write_table(tmp_path / "release", [("1.jpg", "a", "b", "c"), ("2.jpg", "d", "e", "f")])
     with (source / "data.csv").open("a") as file:
         file.write("3.jpg,soft, warm,g,h\n\n5.jpg,x,y,z,,,\n")
@@ -266,7 +263,7 @@ def test_row_with_more_cells_than_titles_is_dropped_and_the_others_are_kept(tmp_
     assert "1 rows are left out, such as that of line 4: 5 cells, expected 4; quote" in capsys.readouterr().out
 
 
-def test_ids_that_a_program_took_for_numbers_and_names_as_macos_writes_them(tmp_path) -> None:
+def test_ids_that_a_program_took_for_numbers_and_names_as_macos_writes_them(tmp_path):
     source = write_styles(
         tmp_path / "release", [style("1.0", "One"), style("007", "Seven"), style("café", "Cup")], photo_ids=[1]
     )
@@ -275,12 +272,12 @@ def test_ids_that_a_program_took_for_numbers_and_names_as_macos_writes_them(tmp_
     assert column(prepare(source, tmp_path / "set"), "text") == {"1": "One", "007": "Seven", "café": "Cup"}
 
 
-def test_photos_without_a_row_are_said(tmp_path, capsys) -> None:
+def test_photos_without_a_row_are_said(tmp_path, capsys):
     prepare(write_styles(tmp_path / "release", [style(1, "Tee")], photo_ids=[1, 2, 3]), tmp_path / "set")
     assert "styles.csv: 2 of 3 photos have no row, such as '2'" in capsys.readouterr().out
 
 
-def test_name_may_stand_on_two_lines_and_a_stray_quote_swallows_none(tmp_path) -> None:
+def test_name_may_stand_on_two_lines_and_a_stray_quote_swallows_none(tmp_path):
     lines = [style(1, '"Soft\ncotton, white"'), style(2, '"Stray'), "x,too short", style(3, "Top"), style(4, '5" heel')]
     source = write_styles(tmp_path / "release", lines, photo_ids=[1, 2, 3, 4])
     dataset = prepare(source, tmp_path / "set")
@@ -289,7 +286,7 @@ def test_name_may_stand_on_two_lines_and_a_stray_quote_swallows_none(tmp_path) -
     assert table["detail"].tolist() == ["line 5: 2 cells, expected 10"]
 
 
-def write_file(folder: Path, name: str, text: str) -> Path:
+def write_file(folder, name, text):
     write_styles(folder, [style(1, "Tee")])
     (folder / "styles.csv").unlink()
     (folder / name).write_text(text)
@@ -318,13 +315,13 @@ TABLE = ",".join(TABLE_HEADER)
         (lambda folder: write_file(folder, "a.csv", f"{TABLE}\n1.jpg,-,b,c\n"), "no rows left of 1 read; .*'-'"),
     ],
 )
-def test_unusable_source_is_one_error_with_a_remedy(tmp_path, write, message) -> None:
+def test_unusable_source_is_one_error_with_a_remedy(tmp_path, write, message):
     with pytest.raises(InputError, match=rf"(?s){message}"):
         prepare(write(tmp_path / "release"), tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
 
-def test_same_picture_under_two_ids_never_straddles_splits(tmp_path) -> None:
+def test_same_picture_under_two_ids_never_straddles_splits(tmp_path):
     lines = [style(number, f"Name {number}") for number in range(60)]
     source = write_styles(tmp_path / "release", lines)
     for number in range(30):  # the second half shows the first half again: re-encoded, and smaller
@@ -339,7 +336,7 @@ def test_same_picture_under_two_ids_never_straddles_splits(tmp_path) -> None:
     assert len(set(group.values())) == 30 and len(set(split.values())) == 3
 
 
-def test_added_rows_move_only_what_they_join(tmp_path) -> None:
+def test_added_rows_move_only_what_they_join(tmp_path):
     lines = [style(number, f"Name {number}") for number in range(80)]
     before = prepare(write_styles(tmp_path / "release", lines), tmp_path / "set")
     added = [style(100 + number, f"Name {number % 10}") for number in range(30)]
@@ -351,12 +348,12 @@ def test_added_rows_move_only_what_they_join(tmp_path) -> None:
         assert moved <= set(range(10))
 
 
-def test_killed_run_goes_on_to_the_same_dataset(tmp_path, monkeypatch) -> None:
+def test_killed_run_goes_on_to_the_same_dataset(tmp_path, monkeypatch):
     source = write_styles(tmp_path / "release", [style(number, f"Name {number % 6}") for number in range(12)])
     whole = prepare(source, tmp_path / "whole", max_side=32)
     hashed = photos.difference_hash
 
-    def killed(image: Image.Image) -> str:
+    def killed(image):
         if len(list((tmp_path / ".set.fashionclip" / "new" / "images").iterdir())) > 5:
             raise KeyboardInterrupt
         return hashed(image)
@@ -373,10 +370,10 @@ def test_killed_run_goes_on_to_the_same_dataset(tmp_path, monkeypatch) -> None:
     assert (again.root / "images" / "0.jpg").stat().st_mtime_ns == written
 
 
-def test_preparation_is_repeated_only_when_source_or_settings_change(tmp_path, capsys) -> None:
+def test_preparation_is_repeated_only_when_source_or_settings_change(tmp_path, capsys):
     source = write_styles(tmp_path / "release", [style(number, f"Name {number}") for number in range(4)])
 
-    def redone(**changes: Any) -> bool:
+    def redone(**changes):
         prepare(source, tmp_path / "set", **changes)
         return "already prepared" not in capsys.readouterr().out
 
@@ -388,7 +385,7 @@ def test_preparation_is_repeated_only_when_source_or_settings_change(tmp_path, c
     assert Image.open(tmp_path / "set" / "images" / "1.jpg").size == (24, 32)
 
 
-def test_two_processes_write_the_same_dataset(tmp_path) -> None:
+def test_two_processes_write_the_same_dataset(tmp_path):
     source = write_styles(tmp_path / "release", [style(number, f"Name {number}") for number in range(70)])
     (source / "images" / "33.jpg").write_text("no picture")
     one, two = (prepare(source, tmp_path / f"set{workers}", max_side=40, workers=workers) for workers in (0, 2))
@@ -396,7 +393,7 @@ def test_two_processes_write_the_same_dataset(tmp_path) -> None:
     assert dropped(two) == {"photo_unreadable": ["33"]}
 
 
-def test_download_without_kagglehub_says_which_file_to_put_where(tmp_path, monkeypatch) -> None:
+def test_download_without_kagglehub_says_which_file_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     message = (
         r"(?s)could not fetch someone/products .*fashionclip\[kaggle\].*"
@@ -406,7 +403,7 @@ def test_download_without_kagglehub_says_which_file_to_put_where(tmp_path, monke
         prepare(Path("."), tmp_path / "set", download=True, kaggle_handle="someone/products")
 
 
-def test_download_is_read_where_kagglehub_put_it(tmp_path, monkeypatch) -> None:
+def test_download_is_read_where_kagglehub_put_it(tmp_path, monkeypatch):
     source = write_styles(tmp_path / "cache" / "versions" / "1", [style(1, "Tee")])
     kagglehub = SimpleNamespace(dataset_download=lambda handle: {"someone/products": str(source)}[handle])
     monkeypatch.setitem(sys.modules, "kagglehub", kagglehub)
@@ -414,7 +411,7 @@ def test_download_is_read_where_kagglehub_put_it(tmp_path, monkeypatch) -> None:
     assert column(dataset, "text") == {"1": "Tee"}
 
 
-def test_source_may_be_deleted_afterwards(tmp_path) -> None:
+def test_source_may_be_deleted_afterwards(tmp_path):
     source = write_styles(tmp_path / "release", [style(1, "Tee")])
     prepare(source, tmp_path / "set")
     shutil.rmtree(source)
@@ -423,7 +420,7 @@ def test_source_may_be_deleted_afterwards(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_real_release_keeps_the_rows_that_have_a_photo(real_data, tmp_path) -> None:
+def test_real_release_keeps_the_rows_that_have_a_photo(real_data, tmp_path):
     source = real_data / "kaggle-products"
     dataset = prepare(source, tmp_path / "set", max_side=448, workers=os.cpu_count())
     assert dataset.info["counts"]["read"] == 44_446

@@ -1,5 +1,4 @@
 from functools import partial
-from pathlib import Path
 
 import drawn_photos
 import numpy as np
@@ -14,18 +13,18 @@ draw = partial(drawn_photos.draw, size=(60, 40))
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(tmp_path):
     """A photo that fits into 64 pixels as it is."""
     draw(0).save(tmp_path / "source.jpg")
     return tmp_path / "source.jpg"
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Path:
+def target(tmp_path):
     return tmp_path / "set" / "images" / "1.jpg"
 
 
-def test_small_photo_is_copied_so_that_writing_over_the_source_changes_nothing(source, target) -> None:
+def test_small_photo_is_copied_so_that_writing_over_the_source_changes_nothing(source, target):
     [outcome] = write_photos([(source, target)], max_side=64, workers=0)
     before = source.read_bytes()
     assert target.read_bytes() == before
@@ -34,7 +33,7 @@ def test_small_photo_is_copied_so_that_writing_over_the_source_changes_nothing(s
     assert target.read_bytes() == before
 
 
-def test_small_photo_behind_a_symbolic_link_is_copied_itself(source, target, tmp_path) -> None:
+def test_small_photo_behind_a_symbolic_link_is_copied_itself(source, target, tmp_path):
     (tmp_path / "release").mkdir()
     (tmp_path / "release" / "1.jpg").symlink_to("../source.jpg")
     [outcome] = write_photos([(tmp_path / "release" / "1.jpg", target)], max_side=64, workers=0)
@@ -42,7 +41,7 @@ def test_small_photo_behind_a_symbolic_link_is_copied_itself(source, target, tmp
     assert not target.is_symlink() and target.read_bytes() == source.read_bytes()
 
 
-def turned() -> Image.Exif:
+def turned():
     exif = Image.Exif()
     exif[photos.EXIF_ORIENTATION] = 6
     return exif
@@ -59,7 +58,7 @@ def turned() -> Image.Exif:
         ("turned.jpg", draw(1), {"exif": turned()}, (40, 60)),
     ],
 )
-def test_other_photos_are_written_as_upright_rgb_jpeg(target, tmp_path, file, image, options, size) -> None:
+def test_other_photos_are_written_as_upright_rgb_jpeg(target, tmp_path, file, image, options, size):
     image.save(tmp_path / file, **options)
     [outcome] = write_photos([(tmp_path / file, target)], max_side=64, workers=0)
     with Image.open(target) as written:
@@ -70,7 +69,7 @@ def test_other_photos_are_written_as_upright_rgb_jpeg(target, tmp_path, file, im
     assert outcome.hash == difference_hash(load_image(target))
 
 
-def test_unreadable_photo_leaves_an_error_and_no_file(source, target, tmp_path) -> None:
+def test_unreadable_photo_leaves_an_error_and_no_file(source, target, tmp_path):
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(source.read_bytes()[:-100])
     jobs = [(cut, target), (source, target.with_name("2.jpg")), (tmp_path / "none.jpg", target.with_name("3.jpg"))]
@@ -80,13 +79,13 @@ def test_unreadable_photo_leaves_an_error_and_no_file(source, target, tmp_path) 
     assert [path.name for path in target.parent.iterdir()] == ["2.jpg"]
 
 
-def test_stopped_run_goes_on_where_it_was(target, tmp_path, monkeypatch) -> None:
+def test_stopped_run_goes_on_where_it_was(target, tmp_path, monkeypatch):
     jobs = []
     for number in range(6):
         draw(number, size=(100, 80)).save(tmp_path / f"{number}.jpg")
         jobs.append((tmp_path / f"{number}.jpg", target.with_name(f"{number}.jpg")))
 
-    def killed_at_the_fourth(photo: Image.Image, **options: object) -> Image.Image:
+    def killed_at_the_fourth(photo, **options):
         if len(list(target.parent.glob("*.jpg"))) == 3:
             raise KeyboardInterrupt
         return photo
@@ -103,5 +102,5 @@ def test_stopped_run_goes_on_where_it_was(target, tmp_path, monkeypatch) -> None
     assert len(list(target.parent.iterdir())) == 6
 
 
-def test_no_jobs_is_no_error() -> None:
+def test_no_jobs_is_no_error():
     assert write_photos([], max_side=64) == []

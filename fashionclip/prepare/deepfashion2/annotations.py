@@ -47,8 +47,8 @@ class AnnotatedItem(NamedTuple):
 
     Attributes:
         number: k of the annotation's `itemk`, from 1.
-        style: Above 0: which design, colour or print of the pair it is.
-        category_id: Of `CATEGORIES`.
+        style: Number, above 0, of a design, colour or print of the pair.
+        category_id: Key of `CATEGORIES`.
         box: Left, top, right, bottom in pixels of the upright photo.
         occlusion: 1 slight or none, 2 medium, 3 heavy.
         viewpoint: 1 no wear, 2 frontal, 3 side or back.
@@ -111,7 +111,7 @@ def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Annotat
     """Reads annotations; whatever is wrong with one is a reason to drop it, never an error.
 
     Args:
-        job: What to read.
+        job: Photos whose annotations to read.
         min_side: Shorter side of a box in pixels, at least; to be asked again once boxes are clamped to their photo.
 
     Returns:

@@ -18,10 +18,10 @@ class CropJob(NamedTuple):
     """A few photos of a split, whose crops are recorded together.
 
     Attributes:
-        number: Of the job within its split, which names its record.
-        split: Of the release.
+        number: Number of the job within its split, which names its record.
+        split: Split of the release.
         images: Folder of the photos.
-        photos: With the items to cut.
+        photos: Photos with the items to cut.
     """
 
     number: int
@@ -36,8 +36,8 @@ def cut_items(
     """Cuts and writes the items of some photos, unless a stopped run has done so. Each photo is decoded once.
 
     Args:
-        job: What to cut.
-        folder: The dataset's; crops go to `<split>/catalog|query/<sku_id>/`, and which there are to `records/`.
+        job: Photos with the items to cut.
+        folder: Folder of the dataset; crops go to `<split>/catalog|query/<sku_id>/`, a record of them to `records/`.
         margin: Room around a box, as a share of its width and height on each side, 0 or more; none beyond the photo.
         min_side: Shorter side of a box within its photo, in pixels, at least.
         max_side: Longer side of a written crop, in pixels, at most.

@@ -22,7 +22,7 @@ class ReleaseSplit:
 
     Attributes:
         name: One of `RELEASE_SPLITS`.
-        images, annos: Its folders.
+        images, annos: Folders of its photos and annotations.
         photos: Photo ids, sorted, each with the photo's file name, which is empty where only an annotation exists.
     """
 
@@ -42,7 +42,7 @@ def named_splits(splits: str | Sequence[str]) -> list[str]:
     """The splits that are asked for, in the release's order.
 
     Args:
-        splits: A list, or names between spaces or commas.
+        splits: Names in a list, or between spaces or commas.
 
     Raises:
         InputError: None is named, or one that the release does not have.
@@ -64,8 +64,8 @@ def find_splits(source: Path, names: Sequence[str], *, check_counts: bool) -> li
 
     Args:
         source: Folder of the release.
-        names: From `named_splits`.
-        check_counts: Refuse a split that has most of the published photos, but not all.
+        names: Splits from `named_splits`.
+        check_counts: Whether to refuse a split that has most of the published photos, but not all.
 
     Raises:
         InputError: A split of which annotations exist is not there, or not whole, or none is left.

@@ -26,11 +26,11 @@ def write_split_files(
     """Writes `<split>_sku_metadata.json` and `<split>_image_text.jsonl`, a SKU and a crop at a time.
 
     Args:
-        folder: Where to write.
-        split: Of the release.
-        photos: Of that split, with the items to list.
+        folder: Folder to write to.
+        split: Split of the release.
+        photos: Photos of that split, with the items to list.
         images: Folder of the photos, relative to `df2_root`.
-        df2_root, out_root: For the record.
+        df2_root, out_root: Folders of the release and of the dataset, for the record.
     """
     crops = [(photo, item) for photo in photos for item in photo.items]
     crops.sort(key=lambda crop: (sku_id(*crop), crop[0].domain, crop[0].photo_id, crop[1].number))

@@ -119,13 +119,13 @@ def write_deepfashion2_fixture(
     """Writes the tree; the same photos, numbers and seed give the same bytes, whatever the number of workers.
 
     Args:
-        folder: Becomes `DF2_ROOT`; created where it is missing.
+        folder: Folder to write, the later `DF2_ROOT`; created where it is missing.
         photos: Folder of source photos, at least ten (with `table`: of ten senders); None for the demo catalogue's.
-        table: See the module.
-        images: Photos to write: 7 of 10 to train, 2 to validation, 1 to test.
-        seed: Which tree.
+        table: CSV with image, sender_id and label, see the module; None for photos that belong to nobody.
+        images: Number of photos to write: 7 of 10 to train, 2 to validation, 1 to test.
+        seed: Seed of everything left to chance.
         faults: Whether photos have the faults in `FAULTS`.
-        workers: Processes, default one a core; 0 works in this process.
+        workers: Number of processes, by default one a core; 0 works in this process.
 
     Returns:
         How many photos have which fault.

@@ -115,14 +115,14 @@ def judge_rows(
     kind, and in every split, each text is as often a match as a mismatch, and who sees only texts cannot tell which.
 
     Args:
-        manifest: With texts, and an index from 0.
-        matches, mismatches: Of a photo at most; where they differ, the rarer label is taken of exchanges by chance, and
-            texts are as likely of either label only on average.
+        manifest: Manifest with texts, and an index from 0.
+        matches, mismatches: Number of each for a photo, at most; where they differ, exchanges of the rarer label are
+            drawn by chance, and a text is as likely of either label only on average.
         kinds: Share of each kind among mismatches, in [0, 1], summing to 1. Where a photo's text allows none of the
             kind that is due, the kind that lacks most takes its place; so shares hold as far as texts allow.
         variations: Share of texts with a "synonym", a "misspelling" or "less detail", in [0, 1]. What a photo has
             beyond its first text is always varied, else it would be the same text again.
-        seed: Of all that is left to chance. What a row gets depends on the rows before, in order of their hash.
+        seed: Seed of all that is left to chance. What a row gets depends on the rows before, in order of their hash.
 
     Returns:
         `DERIVED_COLUMNS`, all text.
@@ -175,9 +175,12 @@ def _left_out(
     for row in rows:
         found = any(find.partner(row, kind, free=lambda other: True, met=(), rng=rng) for kind in due)
         if found:  # to exchange with it all the same would give that photo more judgements than asked for
-            why = "left_over", "each text found that is surely wrong of it is of a photo that had exchanged its own"
+            why = (
+                "left_over",
+                "every text found that surely does not describe it belongs to a photo that has no exchange left",
+            )
         else:
-            why = "no_mismatch", "no text was found that is surely wrong of it"
+            why = "no_mismatch", "no text was found that surely does not describe it"
         dropped.append((manifest["image_id"][row], *why))
     return dropped
 
@@ -250,11 +253,7 @@ def _is_news(
 
 
 def check_shares(*, matches: int, mismatches: int, kinds: Mapping[str, float], variations: Mapping[str, float]) -> None:
-    """Refuses shares that have other names, lie outside [0, 1] or have a wrong sum.
-
-    Raises:
-        InputError: With what was given.
-    """
+    """Refuses shares with other names, outside [0, 1] or of a wrong sum, with an `InputError`."""
     if set(kinds) - set(KINDS) or min(kinds.values(), default=-1) < 0 or abs(sum(kinds.values()) - 1) > 1e-6:
         raise InputError(f"dataset.kinds: got {dict(kinds)}, expected shares >= 0 of {', '.join(KINDS)} that sum to 1.")
     if set(variations) - set(VARIATIONS) or min(variations.values(), default=0) < 0 or sum(variations.values()) > 1:
@@ -264,5 +263,5 @@ def check_shares(*, matches: int, mismatches: int, kinds: Mapping[str, float], v
         )
     if min(matches, mismatches) < 1:
         raise InputError(
-            f"dataset.matches={matches}, dataset.mismatches={mismatches}: expected 1 or more of either a photo."
+            f"dataset.matches={matches}, dataset.mismatches={mismatches}: expected 1 or more of each for a photo."
         )

@@ -24,8 +24,8 @@ class Finding:
     """One check that something breaks.
 
     Attributes:
-        check, level, remedy: Of the rule.
-        count: Rows, lines or splits that break it.
+        check, level, remedy: Name, level and remedy of the rule.
+        count: Number of rows, lines or splits that break it.
         first: Up to `SHOWN` of them, as "train.csv:12: what is wrong".
     """
 
@@ -41,11 +41,11 @@ class Report:
     """All findings on a source.
 
     Attributes:
-        source, root: Where the tables are, and where their paths begin.
+        source, root: Place of the tables, and the folder that their paths begin at.
         rows, matches, mismatches: Counts of judgements.
-        splits: Judgements by split, where the source gives splits.
-        findings: Errors first.
-        broken: For each row with an error, or a repeat, the first check it breaks: what preparation leaves out.
+        splits: Counts by split, where the source gives splits.
+        findings: Findings, errors first.
+        broken: First check broken, by each row with an error or a repeat: what preparation leaves out.
     """
 
     source: str
@@ -74,11 +74,11 @@ def report_on(
     """Applies all rules.
 
     Args:
-        facts: From `row_facts`.
-        splits: From `split_facts`.
-        unread: Of the `ReadTable`.
-        source, root: For the record.
-        limits: Of the warnings.
+        facts: Facts from `row_facts`.
+        splits: Facts from `split_facts`.
+        unread: Unread lines of the `ReadTable`.
+        source, root: Place of the tables and of their photos, for the record.
+        limits: Bounds of the warnings.
     """
     findings = []
     if facts.empty and not (unread["check"] == "missing_column").any():

@@ -16,10 +16,10 @@ def group_photos(
 
     Args:
         rows: Facts of judgements, with `image_id`.
-        image_ids: All N of them.
+        image_ids: Ids of all N photos.
         pictures: Positions of photos that look the same.
-        by_text: For each of the rows whether its photo, if it names no product, belongs together with those of the
-            same matching text.
+        by_text: Whether, for each of the rows, a photo without a product belongs together with photos of the same
+            matching text.
 
     Returns:
         The group of each photo; equal bytes and equal products are always one.
@@ -46,7 +46,7 @@ def split_groups(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) 
 
     Args:
         rows: `group_id`, `label` and `split` ("" where none is given) of each judgement.
-        ratios, seed: As in `balanced_splits`.
+        ratios, seed: Shares and seed of `balanced_splits`.
     """
     if not (rows["split"] != "").any():
         return balanced_splits(rows, ratios=ratios, seed=seed)
@@ -65,7 +65,7 @@ def balanced_splits(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: in
     Args:
         rows: `group_id` and `label` of each judgement.
         ratios: Share of each of `SPLITS`, in [0, 1], summing to 1.
-        seed: Of the order in which groups of one size are dealt.
+        seed: Seed of the order in which groups of one size are dealt.
 
     Returns:
         Split by group.

@@ -22,11 +22,11 @@ class Aspect:
     """One thing that texts say of garments, in terms that may or may not be said of the same one.
 
     Attributes:
-        kind: Of the mismatch where it is wrong.
+        kind: Kind of the mismatch where it is wrong.
         columns: Manifest columns that may state it.
         given: Manifest columns that its terms go with: jeans are rarely mauve, and men's articles rarely dresses.
-        terms: To each term, in the singular where it has one, its families, parted by blanks. Two terms that share a
-            family could be true of one garment; only terms that share none contradict each other.
+        terms: Families of each term (in the singular where it has one), between blanks. Two terms that share a family
+            could be true of one garment; only terms that share none contradict each other.
     """
 
     kind: str

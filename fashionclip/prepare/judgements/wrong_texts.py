@@ -40,7 +40,7 @@ class Mismatches:
     is like it in that aspect bears.
 
     Args:
-        manifest: Of a prepared dataset, with an index from 0; columns that an aspect knows are read where it has them.
+        manifest: Manifest of a prepared dataset, with an index from 0; an aspect's columns are read where it has them.
     """
 
     def __init__(self, manifest: pd.DataFrame) -> None:
@@ -66,9 +66,9 @@ class Mismatches:
         `Aspect.given`), and one not met before.
 
         Args:
-            row: Of the product.
+            row: Row of the product.
             kind: One of `KINDS`.
-            free: Whether a row may be taken.
+            free: Function that says whether a row may be taken.
             met: Rows that are taken only where there is no other.
             rng: Source of chance.
 
@@ -95,9 +95,9 @@ class Mismatches:
         """Whether a text that contradicts a row's product is none of its own, nor of one that is like it in the aspect.
 
         Args:
-            text: To look for among the texts of all products.
-            row: Of the product.
-            facts: On the aspect in which it contradicts; None: all over.
+            text: Text to look for among the texts of all products.
+            row: Row of the product.
+            facts: Facts on the aspect in which it contradicts; None: all over.
         """
         plain = text_key(text)
         if plain in self.own_texts(row):

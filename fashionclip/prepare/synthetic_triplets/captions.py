@@ -30,7 +30,7 @@ def edit_caption(caption: str, *, max_share: float, rng: random.Random) -> str:
     """Inserts, deletes and replaces letters, at least one, at random places; spaces stay between words.
 
     Args:
-        caption: What to edit, not blank.
+        caption: Caption to edit, not blank.
         max_share: Largest `caption_distance` of the result, in (0, 1]; one letter is edited even where that is more.
             The number of operations is uniform from one up to that.
         rng: Source of chance.
@@ -62,10 +62,10 @@ def read_captions(
     """Reads captions, one a line; blank and repeated lines and those of another length are left out.
 
     Args:
-        path: A text file in UTF-8, None for the captions that come with this package.
-        min_length, max_length: In characters, inclusive.
-        most: Take so many of them by chance, None for all.
-        seed: Of that choice.
+        path: Text file in UTF-8; None for the captions that come with this package.
+        min_length, max_length: Shortest and longest caption, in characters, inclusive.
+        most: Number of captions taken by chance; None for all.
+        seed: Seed of that choice.
 
     Raises:
         InputError: No such file, not UTF-8, or fewer than two captions are left.

@@ -29,8 +29,8 @@ class Rules:
     """How many variants a base photo has, and of which kind.
 
     Attributes:
-        captions_per_photo, logo_sets_per_photo: Families of a base photo, with text and with logos.
-        positives, semipositives: Of each family.
+        captions_per_photo, logo_sets_per_photo: Number of families of a base photo, with text and with logos.
+        positives, semipositives: Number of each in a family.
         max_edited_share: Largest distance of an edited caption, in (0, 1].
         replaced_share: Share, in [0, 1], of texts' semi-positives that show another caption instead of an edited one.
     """
@@ -131,12 +131,12 @@ def draw_variants(
     """Draws and writes the variants of a base photo, one at a time, unless a stopped run has done so.
 
     Args:
-        photo: What to draw.
-        folder: The dataset's; photos go to `images/`, and what is returned also to `rows/`.
-        overlays: By name.
+        photo: Base photo with its variants.
+        folder: Folder of the dataset; photos go to `images/`, and what is returned also to `rows/`.
+        overlays: Overlays by name.
         max_side: Longer side of a written photo, in pixels, at most.
         keep_in_centre_crop: Whether overlays lie within the centre square.
-        seed: Of what is left to chance; each variant has its own, so that their order does not matter.
+        seed: Seed of what is left to chance; each variant has its own, so that their order does not matter.
 
     Returns:
         No picture, only JSON values: `rows` of the manifest, `boxes` of placed logos, and `dropped` (image_id, reason,

@@ -17,7 +17,7 @@ class Stock:
     Attributes:
         contents: Captions, or classes of logos.
         fonts: Files that captions are set in; of logos none.
-        unseen: Whether train shows none of it.
+        unseen: Whether train shows none of them.
     """
 
     contents: tuple[str, ...]
@@ -34,9 +34,9 @@ def stocks_of(
         contents: Captions, or classes of logos; at least `needed`.
         fonts: Files of fonts; those whose names begin alike up to a "-" are one family, such as bold and italic. Only
             families that can show all captions held out are held out.
-        needed: Contents that each part must have.
-        share: Of contents, and of families of fonts, that train does not show, in [0, 1).
-        seed: Which of them.
+        needed: Number of contents that each part must have.
+        share: Share of contents, and of families of fonts, that train does not show, in [0, 1).
+        seed: Seed of the choice.
 
     Returns:
         The stock of all splits, then that of val and test alone; one stock of everything where the share is 0, or a

@@ -34,9 +34,9 @@ def save_hugging_face(triplets: pd.DataFrame, *, manifest: pd.DataFrame, folder:
     anchor's; `split` says where the row belongs.
 
     Args:
-        triplets: From `draw_triplets`, of all splits.
-        manifest: With the images they name.
-        folder: Where to write.
+        triplets: Triplets of all splits, from `draw_triplets`.
+        manifest: Manifest with the images they name.
+        folder: Folder to write.
 
     Raises:
         InputError: `datasets` is not installed.

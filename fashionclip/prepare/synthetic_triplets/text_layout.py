@@ -86,8 +86,8 @@ def fit_text(
 
     Args:
         text: Words between single spaces.
-        font: File.
-        width, height: Of the space, in pixels.
+        font: File of the font.
+        width, height: Size of the space, in pixels.
         max_lines: Number of lines, at most.
         min_size: Smallest font size, in pixels.
         outline: Width of the letters' outline, as a share of the font size; at least one pixel unless it is 0.

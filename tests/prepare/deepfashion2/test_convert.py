@@ -2,10 +2,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import drawn_photos
 import numpy as np
@@ -18,7 +16,7 @@ from PIL import Image
 from fashionclip.app.datasets import prepare as run_config
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
-from fashionclip.manifest import PreparedDataset, read_dataset
+from fashionclip.manifest import read_dataset
 from fashionclip.prepare.conversion import Conversion
 from fashionclip.prepare.deepfashion2 import convert, crops, release
 from fashionclip.prepare.deepfashion2.convert import prepare_deepfashion2_sku
@@ -29,7 +27,7 @@ SIZE = (120, 160)
 draw = partial(drawn_photos.draw, size=SIZE)
 
 
-def item(**changed: Any) -> dict[str, Any]:
+def item(**changed):
     """An item as the release writes it."""
     written = {
         "segmentation": [[10, 20, 90, 20, 90, 140]],
@@ -46,7 +44,7 @@ def item(**changed: Any) -> dict[str, Any]:
     return {key: value for key, value in {**written, **changed}.items() if value is not ...}
 
 
-def write(source: Path, split: str, number: int, *items: Any, shop: bool = False, pair: int = 1, **image: Any) -> None:
+def write(source, split, number, *items, shop=False, pair=1, **image):
     """A photo with its annotation."""
     folder = source / split
     for name in ("image", "annos"):
@@ -57,7 +55,7 @@ def write(source: Path, split: str, number: int, *items: Any, shop: bool = False
     (folder / "annos" / f"{number:06d}.json").write_text(json.dumps(annotation))
 
 
-def write_pairs(source: Path, split: str, pairs: int, *, first: int = 1, **changed: Any) -> Path:
+def write_pairs(source, split, pairs, *, first=1, **changed):
     """Two photos a pair: a user's, then a shop's."""
     for pair in range(1, pairs + 1):
         for shop in (False, True):
@@ -65,20 +63,20 @@ def write_pairs(source: Path, split: str, pairs: int, *, first: int = 1, **chang
     return source
 
 
-def prepare(source: Path, root: Path, **changes: Any) -> PreparedDataset:
-    settings: dict[str, Any] = {"splits": "train", "dev_split": 0, "workers": 0, **changes}
+def prepare(source, root, **changes):
+    settings = {"splits": "train", "dev_split": 0, "workers": 0, **changes}
     return prepare_deepfashion2_sku(source=source, root=root, **settings)
 
 
-def content(root: Path) -> dict[str, bytes]:
+def content(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def crops_below(root: Path) -> list[str]:
+def crops_below(root):
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
 
 
-def dropped(dataset: PreparedDataset) -> dict[str, list[str]]:
+def dropped(dataset):
     """Ids by reason, after checking that dropped.csv and the counts of dataset.json say the same."""
     table = pd.read_csv(dataset.root / "dropped.csv", dtype=str, keep_default_na=False)
     assert table["detail"].all()
@@ -186,7 +184,7 @@ def test_every_field_of_both_files(tmp_path, monkeypatch):
 def test_whatever_is_wrong_is_counted_by_reason_and_listed(tmp_path):
     source = write_pairs(tmp_path / "release", "train", 2)
     annos, images = source / "train" / "annos", source / "train" / "image"
-    bad_items: list[tuple[str, Any]] = [
+    bad_items = [
         ("style_zero", item(style=0)),
         ("unknown_category", item(category_id=14)),
         ("unknown_category", item(category_id="1")),
@@ -213,12 +211,12 @@ def test_whatever_is_wrong_is_counted_by_reason_and_listed(tmp_path):
     ]
     for shop in (False, True):  # so that none is dropped for want of a fellow
         write(source, "train", 5 + shop, *(one for _, one in bad_items), shop=shop, pair=3)
-    expected: dict[str, list[str]] = {}
+    expected = {}
     for photo in ("train/000005", "train/000006"):
         for number, (reason, _) in enumerate(bad_items, start=1):
             expected.setdefault(reason, []).append(f"{photo}_item{number}")
 
-    def spoil(number: int, reason: str, act: Callable[[Path, Path], object]) -> None:
+    def spoil(number, reason, act):
         write(source, "train", number, item(), pair=1)
         act(images / f"{number:06d}.jpg", annos / f"{number:06d}.json")
         expected.setdefault(reason, []).append(f"train/{number:06d}")
@@ -294,7 +292,7 @@ def test_pairs_distractors_and_all(tmp_path):
     write(source, "train", 11, item(style=3))
     write(source, "train", 12, item(style=0), shop=True)
 
-    def styles(**changes: Any) -> dict[int, bool]:
+    def styles(**changes):
         dataset = prepare(source, tmp_path / "-".join(changes), **changes)
         dropped(dataset)
         num_skus = json.loads((dataset.root / "train_sku_metadata.json").read_text())["num_skus"]
@@ -377,10 +375,10 @@ def test_stopped_anywhere_it_goes_on_to_the_same_bytes(tmp_path, monkeypatch):
     whole = content(prepare(source, root).root)
     root.rename(tmp_path / "whole")
 
-    def stop_at(number: int) -> list[str]:
-        decoded: list[str] = []
+    def stop_at(number):
+        decoded = []
 
-        def load(path: Path) -> Image.Image:
+        def load(path):
             decoded.append(path.name)
             if len(decoded) == number:
                 raise KeyboardInterrupt
@@ -420,7 +418,7 @@ def test_processes_killed_at_any_moment_go_on_to_the_same_bytes(tmp_path, demo_d
     write_deepfashion2_fixture(source, photos=demo_dataset.root / "images", images=1200)
     command = [sys.executable, "prepare.py", "dataset=df2", f"dataset.source={source}", "dataset.workers=2"]
 
-    def start(to: Path) -> subprocess.Popen[bytes]:
+    def start(to):
         return subprocess.Popen([*command, f"dataset.root={to}"], cwd=CONFIGS.parent, stderr=subprocess.DEVNULL)
 
     assert start(tmp_path / "whole").wait() == 0
@@ -431,7 +429,7 @@ def test_processes_killed_at_any_moment_go_on_to_the_same_bytes(tmp_path, demo_d
         process.wait()
     assert start(root).wait() == 0
 
-    def without_root(folder: Path) -> dict[str, bytes]:
+    def without_root(folder):
         return {name: data.replace(str(folder).encode(), b"") for name, data in content(folder).items()}
 
     assert without_root(root) == without_root(tmp_path / "whole")
@@ -458,7 +456,7 @@ def test_processes_write_the_same_bytes_and_a_photo_is_decoded_once(tmp_path, mo
     monkeypatch.setattr(convert, "ANNOTATIONS_A_JOB", 2)
     spread = content(prepare(source, root, workers=2).root)
     root.rename(tmp_path / "spread")
-    decoded: list[Path] = []
+    decoded = []
     monkeypatch.setattr(crops, "load_image", lambda path: (decoded.append(path), load_image(path))[1])
     assert content(prepare(source, root).root) == spread and len(decoded) == 10
 
@@ -502,7 +500,7 @@ def test_an_incomplete_release_is_refused_unless_accepted(tmp_path, monkeypatch)
 def test_unusable_settings_are_one_error_with_a_remedy(tmp_path, monkeypatch, changes, message):
     monkeypatch.chdir(tmp_path)
     write_pairs(Path("release"), "train", 1)
-    settings: dict[str, Any] = {"source": Path("release"), "root": Path("set"), **changes}
+    settings = {"source": Path("release"), "root": Path("set"), **changes}
     with pytest.raises(InputError, match=rf"(?s){message}"):
         prepare(settings.pop("source"), settings.pop("root"), **settings)
     assert not Path("set").exists()

@@ -19,7 +19,6 @@ from fashionclip.data.relations import IdentityRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.losses.mining import masks_of
-from fashionclip.manifest import PreparedDataset
 from fashionclip.prepare.deepfashion2 import standin
 from fashionclip.prepare.deepfashion2.convert import prepare_deepfashion2_sku
 from fashionclip.prepare.deepfashion2.standin import FAULTS, LABELS, write_deepfashion2_fixture
@@ -28,7 +27,7 @@ SMALL = ((150, 200),)
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(tmp_path_factory):
     """40 source photos of 20 senders, with a table."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
@@ -43,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tree(photos, tmp_path_factory) -> tuple[Path, dict[str, int]]:
+def tree(photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tree") / "df2"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standin, "SIZES", SMALL)
@@ -55,7 +54,7 @@ def tree(photos, tmp_path_factory) -> tuple[Path, dict[str, int]]:
 
 
 @pytest.fixture(scope="module")
-def dataset(tree) -> PreparedDataset:
+def dataset(tree):
     return prepare_deepfashion2_sku(
         name="df2",
         source=tree[0],
@@ -73,7 +72,7 @@ def dataset(tree) -> PreparedDataset:
     )
 
 
-def annotations(folder: Path) -> dict[str, dict]:
+def annotations(folder):
     found = {}
     for file in sorted(folder.rglob("*.json")):
         with suppress(ValueError):
@@ -176,7 +175,7 @@ def test_the_command_draws_the_demo_catalogue_s_garments(tmp_path):
     assert again.returncode and again.stderr.strip().endswith("Remove it or name another one.")
 
 
-def _path() -> dict[str, str]:
+def _path():
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 
 

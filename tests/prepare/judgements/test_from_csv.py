@@ -4,18 +4,15 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import drawn_photos
-import numpy as np
 import pandas as pd
 import pytest
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import PreparedDataset, read_dataset, read_judgements
+from fashionclip.manifest import read_dataset, read_judgements
 from fashionclip.prepare.judgements.from_csv import COLUMNS, prepare_judgements_csv
 from fashionclip.prepare.judgements.rules import JudgementLimits
-from fashionclip.prepare.judgements.splits import balanced_splits
 
 draw = partial(drawn_photos.draw, size=(240, 320))
 
@@ -28,24 +25,22 @@ class WordTokenizer:
 
     context_length = 77
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text):
         return list(range(len(text.split())))
 
 
-def text_of(number: int) -> str:
+def text_of(number):
     return f"Cotton shirt number {number} with round neck"
 
 
-def sound(count: int = 6) -> list[tuple[str, ...]]:
+def sound(count=6):
     """Rows without a flaw, two a photo."""
     right = [(f"images/{number}.jpg", text_of(number), "match") for number in range(count)]
     wrong = [(f"images/{number}.jpg", text_of(number + 100), "mismatch") for number in range(count)]
     return [row for pair in zip(right, wrong, strict=True) for row in pair]
 
 
-def write(
-    folder: Path, rows: list[tuple[str, ...]], *, header: tuple[str, ...] = HEADER, name: str = "pairs.csv"
-) -> Path:
+def write(folder, rows, *, header=HEADER, name="pairs.csv"):
     """A CSV, and beside it a photo for each path of the form images/N.jpg, drawn from seed N."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / name).open("w", newline="", encoding="utf-8") as file:
@@ -56,8 +51,8 @@ def write(
     return folder / name
 
 
-def prepare(source: Path, root: Path, **changes: Any) -> PreparedDataset | None:
-    settings: dict[str, Any] = {
+def prepare(source, root, **changes):
+    settings = {
         "report": root.parent / "validation.json",
         "limits": LIMITS,
         "tokenizer": WordTokenizer(),
@@ -69,11 +64,11 @@ def prepare(source: Path, root: Path, **changes: Any) -> PreparedDataset | None:
     return prepare_judgements_csv(source=source, root=root, **settings)
 
 
-def findings(report: Path) -> dict[str, dict[str, Any]]:
+def findings(report):
     return {finding["check"]: finding for finding in json.loads(report.read_text(encoding="utf-8"))["findings"]}
 
 
-def checked(source: Path, **changes: Any) -> dict[str, dict[str, Any]]:
+def checked(source, **changes):
     """The findings of check_only by name, after making sure that it wrote nothing but the report."""
     root = source.parent / "prepared"
     with contextlib.suppress(InputError):
@@ -82,7 +77,7 @@ def checked(source: Path, **changes: Any) -> dict[str, dict[str, Any]]:
     return findings(source.parent / "validation.json")
 
 
-def test_a_sound_table_passes_every_check(tmp_path, capsys) -> None:
+def test_a_sound_table_passes_every_check(tmp_path, capsys):
     assert checked(write(tmp_path, sound())) == {}
     said = capsys.readouterr().out
     assert (
@@ -93,7 +88,7 @@ def test_a_sound_table_passes_every_check(tmp_path, capsys) -> None:
     assert report["valid"] and report["labels"] == {"match": 6, "mismatch": 6}
 
 
-def broken(change: dict[int, dict[int, str]]) -> list[tuple[str, ...]]:
+def broken(change):
     """Sound rows with some cells changed, by row and column."""
     rows = [list(row) for row in sound()]
     for row, cells in change.items():
@@ -103,7 +98,7 @@ def broken(change: dict[int, dict[int, str]]) -> list[tuple[str, ...]]:
 
 
 # name, level, rows (row n is line n + 2), and a message it must print
-CHECKS: list[tuple[str, str, list[tuple[str, ...]], str]] = [
+CHECKS = [
     ("malformed_line", "error", [*sound(), ("images/0.jpg", "no label")], "pairs.csv:14: 2 cells, expected 3"),
     ("empty_cell", "error", broken({1: {0: "", 1: " "}}), "pairs.csv:3: image_path, text is empty"),
     ("empty_cell", "error", [*sound(), ("images/1.jpg", text_of(9), "")], "pairs.csv:14: label is empty"),
@@ -140,7 +135,7 @@ CHECKS: list[tuple[str, str, list[tuple[str, ...]], str]] = [
 
 
 @pytest.mark.parametrize(("name", "level", "rows", "message"), CHECKS)
-def test_each_check_names_what_breaks_it_and_nothing_else(tmp_path, capsys, name, level, rows, message) -> None:
+def test_each_check_names_what_breaks_it_and_nothing_else(tmp_path, capsys, name, level, rows, message):
     limits = replace(LIMITS, context_length=200) if name == "long_text" else LIMITS  # else it is over both
     found = checked(write(tmp_path / "data" / "set", rows), limits=limits)
     assert set(found) == {name}
@@ -150,7 +145,7 @@ def test_each_check_names_what_breaks_it_and_nothing_else(tmp_path, capsys, name
     assert any(message in line for line in found[name]["first"])
 
 
-def test_the_context_is_the_tokenizers_own_unless_it_is_set(tmp_path) -> None:
+def test_the_context_is_the_tokenizers_own_unless_it_is_set(tmp_path):
     tokenizer = WordTokenizer()
     tokenizer.context_length = 9
     rows = broken({3: {1: "one two three four five six seven eight"}})
@@ -158,7 +153,7 @@ def test_the_context_is_the_tokenizers_own_unless_it_is_set(tmp_path) -> None:
     assert found["over_context"]["first"] == ["pairs.csv:5: 10 tokens, over the model's 9; the rest is never read"]
 
 
-def test_a_small_photo_is_found(tmp_path, capsys) -> None:
+def test_a_small_photo_is_found(tmp_path, capsys):
     source = write(tmp_path, sound())
     draw(1, size=(223, 400)).save(tmp_path / "images" / "1.jpg")
     found = checked(source)
@@ -167,7 +162,7 @@ def test_a_small_photo_is_found(tmp_path, capsys) -> None:
     assert message in found["small_image"]["first"] and message in capsys.readouterr().out
 
 
-def test_an_unreadable_photo_is_found(tmp_path, capsys) -> None:
+def test_an_unreadable_photo_is_found(tmp_path, capsys):
     source = write(tmp_path, sound())
     whole = (tmp_path / "images" / "2.jpg").read_bytes()
     for content in (b"no photo", b"", whole[: len(whole) // 2]):
@@ -178,7 +173,7 @@ def test_an_unreadable_photo_is_found(tmp_path, capsys) -> None:
         assert "error: unreadable_image: pairs.csv:6: " in capsys.readouterr().out
 
 
-def test_what_lies_at_a_limit_passes(tmp_path) -> None:
+def test_what_lies_at_a_limit_passes(tmp_path):
     rows = broken({1: {1: "one two three four five"}, 3: {1: "very " * 75 + "red"}, 5: {2: "match"}})
     source = write(tmp_path, rows)  # 78 tokens with start and end, 7 of 12 rows match
     draw(1, size=(224, 400)).save(tmp_path / "images" / "1.jpg")
@@ -198,7 +193,7 @@ def test_what_lies_at_a_limit_passes(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("header", "lacks"), [(("image", "text", "label"), "'image_path'"), (("x", "y", "z"), "'image_path', 'text'")]
 )
-def test_missing_columns_are_named_with_what_there_is(tmp_path, capsys, header, lacks) -> None:
+def test_missing_columns_are_named_with_what_there_is(tmp_path, capsys, header, lacks):
     found = checked(write(tmp_path, sound(), header=header))
     assert set(found) == {"missing_column"}
     assert found["missing_column"]["first"][0].startswith(f"pairs.csv:1: no column {lacks}")
@@ -212,7 +207,7 @@ SPLIT_HEADER = (*HEADER, "product", "split")
 SPLIT_COLUMNS = {name: name for name in SPLIT_HEADER}
 
 
-def with_splits() -> list[tuple[str, ...]]:
+def with_splits():
     splits = ["train", "train", "train", "train", "VAL", "test"]
     return [(*row, f"p{number // 2}", splits[number // 2]) for number, row in enumerate(sound())]
 
@@ -226,7 +221,7 @@ def with_splits() -> list[tuple[str, ...]]:
         ("picture_in_two_splits", "warning", (8, "p8", "val"), "'images/8.jpg' in val looks the same as the photo at"),
     ],
 )
-def test_what_lies_in_two_splits_is_found(tmp_path, capsys, name, level, row, message) -> None:
+def test_what_lies_in_two_splits_is_found(tmp_path, capsys, name, level, row, message):
     number, product, split = row
     rows = [*with_splits(), (f"images/{number}.jpg", text_of(77), "mismatch", product, split)]
     source = write(tmp_path, rows, header=SPLIT_HEADER)
@@ -236,7 +231,7 @@ def test_what_lies_in_two_splits_is_found(tmp_path, capsys, name, level, row, me
     assert message in found[name]["first"][0] and message in capsys.readouterr().out
 
 
-def test_one_photo_product_or_picture_in_train_csv_and_val_csv_is_found(tmp_path, capsys) -> None:
+def test_one_photo_product_or_picture_in_train_csv_and_val_csv_is_found(tmp_path, capsys):
     rows = [(*row, f"p{number // 2}") for number, row in enumerate(sound(10))]
     header, columns = (*HEADER, "product"), {**COLUMNS, "product": "product"}
     write(tmp_path, rows[:10], header=header, name="train.csv")
@@ -259,7 +254,7 @@ def test_one_photo_product_or_picture_in_train_csv_and_val_csv_is_found(tmp_path
         assert message in capsys.readouterr().out
 
 
-def test_balance_is_that_of_each_split_too(tmp_path, capsys) -> None:
+def test_balance_is_that_of_each_split_too(tmp_path, capsys):
     rows = [row for n, row in enumerate(with_splits()) if n != 8]  # of val, a mismatch is left
     found = checked(write(tmp_path, rows, header=SPLIT_HEADER), columns=SPLIT_COLUMNS)
     assert set(found) == {"unbalanced"}
@@ -267,7 +262,7 @@ def test_balance_is_that_of_each_split_too(tmp_path, capsys) -> None:
     assert "val: 0 of 1 match (0%), expected 40% to 60%" in capsys.readouterr().out
 
 
-def test_a_text_that_matches_in_two_splits_is_a_warning(tmp_path, capsys) -> None:
+def test_a_text_that_matches_in_two_splits_is_a_warning(tmp_path, capsys):
     rows = [*with_splits(), ("images/7.jpg", text_of(0), "match", "p7", "test")]
     source = write(tmp_path, rows, header=SPLIT_HEADER)
     found = checked(source, columns=SPLIT_COLUMNS, limits=replace(LIMITS, match_share=(0.0, 1.0)))
@@ -276,7 +271,7 @@ def test_a_text_that_matches_in_two_splits_is_a_warning(tmp_path, capsys) -> Non
     assert "in test also matches a photo at pairs.csv:2" in capsys.readouterr().out
 
 
-def test_errors_end_in_one_message_and_warnings_do_not(tmp_path) -> None:
+def test_errors_end_in_one_message_and_warnings_do_not(tmp_path):
     with pytest.raises(InputError, match=r"pairs.csv: missing_image \(1\); the table above .* Mend them\.$"):
         prepare(write(tmp_path, broken({3: {0: "none.jpg"}})), tmp_path / "out", check_only=True)
     with pytest.raises(InputError, match=r"missing_image \(1\).*dataset\.drop_errors=true"):
@@ -285,12 +280,12 @@ def test_errors_end_in_one_message_and_warnings_do_not(tmp_path) -> None:
     assert prepare(write(tmp_path, sound(1)), tmp_path / "out", check_only=True) is None
 
 
-def judgements(dataset: PreparedDataset | None) -> pd.DataFrame:
+def judgements(dataset):
     assert dataset is not None
     return pd.read_parquet(dataset.root / "judgements.parquet")
 
 
-def test_a_sound_table_becomes_a_dataset(tmp_path) -> None:
+def test_a_sound_table_becomes_a_dataset(tmp_path):
     dataset = prepare(write(tmp_path, sound(20)), tmp_path / "out")
     judged = judgements(dataset)
     manifest = read_dataset(tmp_path / "out").manifest
@@ -306,7 +301,7 @@ def test_a_sound_table_becomes_a_dataset(tmp_path) -> None:
     assert json.loads((tmp_path / "out" / "validation.json").read_text())["valid"]
 
 
-def test_rows_with_errors_are_left_out_and_listed_when_asked(tmp_path) -> None:
+def test_rows_with_errors_are_left_out_and_listed_when_asked(tmp_path):
     rows = [*broken({3: {0: "none.jpg"}}), sound()[0], ("images/5.jpg", "lost")]
     dataset = prepare(write(tmp_path, rows), tmp_path / "out", drop_errors=True)
     assert dataset is not None and len(judgements(dataset)) == 11
@@ -315,7 +310,7 @@ def test_rows_with_errors_are_left_out_and_listed_when_asked(tmp_path) -> None:
     assert dropped["detail"].str.startswith("pairs.csv:").all()
 
 
-def test_a_table_without_any_usable_row_is_one_error(tmp_path) -> None:
+def test_a_table_without_any_usable_row_is_one_error(tmp_path):
     with pytest.raises(InputError, match="no rows left of 2 read"):
         rows = [("none.jpg", text_of(0), "match"), ("none.jpg", text_of(1), "mismatch")]
         prepare(write(tmp_path, rows), tmp_path / "out", drop_errors=True)
@@ -323,7 +318,7 @@ def test_a_table_without_any_usable_row_is_one_error(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"check_only": True}, {}, {"drop_errors": True}])
-def test_a_table_without_rows_or_with_one_label_is_an_error(tmp_path, capsys, settings) -> None:
+def test_a_table_without_rows_or_with_one_label_is_an_error(tmp_path, capsys, settings):
     with pytest.raises(InputError, match=r"pairs\.csv: no_rows \(1\); the table above .* Mend them\.$"):
         prepare(write(tmp_path, []), tmp_path / "out", **settings)
     assert "error: no_rows: pairs.csv:1: no judgement below the header" in capsys.readouterr().out
@@ -335,8 +330,8 @@ def test_a_table_without_rows_or_with_one_label_is_an_error(tmp_path, capsys, se
     assert not (tmp_path / "out").exists()
 
 
-def test_one_label_in_train_is_an_error_and_in_other_splits_is_said(tmp_path, capsys) -> None:
-    def rows(split: str) -> list[tuple[str, ...]]:
+def test_one_label_in_train_is_an_error_and_in_other_splits_is_said(tmp_path, capsys):
+    def rows(split):
         return [row for row in with_splits() if row[4].lower() != split or row[2] == "match"]
 
     found = checked(write(tmp_path, rows("train"), header=SPLIT_HEADER), columns=SPLIT_COLUMNS)
@@ -349,21 +344,21 @@ def test_one_label_in_train_is_an_error_and_in_other_splits_is_said(tmp_path, ca
         read_judgements(dataset)
 
 
-def test_rows_that_are_left_out_may_not_leave_one_label(tmp_path) -> None:
+def test_rows_that_are_left_out_may_not_leave_one_label(tmp_path):
     rows = [row if row[2] == "match" else ("none.jpg", *row[1:]) for row in sound()]
     with pytest.raises(InputError, match=r"train has \d match and 0 mismatch, training needs both labels"):
         prepare(write(tmp_path, rows), tmp_path / "out", drop_errors=True)
 
 
-def test_a_missing_image_root_is_one_message(tmp_path) -> None:
+def test_a_missing_image_root_is_one_message(tmp_path):
     with pytest.raises(InputError, match=r"dataset\.image_root=.*none: no such folder"):
         prepare(write(tmp_path, sound()), tmp_path / "out", image_root=tmp_path / "none")
 
 
-def test_preparation_is_repeated_only_when_the_table_or_settings_change(tmp_path, capsys) -> None:
+def test_preparation_is_repeated_only_when_the_table_or_settings_change(tmp_path, capsys):
     source = write(tmp_path, sound())
 
-    def redone(**changes: Any) -> bool:
+    def redone(**changes):
         prepare(source, tmp_path / "out", **changes)
         return "already prepared" not in capsys.readouterr().out
 
@@ -383,7 +378,7 @@ datasets/images/blue_jeans.jpg,Green cotton dress,mismatch
 
 
 @pytest.mark.parametrize("given", ["training", "training/datasets", "training/datasets/train.csv"])
-def test_the_documents_folder_and_table_work_as_they_stand(tmp_path, given) -> None:
+def test_the_documents_folder_and_table_work_as_they_stand(tmp_path, given):
     images = tmp_path / "training" / "datasets" / "images"
     images.mkdir(parents=True)
     for number, name in enumerate(("red_shirt", "blue_jeans", "black_shoes", "green_dress", "grey_cap")):
@@ -414,7 +409,7 @@ ODD = [
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
-def test_any_usual_csv_is_read(tmp_path, separator, encoding, line_end) -> None:
+def test_any_usual_csv_is_read(tmp_path, separator, encoding, line_end):
     source = write(tmp_path, [*ODD, *sound(1)])
     with source.open("w", newline="", encoding=encoding) as file:
         writer = csv.writer(file, delimiter=separator, lineterminator=line_end)
@@ -428,21 +423,21 @@ def test_any_usual_csv_is_read(tmp_path, separator, encoding, line_end) -> None:
     assert judged["label"].tolist() == ["match", "mismatch"]
 
 
-def test_a_quote_that_is_never_closed_is_found_where_it_begins(tmp_path) -> None:
+def test_a_quote_that_is_never_closed_is_found_where_it_begins(tmp_path):
     source = write(tmp_path, sound())
     source.write_text(source.read_text() + 'images/0.jpg,"never closed,match\nimages/1.jpg,swallowed,match\n')
     found = checked(source)
     assert found["malformed_line"]["first"][0].startswith("pairs.csv:14: not readable as CSV")
 
 
-def test_what_is_no_text_is_one_error(tmp_path) -> None:
+def test_what_is_no_text_is_one_error(tmp_path):
     source = write(tmp_path, sound())
     source.write_bytes(source.read_text().encode("utf-16-le"))  # without a mark
     with pytest.raises(InputError, match=r"pairs\.csv: holds zero bytes.*Save it as UTF-8"):
         prepare(source, tmp_path / "out", check_only=True)
 
 
-def test_paths_are_taken_as_they_are_with_either_slash_and_blanks(tmp_path) -> None:
+def test_paths_are_taken_as_they_are_with_either_slash_and_blanks(tmp_path):
     rows = broken({0: {0: "images\\0.jpg"}, 2: {0: " images/../images/1.jpg"}, 4: {0: "images/my  photo.jpg"}})
     write(tmp_path, sound())
     source = write(tmp_path, rows)
@@ -452,12 +447,12 @@ def test_paths_are_taken_as_they_are_with_either_slash_and_blanks(tmp_path) -> N
     assert dataset is not None and {"images/0", "images/1", "images/my  photo"} <= set(dataset.manifest["image_id"])
 
 
-def test_a_table_named_like_markup_is_named_in_full(tmp_path, capsys) -> None:
+def test_a_table_named_like_markup_is_named_in_full(tmp_path, capsys):
     checked(write(tmp_path, broken({3: {0: "none.jpg"}}), name="a[red].csv"))
     assert "a[red].csv:5 " in capsys.readouterr().out
 
 
-def test_another_header_is_mapped(tmp_path) -> None:
+def test_another_header_is_mapped(tmp_path):
     source = write(tmp_path, sound(), header=("Photo", "Beschreibung", "Urteil"))
     mapped = {"image_path": "photo", "text": "Beschreibung", "label": "Urteil", "product": None, "split": None}
     assert checked(source, columns=mapped) == {}
@@ -465,7 +460,7 @@ def test_another_header_is_mapped(tmp_path) -> None:
         prepare(source, tmp_path / "out", columns={"image_path": "photo", "text": None, "caption": "x"})
 
 
-def test_photos_outside_the_root_are_taken_only_when_allowed(tmp_path) -> None:
+def test_photos_outside_the_root_are_taken_only_when_allowed(tmp_path):
     write(tmp_path / "elsewhere", sound(2))
     inside = [(str(tmp_path / "data" / "set" / row[0]), *row[1:]) for row in sound(2)]
     outside = [(str(tmp_path / "elsewhere" / row[0]), f"{row[1]} too", row[2]) for row in sound(1)]
@@ -479,7 +474,7 @@ def test_photos_outside_the_root_are_taken_only_when_allowed(tmp_path) -> None:
     assert dataset.manifest["path"].str.startswith("images/").all()
 
 
-def test_link_that_leads_out_of_the_root_is_outside_and_one_within_is_not(tmp_path) -> None:
+def test_link_that_leads_out_of_the_root_is_outside_and_one_within_is_not(tmp_path):
     rows = sound(4)
     write(tmp_path / "elsewhere", rows)
     source = write(tmp_path / "set", rows)
@@ -493,7 +488,7 @@ def test_link_that_leads_out_of_the_root_is_outside_and_one_within_is_not(tmp_pa
     assert checked(tmp_path / "linked" / source.name)["outside_root"]["count"], "the root itself may be a link"
 
 
-def test_rows_of_a_photo_a_product_or_a_text_share_a_split(tmp_path) -> None:
+def test_rows_of_a_photo_a_product_or_a_text_share_a_split(tmp_path):
     rows = [(f"images/{n}.jpg", text_of(n % 10), "match") for n in range(40)]
     rows += [(f"images/{n}.jpg", text_of(n % 10 + 50), "mismatch") for n in range(40)]
     by_text = prepare(write(tmp_path, rows), tmp_path / "out")
@@ -514,26 +509,6 @@ def test_rows_of_a_photo_a_product_or_a_text_share_a_split(tmp_path) -> None:
     assert by_product.manifest["item_id"].nunique() == 10
 
 
-def test_splits_are_balanced_by_label_also_where_groups_are_not() -> None:
-    rng = np.random.default_rng(0)
-    groups = rng.integers(0, 300, 2000)
-    labels = np.where(rng.random(2000) < (groups % 3) / 2, "match", "mismatch")  # groups of one label, and mixed ones
-    rows = pd.DataFrame({"group_id": groups.astype(str), "label": labels})
-    split = rows["group_id"].map(balanced_splits(rows, ratios={"train": 0.8, "val": 0.1, "test": 0.1}, seed=0))
-    share = (rows["label"] == "match").groupby(split).mean()
-    assert share.between(share.mean() - 0.03, share.mean() + 0.03).all()
-    assert split.value_counts(normalize=True).sub(pd.Series({"train": 0.8, "val": 0.1, "test": 0.1})).abs().max() < 0.01
-
-
-def test_splits_are_balanced_by_label_where_small_groups_have_another_than_large_ones() -> None:
-    pairs = [(f"large{n}", label) for n in range(150) for label in ("match", "mismatch")]
-    rows = pd.DataFrame([*pairs, *((f"small{n}", "mismatch") for n in range(100))], columns=["group_id", "label"])
-    split = rows["group_id"].map(balanced_splits(rows, ratios={"train": 0.8, "val": 0.1, "test": 0.1}, seed=0))
-    counts = rows.groupby([split, "label"]).size().unstack()
-    expected = pd.DataFrame({"match": [15, 120, 15], "mismatch": [25, 200, 25]}, index=["test", "train", "val"])
-    assert (counts - expected).abs().max().max() <= 1
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -548,11 +523,11 @@ def test_splits_are_balanced_by_label_where_small_groups_have_another_than_large
         ),
     ],
 )
-def test_an_unusable_source_is_one_error_with_a_remedy(tmp_path, make, message) -> None:
+def test_an_unusable_source_is_one_error_with_a_remedy(tmp_path, make, message):
     with pytest.raises(InputError, match=message):
         prepare(make(tmp_path), tmp_path / "out")
 
 
-def test_judgements_made_of_a_dataset_are_another_source(tmp_path) -> None:
+def test_judgements_made_of_a_dataset_are_another_source(tmp_path):
     with pytest.raises(InputError, match=r"Use dataset=judgements-derived dataset\.source=data/x$"):
         prepare(write(tmp_path, sound()), tmp_path / "out", derive_from="data/x")

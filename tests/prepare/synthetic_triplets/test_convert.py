@@ -1,9 +1,5 @@
-import json
-import pickle
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,42 +8,40 @@ from drawn_photos import draw
 from PIL import Image
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import PreparedDataset, assign_splits, read_dataset
-from fashionclip.prepare.find_photos import find_photos, read_groups
+from fashionclip.manifest import read_dataset
 from fashionclip.prepare.synthetic_triplets import families
 from fashionclip.prepare.synthetic_triplets.captions import caption_distance
 from fashionclip.prepare.synthetic_triplets.convert import prepare_synthetic_triplet
-from fashionclip.prepare.synthetic_triplets.held_out import Stock
 from fashionclip.prepare.synthetic_triplets.overlays import LogoOverlay, TextOverlay, safe_box
 
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
 
-def write_photos(folder: Path, names: Sequence[str]) -> Path:
+def write_photos(folder, names):
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         draw(number).save(folder / name)
     return folder
 
 
-def numbered(folder: Path, count: int) -> Path:
+def numbered(folder, count):
     return write_photos(folder, [f"{number:02}.jpg" for number in range(count)])
 
 
-def prepare(source: Path | None, root: Path, **changes: Any) -> PreparedDataset:
-    settings: dict[str, Any] = {"ratios": RATIOS, "workers": 0, **changes}
+def prepare(source, root, **changes):
+    settings = {"ratios": RATIOS, "workers": 0, **changes}
     return prepare_synthetic_triplet(source=source, root=root, **settings)
 
 
-def content(root: Path) -> dict[str, bytes]:
+def content(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def boxes_of(manifest: pd.DataFrame) -> np.ndarray:
+def boxes_of(manifest):
     return np.array([list(map(int, box.split(","))) for box in manifest["box"]])
 
 
-def distance(one: Sequence[str], other: Sequence[str]) -> float:
+def distance(one, other):
     """The largest gap between two empirical distributions (Kolmogorov-Smirnov), or of the shares of some names."""
     if isinstance(one[0], str):
         shares = pd.Series(one).value_counts(normalize=True), pd.Series(other).value_counts(normalize=True)
@@ -58,7 +52,7 @@ def distance(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic")
     return prepare(numbered(folder / "photos", 40), folder / "set")
 
@@ -205,7 +199,7 @@ def test_stopped_run_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatc
     source, root = numbered(tmp_path / "photos", 8), tmp_path / "set"
     load, loaded = families.load_image, []
 
-    def stopping(path: Path, **settings: Any) -> Image.Image:
+    def stopping(path, **settings):
         if len(loaded) == 8 + 5:  # all are looked at first
             raise KeyboardInterrupt
         loaded.append(path)
@@ -216,7 +210,7 @@ def test_stopped_run_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             prepare(source, root)
     assert not root.exists()
-    again: list[Path] = []
+    again = []
     monkeypatch.setattr(families, "load_image", lambda path, **s: again.append(path) or load(path, **s))
     prepare(source, root)
     assert len(again) == 8 + 3 and not set(again[8:]) & set(loaded[8:])
@@ -226,50 +220,12 @@ def test_stopped_run_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatc
     assert again == [], "a finished dataset is not prepared again"
 
 
-def test_worker_hands_back_rows_and_no_picture(tmp_path):
-    source, overlays = numbered(tmp_path / "photos", 1), {"text": TextOverlay(), "logo": LogoOverlay()}
-    rules = families.Rules(
-        captions_per_photo=4,
-        logo_sets_per_photo=4,
-        positives=2,
-        semipositives=2,
-        max_edited_share=0.5,
-        replaced_share=0.5,
-    )
-    planned = families.plan_variants(
-        "00",
-        stocks={"text": [Stock(("One", "Two", "Three", "Four"))], "logo": [Stock(overlays["logo"].classes)]},
-        logos_per_photo=(1, 2),
-        rules=rules,
-        seed=0,
-    )
-    photo = families.BasePhoto("00", source / "00.jpg", planned)
-    (tmp_path / "set" / "images").mkdir(parents=True)
-    done = families.draw_variants(
-        photo, folder=tmp_path / "set", overlays=overlays, max_side=320, keep_in_centre_crop=True, seed=0
-    )
-    assert len(done["rows"]) == len(planned) == 40
-    assert json.loads(json.dumps(done)) == done
-    assert len(pickle.dumps((photo, done))) < 1_000 * len(planned)
-
-
 def test_names_may_repeat_in_other_folders_and_with_other_suffixes(tmp_path):
     names = ["a/1.jpg", "b/1.png", "b/1.jpg", "1.webp", "b/c/1.JPEG"]
     source = write_photos(tmp_path / "photos", names)
     (source / "notes.txt").write_text("no photo")
     dataset = prepare(source, tmp_path / "set")
     assert set(dataset.manifest["base_id"]) == {"1", "a/1", "b/1.jpg", "b/1.png", "b/c/1"}
-
-
-def test_limit_takes_photos_by_chance_and_leaves_every_split_its_share(tmp_path):
-    for number in range(400):
-        (tmp_path / f"{number}.jpg").touch()
-    root = tmp_path.with_name("set")
-    chosen = list(find_photos(tmp_path, root=root, limit=100, seed=0))
-    assert len(chosen) == 100 and chosen == sorted(chosen)
-    assert chosen != list(find_photos(tmp_path, root=root, limit=100, seed=1))
-    splits = assign_splits(chosen, ratios=RATIOS, seed=0)
-    assert all(abs(splits.count(split) / 100 - share) < 0.12 for split, share in RATIOS.items())
 
 
 def test_groups_and_same_pictures_share_a_split(tmp_path):
@@ -287,31 +243,6 @@ def test_groups_and_same_pictures_share_a_split(tmp_path):
     assert picture["29"] == picture["00"] and picture.nunique() == 29, (
         "of a sender's photos each is a picture by itself"
     )
-
-
-CASES = Path(__file__).parents[2] / "assets" / "cases"
-
-
-@pytest.mark.parametrize(("case", "group"), [("groups_cp1252", "Café"), ("groups_utf16", "a"), ("groups_empty", None)])
-def test_groups_file_of_a_fault_report(tmp_path, capsys, case, group):
-    photos = {name: tmp_path / f"{name}.jpg" for name in ("10004", "10024", "other")}
-    settings = {"image_column": "image", "group_column": "sender_id", "photos": photos, "folder": tmp_path}
-    if group is None:
-        with pytest.raises(InputError, match=r"groups\.csv: empty\. Expected a line of titles"):
-            read_groups(CASES / case / "groups.csv", **settings)
-    else:
-        groups = read_groups(CASES / case / "groups.csv", **settings)
-        assert groups == {"10004": f"group {group}", "10024": f"group {group}", "other": "photo other"}
-        assert "1 of 3 photos have no row, such as 'other.jpg'" in capsys.readouterr().out
-
-
-def test_photos_without_a_group_are_not_one_group(tmp_path):
-    (tmp_path / "groups.csv").write_text("image,sender\n1,nan\n2,None\n3,\n")
-    photos = {name: tmp_path / f"{name}.jpg" for name in "123"}
-    groups = read_groups(
-        tmp_path / "groups.csv", image_column="image", group_column="sender", photos=photos, folder=tmp_path
-    )
-    assert len(set(groups.values())) == 3
 
 
 def test_same_picture_is_no_negative(tmp_path):
@@ -377,7 +308,7 @@ def test_unusable_settings_are_one_error_with_a_remedy(tmp_path, monkeypatch, ch
     Path("empty.txt").touch()
     Path("other.csv").write_text("photo\n1\n")
     Path("strangers.csv").write_text("image,sender_id\nelsewhere,1\n")
-    settings: dict[str, Any] = {"source": "photos", "root": "set", **changes}
+    settings = {"source": "photos", "root": "set", **changes}
     with pytest.raises(InputError, match=rf"(?s){message}"):
         prepare(Path(settings.pop("source")), Path(settings.pop("root")), **settings)
     assert not Path("set").exists()

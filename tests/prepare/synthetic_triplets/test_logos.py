@@ -1,11 +1,13 @@
 import os
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from fashionclip.errors import InputError
-from fashionclip.prepare.synthetic_triplets.logos import find_logos
+from fashionclip.prepare.synthetic_triplets.logos import DRAWN, find_logos, load_logo
 
 CASES = Path(__file__).parents[2] / "assets" / "cases"
 
@@ -24,3 +26,9 @@ def test_logo_that_cannot_be_read_is_one_message(tmp_path, write):
     write(tmp_path / "star.png")
     with pytest.raises(InputError, match=r"star\.png: no logo that can be read \(.+\)\. Remove or replace the file\."):
         find_logos(tmp_path)
+
+
+def test_drawn_logos_differ_in_shape():
+    masks = {name: np.asarray(load_logo(name, "").getchannel("G").resize((24, 24)), dtype=float) for name in DRAWN}
+    for one, other in combinations(masks.values(), 2):
+        assert np.abs(one - other).mean() > 12
