@@ -1,5 +1,6 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import open_clip
@@ -8,6 +9,7 @@ import torch
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
+sys.path.append(str(Path(__file__).parent))  # drawn_photos
 
 ARCHITECTURE = {
     "embed_dim": 16,
