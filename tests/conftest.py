@@ -57,3 +57,16 @@ def build(tmp_path_factory):
         return load_backbone(name=name, **settings).eval()
 
     return build
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A folder with a tokenizer of transformers."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    ids = {"[UNK]": 0, "[PAD]": 1, "a": 2, "red": 3, "dress": 4, "women": 5}
+    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="[UNK]"))
+    raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    saved = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]")
+    saved.save_pretrained(tmp_path / "words")
+    return tmp_path / "words"

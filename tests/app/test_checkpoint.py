@@ -67,19 +67,6 @@ FAMILIES = {
 
 
 @pytest.fixture
-def words(tmp_path):
-    """A folder with a tokenizer of transformers."""
-    transformers = pytest.importorskip("transformers")
-    tokenizers = pytest.importorskip("tokenizers")
-    ids = {"[UNK]": 0, "[PAD]": 1, "a": 2, "red": 3, "dress": 4, "women": 5}
-    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="[UNK]"))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    saved = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]")
-    saved.save_pretrained(tmp_path / "words")
-    return tmp_path / "words"
-
-
-@pytest.fixture
 def register(tmp_path, monkeypatch):
     def register(name, architecture, tagged):
         """Makes a model known to open_clip, with one tag, "tag", that states the preprocessing of another's."""

@@ -240,17 +240,10 @@ def test_nothing_of_others_is_replaced(vit, samples, tmp_path, occupy, message):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_tokenizer_of_transformers_is_saved_with_the_model(build, samples, tmp_path):
-    transformers = pytest.importorskip("transformers")
-    tokenizers = pytest.importorskip("tokenizers")
-    words = {"[UNK]": 0, "[PAD]": 1, "a": 2, "red": 3, "dress": 4, "women": 5}
-    raw = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
-    raw.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    saved = transformers.PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]")
-    saved.save_pretrained(tmp_path / "tokenizer")
-    text = {**SIGMOID_LIKE["text_cfg"], "hf_tokenizer_name": str(tmp_path / "tokenizer"), "vocab_size": 6}
+def test_a_tokenizer_of_transformers_is_saved_with_the_model(build, samples, words, tmp_path):
+    text = {**SIGMOID_LIKE["text_cfg"], "hf_tokenizer_name": str(words), "vocab_size": 6}
     backbone = build({**SIGMOID_LIKE, "text_cfg": text})
     facts = write_export(tmp_path / "export", backbone, facts=FACTS_GIVEN, samples=samples)
     assert {"tokenizer.json", "tokenizer_config.json"} <= set(facts["files"])
-    (tmp_path / "tokenizer").rename(tmp_path / "gone")
+    words.rename(tmp_path / "gone")
     assert load_encoder(tmp_path / "export").backbone.tokenizer(["a red dress"])[0, :4].tolist() == [2, 3, 4, 1]
