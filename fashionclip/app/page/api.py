@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, HTTPException, Path, Query, Request, Response, UploadFile
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from fashionclip.app.page.pictures import LARGEST
 from fashionclip.app.page.service import Asked, Service
@@ -25,12 +25,18 @@ class AskedByPhoto(Asked):
 class PhotoFacts(BaseModel):
     """A photo of the index."""
 
+    model_config = ConfigDict(from_attributes=True)  # of a `Hit`
+
     image_id: str
     item_id: str = Field(description="The product that it shows; several photos may show one")
     text: str = Field(description="What the product is called")
     category: str
     attributes: dict[str, str | int | float] = Field(description="What else where can name")
-    image: str = Field(description="Where the photo is served", examples=["/images/15970.jpg"])
+
+    @computed_field(description="Where the photo is served", examples=["/images/15970.jpg"])  # type: ignore[prop-decorator]
+    @property
+    def image(self) -> str:
+        return photo_url(self.image_id)
 
 
 class Found(PhotoFacts):
@@ -79,19 +85,19 @@ def api(service: Service) -> APIRouter:
     @routes.get("/api/search", summary="Search by words", tags=["search"], responses=REFUSALS)
     async def search(request: Request, asked: Annotated[Asked, Query()]) -> Answer:
         """At least one of q and like is needed."""
-        return Answer(hits=[_found(hit) for hit in await service.search(request, asked)])
+        return _answer(await service.search(request, asked))
 
     @routes.post("/api/search", summary="Search by a photo, or by photo and words", tags=["search"], responses=REFUSALS)
     async def search_photo(
         request: Request, asked: Annotated[AskedByPhoto, Form(media_type="multipart/form-data")]
     ) -> Answer:
         """At least one of photo, q and like is needed."""
-        return Answer(hits=[_found(hit) for hit in await service.search(request, asked, asked.photo)])
+        return _answer(await service.search(request, asked, asked.photo))
 
     @routes.get("/api/items/{image_id:path}", summary="What is known of a photo", tags=["photos"], responses=UNKNOWN)
     def item(image_id: Annotated[str, Path(description="May hold slashes")]) -> PhotoFacts:
         try:
-            return PhotoFacts(**_facts(service.searcher.hit(image_id)))
+            return PhotoFacts.model_validate(service.searcher.hit(image_id))
         except KeyError:
             raise HTTPException(404, "The index has no photo of that image_id.") from None
 
@@ -126,16 +132,5 @@ def api(service: Service) -> APIRouter:
     return routes
 
 
-def _facts(hit: Hit) -> dict[str, Any]:
-    return {
-        "image_id": hit.image_id,
-        "item_id": hit.item_id,
-        "text": hit.text,
-        "category": hit.category,
-        "attributes": hit.attributes,
-        "image": photo_url(hit.image_id),
-    }
-
-
-def _found(hit: Hit) -> Found:
-    return Found(**_facts(hit), score=hit.score)
+def _answer(hits: list[Hit]) -> Answer:
+    return Answer(hits=[Found.model_validate(hit) for hit in hits])
