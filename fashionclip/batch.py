@@ -49,7 +49,7 @@ class Identities:
         group_id: (I,) code; images that share it and not `item_id` are semi-positives, all others negatives.
         view_id: (I,) code.
         hard_id: (I,) code that negatives share with their anchor where one does.
-        content_distance: (I, I) in [0, 1] between the contents of images of one group, 1 elsewhere.
+        content_distance: (I, I) in [0, 1] between the contents of images of one group, 1 elsewhere and where not known.
         seed: Seed of what is drawn among them, the same on all processes.
     """
 

@@ -1,6 +1,7 @@
 """Every loss, form and mining, through dataset and module on a share of a batch: `parity.py RANK PROCESSES FOLDER`."""
 
 import sys
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.distributed as dist
+from pytorch_metric_learning import losses, miners
 from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
@@ -20,6 +22,7 @@ from fashionclip.data.mixed import MixedRelation
 from fashionclip.data.relations import IdentityRelation, PairRelation
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss
+from fashionclip.losses.metric_learning import MetricLearningLoss
 from fashionclip.losses.mining import MININGS, MinedTripletLoss
 from fashionclip.losses.mixed import MixedLoss
 from fashionclip.losses.protocol import LogitLoss
@@ -89,6 +92,15 @@ def every_loss():
         yield f"triplets {form} {mining} {swap}", triplets("category" if swap else None), mined(form, mining, swap)
     for form, drawn in product(("bce", "focal", "margin"), (0, 2)):
         yield f"judgements {form} {drawn}", JudgementRelation(per_label=1, drawn=drawn), judged(form)
+    for target, settings, miner in (
+        (losses.SupConLoss, {}, None),
+        (losses.MultiSimilarityLoss, {}, miners.MultiSimilarityMiner()),
+        (losses.CircleLoss, {}, miners.UniformHistogramMiner(num_bins=10, pos_per_bin=4, neg_per_bin=4)),
+        (losses.ProxyAnchorLoss, {"alpha": 4}, None),
+    ):
+        torch.manual_seed(0)  # of proxies
+        sizes = {"items": torch.arange(ROWS), "embedding_size": 4}
+        yield target.__name__, triplets(), MetricLearningLoss(make=partial(target, **settings), miner=miner, **sizes)
     yield (
         "mixed",
         MixedRelation(parts={"texts": PairRelation(), "photos": triplets()}, sampler="photos"),

@@ -37,7 +37,9 @@ def arguments_of(target: str, *, key: str) -> dict[str, Any]:
     try:
         called: Callable[..., Any] = pkgutil.resolve_name(target)
     except Exception as error:  # whatever importing it raises
-        raise InputError(f"{key}._target_={target}: cannot be imported ({error}). Correct its path.") from error
+        lacks = isinstance(error, ModuleNotFoundError) and error.name == "pytorch_metric_learning"
+        remedy = "Run: pip install 'fashionclip[pml]'" if lacks else "Correct its path."
+        raise InputError(f"{key}._target_={target}: cannot be imported ({error}). {remedy}") from error
     try:
         parameters = inspect.signature(called).parameters
         hints = typing.get_type_hints(inspect.unwrap(called) if inspect.isfunction(called) else called.__init__)

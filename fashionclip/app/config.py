@@ -76,7 +76,7 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuses a key of the loss that changes nothing, such as the monitor of a part of a mixed loss.
+    """Refuses a key of loss or identity that changes nothing, such as the monitor of a part of a mixed loss.
 
     Args:
         cfg: The composed config.
@@ -88,11 +88,13 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
     def read(cfg: DictConfig) -> dict[str, Any]:
         loss: Any = OmegaConf.to_container(cfg.loss, resolve=True)
-        return {name: loss.get(name) for name in ("relation", "function", "monitor", "temperature", "batch_size")}
+        return {
+            name: loss.get(name) for name in ("relation", "function", "adapter", "monitor", "temperature", "batch_size")
+        }
 
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
-        if key.startswith("loss."):
+        if key.startswith(("loss.", "identity.")):
             other = cfg.copy()
             OmegaConf.update(other, key, "another value")
             if read(other) == read(cfg):

@@ -68,21 +68,6 @@ def train(cfg: DictConfig) -> float:
     relation = instantiate(cfg.loss.relation)
     check_columns(relation, dataset)
     backbone = instantiate(cfg.model.backbone)
-    loss = instantiate(cfg.loss.function)
-    if isinstance(loss, LogitLoss) and loss.biased:
-        backbone.add_logit_bias()
-    elif not relation.uses_text:
-        backbone.freeze_text()
-    elif backbone.logit_bias is not None:
-        backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
-    if cfg.model.compile:
-        backbone.compile_towers()
-    if cfg.loss.get("temperature") is not None:
-        if not isinstance(loss, LogitLoss):
-            raise InputError(f"loss.temperature={cfg.loss.temperature}: this loss has no logit scale. Leave it out.")
-        backbone.set_temperature(cfg.loss.temperature)
-    if not isinstance(loss, LogitLoss):
-        backbone.logit_scale.requires_grad_(False)  # likewise
     frozen_image_part = backbone.frozen_image_part() if cfg.data.cache_features else None
     if cfg.data.cache_features and frozen_image_part is None:
         raise InputError(
@@ -101,6 +86,27 @@ def train(cfg: DictConfig) -> float:
         seed=cfg.seed,
         frozen_image_part=frozen_image_part,
     )
+
+    if "adapter" in cfg.loss:
+        items, size = relation.alike(data.rows)[0][data.rows.of_split("train")], backbone.architecture["embed_dim"]
+        loss = instantiate(cfg.loss.adapter, items=items, embedding_size=size)
+    else:
+        loss = instantiate(cfg.loss.function)
+    if isinstance(loss, LogitLoss) and loss.biased:
+        backbone.add_logit_bias()
+    elif not relation.uses_text:
+        backbone.freeze_text()
+    elif backbone.logit_bias is not None:
+        backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
+    if cfg.model.compile:
+        backbone.compile_towers()
+    if cfg.loss.get("temperature") is not None:
+        if not isinstance(loss, LogitLoss):
+            raise InputError(f"loss.temperature={cfg.loss.temperature}: this loss has no logit scale. Leave it out.")
+        backbone.set_temperature(cfg.loss.temperature)
+    if not isinstance(loss, LogitLoss):
+        backbone.logit_scale.requires_grad_(False)  # likewise
+
     module = RetrievalModule(
         backbone=backbone,
         loss=loss,

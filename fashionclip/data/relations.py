@@ -129,7 +129,7 @@ class IdentityRelation:
     Args:
         item: Column of the manifest; rows equal in it have the same content.
         group: Column; rows equal in it are one group.
-        distance: Distance of contents within a group.
+        distance: Distance of contents within a group; None where no loss asks for it.
         view: Column; a positive differs from its anchor in it, as a shop's photo from a user's. None: any other row.
         hard: Column; negatives agree with their anchor in it, where one of the batch does. None: any negative.
         second_view: Whether a row without a fellow of its content is loaded twice, as its own positive: augmentation
@@ -147,8 +147,8 @@ class IdentityRelation:
         *,
         item: str,
         group: str,
-        distance: ContentDistance,
         second_view: bool,
+        distance: ContentDistance | None = None,
         view: str | None = None,
         hard: str | None = None,
         per_group: int = 4,
@@ -158,7 +158,12 @@ class IdentityRelation:
         self.distance = distance
         self.second_view = second_view
         self.per_group, self.per_item = per_group, per_item
-        self.columns = (item, group, *distance.columns, *(column for column in (view, hard) if column))
+        self.columns = (
+            item,
+            group,
+            *(distance.columns if distance else ()),
+            *(column for column in (view, hard) if column),
+        )
 
     def alike(self, rows: ManifestTensors) -> list[Tensor]:
         return [rows.code[self.item]]
@@ -181,8 +186,9 @@ class IdentityRelation:
         item_id, group_id = rows.code[self.item][image_row], rows.code[self.group][image_row]
         same = _equal(item_id)
         content_distance = (~same).float()  # (I, I)
-        one, other = (_equal(group_id) & ~same).nonzero(as_tuple=True)
-        content_distance[one, other] = self.distance(rows, image_row[one], image_row[other])
+        if self.distance is not None:
+            one, other = (_equal(group_id) & ~same).nonzero(as_tuple=True)
+            content_distance[one, other] = self.distance(rows, image_row[one], image_row[other])
         identities = Identities(
             item_id=item_id,
             group_id=group_id,

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,8 @@ def test_how_triplets_are_mined_is_the_datasets_choice_unless_it_is_given():
         (["loss=mixed", "loss.parts.contrastive.temperature=0.1", "loss.weights.contrastive=2"], None),
         (["loss=mixed", "loss.parts.triplet_semipos.monitor=val/x", "~loss.batch_size", "seed=3"], None),
         (["loss=mixed", "loss.parts.contrastive.monitor=val/x"], "loss.parts.contrastive.monitor"),
+        (["loss=metric-learning", "identity.per_group=2", "+loss.function.alpha=1"], None),
+        (["loss=metric-learning", "identity.mining=all"], "identity.mining"),
         (["loss=mixed-judgements", "loss.parts.match_mismatch.batch_size=3"], "loss.parts.match_mismatch.batch_size"),
     ],
 )
@@ -282,6 +285,12 @@ def test_the_keys_of_a_loss_reach_what_it_builds():
         else:
             assert (loss.loss.form, loss.loss.margin, loss.loss.swap, loss.mining) == ("edit", 0.5, True, "all")
             assert loss.loss.distance_function == "cosine"
+
+
+def test_an_extra_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_metric_learning", None)
+    with pytest.raises(InputError, match=r"loss\.function\._target_=pytorch_metric.*pip install 'fashionclip\[pml\]'"):
+        check_values(resolvable(["loss=metric-learning"]))
 
 
 def test_a_loss_may_say_its_batch_size():

@@ -95,6 +95,15 @@ def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypat
     assert not (tmp_path / "training_history.png").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["SupConLoss", "MultiSimilarityLoss", "CircleLoss", "ProxyAnchorLoss"])
+def test_losses_of_pytorch_metric_learning_train(run, tmp_path, target):
+    monitor = "val/image_to_image/recall@1"
+    library = f"loss.function._target_=pytorch_metric_learning.losses.{target}"
+    assert run("loss=metric-learning", library, f"loss.monitor={monitor}") > 0
+    assert json.loads((tmp_path / "results.json").read_text())["monitor"] == monitor
+
+
 @pytest.mark.parametrize(
     ("overrides", "best"),
     [
