@@ -44,7 +44,7 @@ PEAK = "DeviceStatsMonitor.on_train_batch_end/allocated_bytes.all.peak"
 
 @dataclass
 class Checked:
-    """What a run came to: its first loss and the least one after it, seconds of training, and peak memory in MB, of GPUs."""
+    """First loss of a run, least one after it, seconds of training, and peak memory in MB, of GPUs."""
 
     first: float
     least: float
