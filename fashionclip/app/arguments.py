@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pkgutil
-import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
 
 from fashionclip.errors import InputError
 
-WORDS: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    Path: "a path",
-    type(None): "null",
-    **dict.fromkeys((list, tuple, Sequence), "a list"),
-    **dict.fromkeys((dict, Mapping), "keys with values"),
+WORDS = {  # how a user says it
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid string": "text",
+    "a valid array": "a list",
+    "an object": "keys with values",
 }
+NODE = "a node with _target_"
 
 
 def arguments_of(target: str, *, key: str) -> dict[str, Any]:
     """The arguments of a function or class by name, with their types (`Any`: not said); "**" where it takes any name.
 
     Args:
-        target: Its import path.
+        target: Import path of the function or class.
         key: Place in the config that names it.
 
     Raises:
@@ -63,45 +64,21 @@ def check_types(node: Any, *, key: str = "") -> None:
     known = arguments_of(node["_target_"], key=key) if "_target_" in node else {}
     for name, value in node.items():
         below = f"{key}.{name}" if key else str(name)
-        hint = known.get(name, Any)
-        if value != "???" and not fits(value, hint):
-            raise InputError(f"{below}={'null' if value is None else value}: expected {worded(hint)}.")
+        if name in known and value != "???" and (expected := _expected(value, known[name])):
+            raise InputError(f"{below}={'null' if value is None else value}: expected {expected}.")
         check_types(value, key=below)
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value may be passed where `hint` is expected; true where that cannot be told."""
-    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if hint is Any or (isinstance(value, dict) and "_target_" in value):
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, part) for part in parts)
-    if origin is typing.Literal:
-        return value in parts
-    if not isinstance(origin, type):
-        return True
-    if isinstance(value, list):
-        inner = [part for part in parts if part is not ...] or [Any]
-        return (origin is tuple or issubclass(list, origin)) and all(
-            any(fits(v, part) for part in inner) for v in value
-        )
-    if isinstance(value, dict):
-        return issubclass(dict, origin) and all(fits(v, parts[1] if parts else Any) for v in value.values())
-    if origin is float:
-        return type(value) in (int, float)
-    if origin is Path:
-        return isinstance(value, str)
-    return type(value) is origin or origin is object  # neither number nor text is one of other classes
-
-
-def worded(hint: Any) -> str:
-    """A type as a user says it."""
-    origin, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(map(worded, parts)))
-    if origin is typing.Literal:
-        return f"one of {', '.join(map(str, parts))}"
-    inner = [
-        worded(part) for part in (parts if origin in (list, Sequence) else parts[1:2] if origin is Mapping else ())
-    ]
-    return " of ".join([WORDS.get(origin) or inspect.formatannotation(hint), *inner])
+def _expected(value: Any, hint: Any) -> str:
+    """What is taken in place of a value that does not fit; nothing where it does, or will be built of a node."""
+    if "_target_" in str(value):
+        return ""
+    try:
+        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        said = [part["msg"].removeprefix("Input should be ") for part in error.errors()]
+        words = [WORDS.get(one, one) for one in said if "isinstance" not in one]
+        return " or ".join(dict.fromkeys([*words, *["null"] * (type(None) in typing.get_args(hint))])) or NODE
+    except SchemaError:  # of a protocol, which no plain value is
+        return NODE
+    return ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -45,26 +46,21 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
         InputError: Naming the key and what its place takes.
     """
     for override in overrides:
-        if not override.startswith("+"):
-            continue
         key = override.lstrip("+").split("=")[0]
         *above, last = key.split(".")
+        if not override.startswith("+") or last.startswith("_") or above in ([group] for group in OPEN):
+            continue
         places = [".".join(above[:end]) for end in range(1, len(above) + 1)]
         built = [place for place in places if "_target_" in (OmegaConf.select(cfg, place) or {})]
-        if last.startswith("_") or above in ([group] for group in OPEN):
-            continue
         if not built:
-            replaces = override.startswith("++")  # or adds, which cannot be told any more
-            if key in READ or (replaces and key in NUMBERS):
+            if key in READ or (override.startswith("++") and key in RANGES):  # which replaces what is there
                 continue
-            if replaces:
-                raise InputError(
-                    f"{key}: '++' may add a key that nothing reads. Set it without '+', or correct the name."
-                )
             there = OmegaConf.select(cfg, places[-1]) if places else cfg
             others = [name for name in there if name != last] if isinstance(there, DictConfig) else []
-            takes = f"holds {_listed(others)}, set without '+'" if others else "holds nothing else"
-            raise InputError(f"{key}: nothing reads a key that is added there. Its place {takes}. Correct the name.")
+            raise InputError(
+                f"{key}: nothing reads a key that is added there. Its place holds {_listed(others)}, set without '+'. "
+                "Correct the name."
+            )
         if built[-1] != places[-1]:
             continue  # below an argument, which whoever takes it checks
         known = arguments_of(OmegaConf.select(cfg, built[-1])["_target_"], key=built[-1])
@@ -101,22 +97,6 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
                 raise InputError(f"{override}: nothing reads {key} in this loss. Leave it out.")
 
 
-def check_identity(cfg: DictConfig) -> None:
-    """Refuses a loss among photos on a dataset that does not say which photos belong together.
-
-    Raises:
-        InputError: With the losses that need none.
-    """
-    try:
-        OmegaConf.to_container(cfg.loss, resolve=True)
-    except InterpolationKeyError as error:
-        raise InputError(
-            f"dataset={cfg.dataset.name}: {str(error).splitlines()[0]}. It should say which photos belong together "
-            "(item, group, distance, mining and more), for a loss among photos. Use loss=contrastive, or name one of "
-            "configs/identity in the dataset's YAML, as kaggle-products does."
-        ) from error
-
-
 def check_monitor(monitor: str, validated: Sequence[Mapping[str, float]]) -> None:
     """Refuses a `loss.monitor` that validation does not measure.
 
@@ -137,98 +117,47 @@ def check_monitor(monitor: str, validated: Sequence[Mapping[str, float]]) -> Non
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Number:
-    """What a number must be; a bound that is None does not bind.
-
-    Attributes:
-        whole: Whether it must be a whole one.
-        least, most: Lowest and highest value allowed.
-        above, below: Values that it must not reach.
-        null: Whether there may be none.
-    """
-
-    whole: bool = False
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
-    null: bool = False
-
-    def fits(self, value: Any) -> bool:
-        if value is None:
-            return self.null
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return False
-        low, high = -math.inf if self.least is None else self.least, math.inf if self.most is None else self.most
-        over, under = self.above is None or value > self.above, self.below is None or value < self.below
-        return math.isfinite(value) and low <= value <= high and over and under
-
-    def __str__(self) -> str:
-        bounds = ((">=", self.least), (">", self.above), ("<=", self.most), ("<", self.below))
-        said = " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
-        return f"a {'whole ' if self.whole else ''}number {said}{' or null' if self.null else ''}"
-
-
-COUNT, COUNT_OR_NONE = Number(whole=True, least=1), Number(whole=True, least=1, null=True)
-ANY_COUNT, AMOUNT, SHARE = Number(whole=True, least=0), Number(least=0), Number(least=0, most=1)
-NUMBERS = {  # where they are in the config
-    "seed": Number(whole=True, least=0, most=2**32 - 1),
-    "data.batch_size": COUNT,
-    "data.eval_batch_size": COUNT,
-    "data.num_workers": Number(whole=True, least=0, null=True),
-    "optimizer.lr": Number(above=0),
-    "optimizer.weight_decay": AMOUNT,
-    "optimizer.eps": Number(above=0),
-    "scheduler.warmup": Number(least=0, below=1),
-    "scheduler.final": SHARE,
-    "scheduler.factor": Number(above=0, below=1),
-    "scheduler.patience": ANY_COUNT,
-    "loss.temperature": Number(above=0, null=True),
-    "loss.margin": Number(least=-1, null=True),
-    "loss.semipos_share": Number(above=0, most=1, null=True),
-    "loss.scale": Number(above=0, null=True),
-    "loss.gamma": Number(least=0, null=True),
-    "loss.match_weight": Number(above=0),
-    "loss.mismatch_weight": Number(above=0),
-    "loss.per_anchor": COUNT_OR_NONE,
-    "loss.per_label": COUNT_OR_NONE,
-    "loss.drawn": ANY_COUNT,
-    "loss.relation.per_group": COUNT,
-    "loss.relation.per_item": COUNT_OR_NONE,
-    "identity.per_group": COUNT,
-    "identity.per_item": COUNT_OR_NONE,
-    "model.backbone.image_size": COUNT_OR_NONE,
-    "augmentation.flip": SHARE,
-    "augmentation.rotation": Number(least=0, most=180),
-    "trainer.accumulate_grad_batches": COUNT,
-    "trainer.check_val_every_n_epoch": COUNT_OR_NONE,
-    "trainer.log_every_n_steps": Number(whole=True, least=0, null=True),
-    "trainer.gradient_clip_val": Number(least=0, null=True),
-    "callbacks.early_stopping.patience": ANY_COUNT,
-    "dataset.seed": ANY_COUNT,
-    "dataset.workers": Number(whole=True, least=0, null=True),
-    "dataset.max_side": COUNT,
-    "dataset.min_side": COUNT,
-    "dataset.margin": AMOUNT,
-    "dataset.dev_split": Number(least=0, below=1),
-    "dataset.limit": COUNT_OR_NONE,
-    "dataset.items": COUNT,
-    "dataset.shots": COUNT,
-    "dataset.demo_items": COUNT,
-    "dataset.min_length": COUNT,
-    "dataset.max_length": COUNT,
-    "dataset.max_captions": COUNT_OR_NONE,
-    "dataset.captions_per_photo": ANY_COUNT,
-    "dataset.logo_sets_per_photo": ANY_COUNT,
-    "dataset.positives": COUNT,
-    "dataset.semipositives": COUNT,
-    "dataset.max_edited_share": Number(above=0, most=1),
-    "dataset.replaced_share": SHARE,
-    "dataset.triplets_per_anchor": COUNT,
-    "dataset.matches": COUNT,
-    "dataset.mismatches": COUNT,
+NUMBERS = {  # what each must be, in the words of the message, by which it is checked
+    "a whole number >= 0 and <= 4294967295": "seed",
+    "a whole number >= 1": (
+        "data.batch_size data.eval_batch_size loss.relation.per_group identity.per_group "
+        "trainer.accumulate_grad_batches dataset.max_side dataset.min_side dataset.items dataset.shots "
+        "dataset.demo_items dataset.min_length dataset.max_length dataset.positives dataset.semipositives "
+        "dataset.triplets_per_anchor dataset.matches dataset.mismatches"
+    ),
+    "a whole number >= 0 or null": "data.num_workers trainer.log_every_n_steps dataset.workers",
+    "a number > 0": "optimizer.lr optimizer.eps loss.match_weight loss.mismatch_weight",
+    "a number >= 0": "optimizer.weight_decay dataset.margin",
+    "a number >= 0 and < 1": "scheduler.warmup dataset.dev_split",
+    "a number >= 0 and <= 1": "scheduler.final augmentation.flip dataset.replaced_share",
+    "a number > 0 and < 1": "scheduler.factor",
+    "a whole number >= 0": (
+        "scheduler.patience loss.drawn callbacks.early_stopping.patience dataset.seed "
+        "dataset.captions_per_photo dataset.logo_sets_per_photo"
+    ),
+    "a number > 0 or null": "loss.temperature loss.scale",
+    "a number >= -1 or null": "loss.margin",
+    "a number > 0 and <= 1 or null": "loss.semipos_share",
+    "a number >= 0 or null": "loss.gamma trainer.gradient_clip_val",
+    "a whole number >= 1 or null": (
+        "loss.per_anchor loss.per_label loss.relation.per_item identity.per_item model.backbone.image_size "
+        "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions"
+    ),
+    "a number >= 0 and <= 180": "augmentation.rotation",
+    "a number > 0 and <= 1": "dataset.max_edited_share",
 }
+RANGES = {key: words for words, keys in NUMBERS.items() for key in keys.split()}
+SIGNS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+
+def _is_number(value: Any, words: str) -> bool:
+    """Whether a value is what words such as "a whole number >= 1 or null" say."""
+    if value is None:
+        return words.endswith("or null")
+    if isinstance(value, bool) or not isinstance(value, int if "whole" in words else int | float):
+        return False
+    bounds = re.findall(r"([<>]=?) (\S+)", words)
+    return math.isfinite(value) and all(SIGNS[sign](value, float(bound)) for sign, bound in bounds)
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -239,25 +168,27 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         InputError: Naming the key, what it got and what is expected.
     """
-    if "loss" in cfg:
-        check_identity(cfg)
-        if not str(cfg.loss.get("monitor")).startswith("val/"):
+    try:
+        if "loss" in cfg and not str(cfg.loss.get("monitor")).startswith("val/"):
             raise InputError(
                 f"loss.monitor={cfg.loss.get('monitor')}: expected a metric of validation, such as "
                 "val/text_to_image/recall@10, by which the best checkpoint is chosen. Give it in the loss's YAML."
             )
-    try:
         values = plain(cfg)
     except InterpolationKeyError as error:
-        raise InputError(
-            f"{error.full_key}: {str(error).splitlines()[0]}. Do not leave out what others refer to."
-        ) from error
-    for key, expected in NUMBERS.items():
+        remedy = (
+            "It should say which photos belong together, for a loss among photos. Use loss=contrastive, or name one of "
+            "configs/identity in the dataset's YAML, as kaggle-products does."
+            if "'identity" in str(error)
+            else "Do not leave out what others refer to."
+        )
+        raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}. {remedy}") from error
+    for key, words in RANGES.items():
         value = OmegaConf.select(cfg, key, default=...)
         if isinstance(value, ListConfig) and key.startswith("optimizer."):
             continue  # such as Adafactor's eps: the optimizer's own types say whether it takes one
-        if value is not ... and not expected.fits(value):
-            raise InputError(f"{key}={'null' if value is None else value}: expected {expected}.")
+        if value is not ... and not _is_number(value, words):
+            raise InputError(f"{key}={'null' if value is None else value}: expected {words}.")
     for group in OPEN:
         for name, node in (cfg.get(group) or {}).items():
             if node is not None and not (isinstance(node, DictConfig) and "_target_" in node):
