@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
@@ -76,6 +77,8 @@ def html(service: Service) -> APIRouter:
         try:
             weight = min(max(float(form.get("weight", "0.5")), 0.0), 1.0)
             k = min(max(int(form.get("k", SHOWN)), 1), HITS)
+            if math.isnan(weight):
+                raise ValueError
         except ValueError:
             raise HTTPException(422, "weight and k: expected numbers.") from None
         words = {name: form.get(name, "").strip() for name in ("q", "negative", "like")}

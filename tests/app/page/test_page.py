@@ -107,6 +107,7 @@ def test_nothing_asked_nothing_found_and_refused(client):
         ("min.price", "cheap"): "Price: got &#39;cheap&#39;, expected a number.",
         ("min.price", "nan"): "expected a number",
         ("weight", "heavy"): "weight and k: expected numbers.",
+        ("weight", "nan"): "weight and k: expected numbers.",
         ("like", "nobody"): "like=nobody: unknown.",
     }.items():
         form = {"q": "dress"} | dict([asked])
