@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
 
+NO_ARGUMENTS = ("prepared_on_use", "derive_from")  # keys of a dataset that its converter does not take
+
 
 def prepare(cfg: DictConfig) -> PreparedDataset:
     """Runs a dataset's converter.
@@ -19,10 +21,15 @@ def prepare(cfg: DictConfig) -> PreparedDataset:
         InputError: Root or source is not given, or not as the converter needs it.
     """
     _check_root(cfg)
-    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "prepared_on_use"])
+    if cfg.get("derive_from"):
+        raise InputError(
+            "dataset.derive_from: judgements made of a prepared dataset are a source of their own. Use "
+            f"dataset=judgements-derived {shlex.quote(f'dataset.source={cfg.derive_from}')}"
+        )
+    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NO_ARGUMENTS])
     if OmegaConf.is_missing(cfg, "source"):
         if not cfg.get("download"):
-            raise InputError("dataset.source: not given. Expected the folder of the raw data: dataset.source=DIR.")
+            raise InputError("dataset.source: not given. Expected the raw data: dataset.source=DIR_OR_FILE.")
         cfg.source = "."
     # Plain dicts and lists: a converter knows nothing of omegaconf, which makes a config of a dataclass in a dict.
     dataset: PreparedDataset = instantiate(cfg, _convert_="all")

@@ -19,6 +19,7 @@ from fashionclip.app.config import (
     fill_groups,
     plain,
 )
+from fashionclip.app.datasets import NO_ARGUMENTS
 from fashionclip.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -65,7 +66,7 @@ def test_every_choice_composes_and_names_only_arguments_that_exist(group, option
     for node in targets(cfg):
         known = arguments_of(node["_target_"], key=f"{group}={option}")
         if "**" not in known:
-            keys = {key for key in map(str, node) if key not in ("_target_", "_partial_")}
+            keys = {key for key in map(str, node) if key not in ("_target_", "_partial_", *NO_ARGUMENTS)}
             assert keys <= set(known), node["_target_"]
 
 

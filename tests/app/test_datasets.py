@@ -1,8 +1,10 @@
+import inspect
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import get_method
 from omegaconf import OmegaConf
 
 from fashionclip.app.datasets import open_dataset, prepare
@@ -51,3 +53,23 @@ def test_a_dataset_that_takes_anothers_place_says_so(demo, capsys):
 def test_splits_that_come_out_empty_are_said(demo, capsys):
     demo("dataset.ratios={train: 1.0, val: 0.0, test: 0.0}")
     assert "no row fell to val or test. train.py needs rows in all three splits" in capsys.readouterr().out
+
+
+def test_what_a_yaml_names_is_the_default_of_its_converter():
+    """So that a call from Python prepares what the command line does."""
+    for file in (CONFIGS / "dataset").glob("*.yaml"):
+        given = OmegaConf.to_container(OmegaConf.load(file))
+        if "_target_" not in given:
+            continue
+        for node in (given, given.get("limits", {}), *given.get("overlays", {}).values()):
+            takes = inspect.signature(get_method(node["_target_"])).parameters if node else {}
+            for key, value in node.items():
+                default = takes[key].default if key in takes else inspect.Parameter.empty
+                if default is not inspect.Parameter.empty and key not in (
+                    "limits",
+                    "overlays",
+                    "source",
+                    "demo_source",
+                    "splits",
+                ):
+                    assert value == (list(default) if isinstance(default, tuple) else default), (file.name, key)

@@ -259,10 +259,7 @@ def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
         (["prepare.py", "dataset=kaggle-products"], "dataset.source: not given"),
         (["prepare.py", "dataset=kaggle-products", "dataset.source=no/such"], "no such file or folder. Expected"),
         (["prepare.py", "dataset=judgements-csv"], "dataset.source: not given"),
-        (
-            ["prepare.py", "dataset=match-mismatch", "dataset.source=no/such", "dataset.derive_from=x"],
-            "Use dataset=judg",
-        ),
+        (["prepare.py", "dataset=match-mismatch", "dataset.derive_from=x"], "Use dataset=judgements-derived dataset."),
         (["prepare.py", "dataset=match-mismatch", "dataset.source=no/such"], "no such file or folder. Expected a CSV"),
         (["train.py", "dataset=kaggle-products", "dataset.root=no/such"], "Run: python prepare.py"),
         (["train.py", *SMALL, "data.batch_size=0"], "data.batch_size=0: expected a whole number >= 1."),

@@ -82,10 +82,9 @@ def row_facts(
 
     Returns:
         The rows with `photo_file`, `key` and `photo` (what its photo is known by: place, and bytes), `empty` (names of
-        empty cells),
-        `inside`, `found`, `image_error`, `side` (pixels; 0: unknown), `words` and `tokens` (0 of an empty text), and
-        `duplicate_of`, `contradicts`, `photo_before`, `product_before`, `picture_before`, `text_before`, which name
-        another row ("train.csv:3") or are empty. The last four are of an earlier split.
+        empty cells), `inside`, `found`, `image_error`, `side` (pixels; 0: unknown), `words` and `tokens` (0 of an empty
+        text), and `duplicate_of`, `contradicts`, `photo_before`, `product_before`, `picture_before`, `text_before`,
+        which name another row ("train.csv:3") or are empty. The last four name a row of an earlier split.
     """
     place = rows["image_path"].map(located)
     known = place.notna()

@@ -50,7 +50,6 @@ def prepare_judgements_csv(
     ratios: Mapping[str, float] = RATIOS,
     seed: int = 0,
     workers: int | None = None,
-    derive_from: Path | str | None = None,
 ) -> PreparedDataset | None:
     """Checks judgements, and prepares them.
 
@@ -73,7 +72,6 @@ def prepare_judgements_csv(
         ratios: Shares of train, val and test, where the table gives no splits.
         seed: Seed of the split.
         workers: Number of processes, by default one a core.
-        derive_from: Refused: judgements made of a dataset are a source of their own.
 
     Returns:
         The dataset; None with `check_only`.
@@ -81,11 +79,6 @@ def prepare_judgements_csv(
     Raises:
         InputError: Source or settings are not usable, or checks found errors.
     """
-    if derive_from is not None:
-        raise InputError(
-            f"dataset.derive_from={derive_from}: judgements made of a prepared dataset are a source of their own. Use "
-            f"dataset=judgements-derived dataset.source={derive_from}"
-        )
     check_ratios(ratios)
     if image_root is not None and not Path(image_root).is_dir():
         raise InputError(f"dataset.image_root={image_root}: no such folder. Give the one that paths begin at, or null.")

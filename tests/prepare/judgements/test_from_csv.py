@@ -526,8 +526,3 @@ def test_rows_of_a_photo_a_product_or_a_text_share_a_split(tmp_path):
 def test_an_unusable_source_is_one_error_with_a_remedy(tmp_path, make, message):
     with pytest.raises(InputError, match=message):
         prepare(make(tmp_path), tmp_path / "out")
-
-
-def test_judgements_made_of_a_dataset_are_another_source(tmp_path):
-    with pytest.raises(InputError, match=r"Use dataset=judgements-derived dataset\.source=data/x$"):
-        prepare(write(tmp_path, sound()), tmp_path / "out", derive_from="data/x")
