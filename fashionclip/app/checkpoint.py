@@ -150,8 +150,8 @@ def _built(node: Any, *, among: Mapping[str, Any], place: str) -> Any:
         raise InputError(
             f"checkpoint: its config has {name[:100]!r} at {place}, which is none of fashionclip's and is not built. "
             f"Expected one of {sorted(among)}. A run with a relation of your own can be exported (fashionclip export), "
-            "and the export evaluated (model.backbone.name=local-dir:EXPORT); or register the relation in "
-            "fashionclip/data/registered.py."
+            "and the export evaluated (evaluate.py model=tiny model.backbone.name=local-dir:EXPORT); or register the "
+            "relation in fashionclip/data/registered.py."
         )
     try:
         return among[name](**values)

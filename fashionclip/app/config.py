@@ -40,7 +40,7 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
     Args:
         cfg: The composed config.
-        overrides: As on the command line.
+        overrides: Overrides of the command line.
 
     Raises:
         InputError: Naming the key and what its place takes.
@@ -76,7 +76,7 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
     Args:
         cfg: The composed config.
-        overrides: As on the command line.
+        overrides: Overrides of the command line.
 
     Raises:
         InputError: Naming the key.
@@ -101,11 +101,11 @@ def check_monitor(monitor: str, validated: Sequence[Mapping[str, float]]) -> Non
     """Refuses a `loss.monitor` that validation does not measure.
 
     Args:
-        monitor: Its name.
+        monitor: Name of the metric.
         validated: What `Trainer.validate` returned; empty where nothing was validated.
 
     Raises:
-        InputError: With what is measured.
+        InputError: Naming what is measured.
     """
     measured = [name for metrics in validated for name in metrics]
     if monitor not in measured:
@@ -251,7 +251,7 @@ def check_devices(trainer: DictConfig) -> None:
     """Refuses accelerators that this machine lacks.
 
     Raises:
-        InputError: With what it has.
+        InputError: Naming what the machine has.
     """
     import torch
 

@@ -26,9 +26,9 @@ def export_run(
     """Exports a run's best model, or a checkpoint file's.
 
     Args:
-        run: Its folder, or a `.ckpt` file.
-        folder: Where to.
-        data: The prepared dataset to check with, where it is not any more where the run found it.
+        run: Folder of the run, or a `.ckpt` file.
+        folder: Folder to write.
+        data: Root of the prepared dataset to check with, if it is no longer where the run found it.
         onnx, transformers: Whether to write these forms as well.
 
     Returns:

@@ -105,7 +105,7 @@ def train(cfg: DictConfig) -> float:
             raise InputError(f"loss.temperature={cfg.loss.temperature}: this loss has no logit scale. Leave it out.")
         backbone.set_temperature(cfg.loss.temperature)
     if not isinstance(loss, LogitLoss):
-        backbone.logit_scale.requires_grad_(False)  # likewise
+        backbone.logit_scale.requires_grad_(False)  # has no part in this loss either
 
     module = RetrievalModule(
         backbone=backbone,

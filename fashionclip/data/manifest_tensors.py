@@ -65,7 +65,7 @@ class ManifestTensors:
 
     Attributes:
         root: Folder that `path` is relative to.
-        path: Of each of N rows.
+        path: Path of the photo of each of N rows.
         text: The T distinct texts, those of judgements among them; and an empty one for each row without a text.
         text_id: (N,) which of them each row has; rows without a text do not share one.
         text_key: (T,) code that texts share which differ only in case, spaces and punctuation.
@@ -74,11 +74,11 @@ class ManifestTensors:
         worded: (N,) bool, whether a row has a text. A photo of which only wrong texts are known has none.
         item_id: (N,) code of the product of each row.
         code: (N,) codes of the values of some further columns; that of `text` is `text_key`.
-        judgements: Of the dataset, where they were given.
+        judgements: The dataset's judgements; None where none were given.
 
     Args:
         dataset: As read from disk.
-        coded: Columns to have codes of; those that the manifest lacks are left out.
+        coded: Columns that get codes; those that the manifest lacks are left out.
         judgements: `image_row, text, label, kind`, perhaps `text_only`, from `judgements_of`.
     """
 

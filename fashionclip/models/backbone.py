@@ -21,7 +21,8 @@ from fashionclip.models.folder import CONFIG
 
 COMPILED = "_orig_mod."  # what torch.compile puts before the names of what it has compiled
 GROUP = 64  # texts encoded at a time on a CPU
-# Likewise, where nothing is trained: activations stay in the cache; through Lite0 55 photos/s on 2 cores, 15 at 64.
+# Photos encoded at a time on a CPU, where nothing is trained. Their activations stay in the cache: Lite0 encodes 55
+# photos/s on 2 cores, and 15 photos/s with 64 at a time.
 PHOTOS = 16
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
 SIGMOID_SCALE = 10.0  # on the cosine, where the sigmoid form begins
@@ -51,7 +52,7 @@ class Backbone(nn.Module):
 
     Args:
         clip: An open_clip `CLIP` or `CustomTextCLIP`.
-        preprocess: How it wants its pixels.
+        preprocess: How the image tower wants its pixels.
         tokenize: open_clip's tokenizer for it.
         architecture: open_clip's config of it, as its own files have it.
         frozen: Modules of `clip` (by name, such as "visual.trunk") that are neither trained nor switched to

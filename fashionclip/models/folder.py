@@ -51,8 +51,8 @@ def check_folder(folder: Path, *, weights: int | None = None) -> None:
     """Refuses a folder that open_clip would follow elsewhere, or that describes a model far larger than its weights.
 
     Args:
-        folder: As `local-dir:` names it.
-        weights: Bytes of the weights that will be loaded; None: of the largest file of weights in the folder.
+        folder: The folder that `local-dir:` names.
+        weights: Size in bytes of the weights that will be loaded; None: that of the largest file of weights there.
 
     Raises:
         InputError: Saying what it asks for.
@@ -103,7 +103,7 @@ def check_architecture(architecture: Mapping[str, Any], *, where: str) -> None:
 
     Args:
         architecture: open_clip's `model_cfg`.
-        where: What to call its place.
+        where: Name of its place, for messages.
 
     Raises:
         InputError: Naming the setting.

@@ -15,11 +15,13 @@ FAMILIES = {
     "convnext_base": "laion400m_s13b_b51k",
     "MobileCLIP-S1": "datacompdr",
     "MobileCLIP-B": "datacompdr",
+    "MobileCLIP2-S0": "dfndr2b",
     "EVA02-B-16": "merged2b_s8b_b131k",
     "PE-Core-T-16-384": "meta",
     "ViTamin-S": "datacomp1b",
     "swin_base_patch4_window7_224": None,
     "vit_relpos_medium_patch16_cls_224": None,
+    "vit_medium_patch16_gap_256": None,
     "coca_ViT-B-32": "laion2b_s13b_b90k",
 }
 
