@@ -94,11 +94,10 @@ def report_on(
     if not facts.empty:
         by_split = split_rules(limits)
         findings += _findings(splits, by_split, breaches(splits, by_split))
-    names = [rule.name for rule in rules if rule.level == "error" or rule.name == "duplicate"]
-    left_out = {name: place for place, name in enumerate(names)}
-    serious = broken[broken["check"].isin(names)]
-    serious = serious.assign(place=serious["check"].map(left_out)).sort_values(["row", "place"])
-    first = serious.drop_duplicates("row")
+    left_out: dict[int, str] = {}
+    for rule in rules:
+        if rule.level == "error" or rule.name == "duplicate":
+            left_out = dict.fromkeys(broken[rule.name], rule.name) | left_out  # the first check counts
     labels = facts["label"].value_counts()
     return Report(
         source=str(source),
@@ -108,7 +107,7 @@ def report_on(
         mismatches=int(labels.get("mismatch", 0)),
         splits={name: int(n) for name in SPLITS if (n := (facts["split"] == name).sum())},
         findings=tuple(sorted(findings, key=lambda finding: finding.level != "error")),
-        broken=dict(zip(first["row"].tolist(), first["check"].tolist(), strict=True)),
+        broken=dict(sorted(left_out.items())),
     )
 
 
@@ -153,10 +152,10 @@ def write_report(report: Report, file: Path) -> None:
     write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _findings(facts: pd.DataFrame, rules: Sequence[Rule], broken: pd.DataFrame) -> list[Finding]:
+def _findings(facts: pd.DataFrame, rules: Sequence[Rule], broken: Mapping[str, list[int]]) -> list[Finding]:
     found = []
     for rule in rules:
-        rows = sorted(broken["row"][broken["check"] == rule.name])
+        rows = broken[rule.name]
         if not rows:
             continue
         offenders = facts.loc[rows[:SHOWN]].to_dict("records")

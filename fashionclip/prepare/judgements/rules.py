@@ -138,7 +138,6 @@ def split_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
     # fmt: on
 
 
-def breaches(facts: pd.DataFrame, rules: Sequence[Rule]) -> pd.DataFrame:
-    """Every breach of a rule: `row` (the index in `facts`) and `check` (the rule's name)."""
-    broken = [(row, rule.name) for rule in rules for row in facts.index[~rule.holds(facts[rule.column]).astype(bool)]]
-    return pd.DataFrame(broken, columns=["row", "check"])
+def breaches(facts: pd.DataFrame, rules: Sequence[Rule]) -> dict[str, list[int]]:
+    """Rows of `facts`, by their index, that break each rule, by its name."""
+    return {rule.name: facts.index[~rule.holds(facts[rule.column]).astype(bool)].tolist() for rule in rules}
