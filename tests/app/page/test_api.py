@@ -55,6 +55,8 @@ def test_search_by_photo(client):
     words = {"q": "blue dress", "weight": "0.1", "where": "price <= 90", "k": "1"}
     assert ids(client.post("/api/search", files=photo, data=words)) == ["01.png"]
     assert ids(client.post("/api/search", data={"q": "blue dress", "k": "1"})) == ["01.png"]
+    nothing = {"photo": ("", b"")}  # what a form sends whose fields are left empty
+    assert ids(client.post("/api/search", files=nothing, data={"q": "blue dress", "k": ""}))[0] == "01.png"
 
 
 @pytest.mark.parametrize(
