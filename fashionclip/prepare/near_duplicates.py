@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ def near_pairs(hashes: Sequence[str], *, max_distance: int = MAX_DISTANCE) -> li
     Returns:
         Pairs `(i, j)` of positions with i < j, sorted. Among equal hashes only neighbours are paired, which joins them.
     """
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instructions this processor lacks
     import faiss
 
     last: dict[str, int] = {}  # where each distinct hash stands, and stood before
