@@ -46,7 +46,7 @@ def named(node: Any) -> Any:
     values = {key: named(value) for key, value in node.items() if key not in ("_target_", "_partial_")}
     target = node.get("_target_")
     if target == "fashionclip.data.relations.TripletRelation":
-        values.pop("per_anchor", None)  # how many triplets are drawn says the loss now
+        values.pop("per_anchor", None)  # the loss says now how many triplets are drawn
     return {"name": NAMES.get(target, target)} | values if isinstance(target, str) else values
 
 
@@ -116,7 +116,8 @@ def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
         check_folder(Path(folder), weights=sum(tensor.nbytes for tensor in state.values()))
         # open_clip builds a tower of timm at timm's own size, whatever the file says, if it is not given it again.
         image_size = json.loads(files[CONFIG])["model_cfg"]["vision_cfg"].get("image_size")
-        backbone = load_backbone(name=f"local-dir:{folder}", image_size=image_size, load_weights=False)
+        square = image_size if isinstance(image_size, int) else None
+        backbone = load_backbone(name=f"local-dir:{folder}", image_size=square, load_weights=False)
     if "clip.logit_bias" in state:
         backbone.add_logit_bias()
     try:

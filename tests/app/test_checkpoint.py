@@ -311,6 +311,13 @@ def test_a_checkpoint_that_describes_no_model_is_one_message(run, files, message
     assert "\n" not in str(refused.value)
 
 
+def test_an_image_size_may_be_two_numbers(run):
+    checkpoint = load_checkpoint(run)
+    config = json.loads(checkpoint["backbone"][CONFIG])
+    config["model_cfg"]["vision_cfg"]["image_size"] = [64, 64]
+    assert backbone_of(checkpoint | {"backbone": {CONFIG: json.dumps(config).encode()}}).preprocess.size == 64
+
+
 def test_a_relation_of_ones_own_is_refused_with_the_way_on():
     config = named({"loss": {"relation": {"_target_": "mine.Relation", "item": "text"}}})
     with pytest.raises(InputError, match=r"'mine\.Relation' at loss\.relation.*fashionclip export.*registered\.py"):
