@@ -9,6 +9,7 @@ import torch
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRPC_VERBOSITY"] = "ERROR"  # of Milvus, whose threads would else speak up in every fork of a later test
 sys.path.append(str(Path(__file__).parent))  # drawn_photos
 
 ARCHITECTURE = {

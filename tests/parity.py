@@ -38,7 +38,7 @@ BATCHES = {"uneven": [0, 1, 2, 3, 20, 4, 9, 1, 10, 5, 0, 21, 9], "one text": [6,
 class Towers(nn.Module):
     """What a backbone is to the module, as small as can be."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.image, self.text = nn.Linear(FEATURES, 4), nn.EmbeddingBag(LETTERS, 4)
@@ -52,7 +52,7 @@ class Towers(nn.Module):
 
 
 class Step(nn.Module):
-    def __init__(self, loss) -> None:
+    def __init__(self, loss):
         super().__init__()
         self.module = RetrievalModule(backbone=Towers(), loss=loss, metrics=nn.Identity())
 
