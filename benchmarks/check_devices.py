@@ -28,10 +28,15 @@ from pathlib import Path
 import pandas as pd
 
 REPO = Path(__file__).parents[1]
+PML = "pytorch_metric_learning"
 LOSSES = {
     "contrastive": ["loss=contrastive"],
     "sigmoid": ["loss=contrastive", "loss.form=sigmoid"],
     "semipos": ["loss=semipos"],
+    "metric-learning": [
+        "loss=metric-learning",
+        "loss.function._target_=pytorch_metric_learning.losses.ProxyAnchorLoss",
+    ],
     "match-mismatch": ["loss=match-mismatch"],
     "mixed": ["loss=mixed"],
 }
