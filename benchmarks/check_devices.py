@@ -28,7 +28,6 @@ from pathlib import Path
 import pandas as pd
 
 REPO = Path(__file__).parents[1]
-PML = "pytorch_metric_learning"
 LOSSES = {
     "contrastive": ["loss=contrastive"],
     "sigmoid": ["loss=contrastive", "loss.form=sigmoid"],
