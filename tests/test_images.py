@@ -47,6 +47,7 @@ def write_truncated(path):
         (write_truncated, "cannot be decoded .*truncated"),
         (lambda path: path.write_text("no picture"), "cannot be decoded .*cannot identify image file as JPEG, PNG"),
         (lambda path: path.write_bytes(b""), "cannot be decoded"),
+        (lambda path: draw(0).save(path, "DDS"), "cannot be decoded .*cannot identify image file as JPEG, PNG"),
         (lambda path: path.mkdir(), "cannot be decoded"),
         (os.mkfifo, r"cannot be decoded \(no file, but a folder, pipe"),
         (lambda path: path.symlink_to("/dev/zero"), r"cannot be decoded \(no file, but a folder, pipe"),

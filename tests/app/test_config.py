@@ -83,6 +83,12 @@ def test_unknown_keys_and_choices_are_refused(override):
         compose("train", [override])
 
 
+def test_umlauts_and_brackets_are_quoted_as_the_readme_says():
+    quoted = 'dataset.source="photos/Größe [neu], 2"'
+    assert quoted in (CONFIGS.parent / "README.md").read_text(encoding="utf-8")
+    assert compose("prepare", ["dataset=kaggle-products", quoted]).dataset.source == "photos/Größe [neu], 2"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -137,8 +143,11 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
         (["optimizer.betas=0.9"], "optimizer.betas=0.9: expected a list"),
         (["model.weight_decay=-1"], "optimizer.weight_decay=-1: expected a number >= 0."),
         (["scheduler.warmup=1"], "scheduler.warmup=1: expected a number >= 0 and < 1."),
+        (["model.lr=nan"], "optimizer.lr=nan: expected a number > 0."),
         (["seed=-1"], "seed=-1: expected"),
+        (["seed=abc"], "seed=abc: expected"),
         (["loss=contrastive", "loss.temperature=0"], "loss.temperature=0: expected a number > 0 or null."),
+        (["loss=contrastive", "loss.temperature=abc"], "loss.temperature=abc: expected"),
         (["loss.monitor=null"], "loss.monitor=None: expected a metric of validation"),
         (["~loss.monitor"], "loss.monitor=None: expected a metric of validation"),
         (["loss.margin=abc"], "loss.margin=abc: expected a number >= -1 or null."),

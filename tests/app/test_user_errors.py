@@ -131,6 +131,12 @@ def test_what_a_constructor_refuses_is_a_line_with_its_key(target, monkeypatch):
         instantiate(cfg.trainer)
 
 
+def test_what_a_strategy_needs_is_a_line():
+    cfg = OmegaConf.create({"trainer": {"_target_": "lightning.Trainer", "accelerator": "cpu", "strategy": "fsdp"}})
+    with pytest.raises(SystemExit, match=r"^error: trainer: .*`fsdp` requires a GPU"), one_message():
+        instantiate(cfg.trainer)
+
+
 def test_what_lightning_refuses_later_is_a_line():
     with pytest.raises(SystemExit, match=r"^error: trainer: no such thing"), one_message():
         raise MisconfigurationException("no such thing")

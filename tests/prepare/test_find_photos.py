@@ -4,7 +4,7 @@ import pytest
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import assign_splits
-from fashionclip.prepare.find_photos import find_photos, read_groups
+from fashionclip.prepare.find_photos import find_photos, photos_below, read_groups
 
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
@@ -34,6 +34,11 @@ def test_groups_file_of_a_fault_report(tmp_path, capsys, case, group):
         groups = read_groups(CASES / case / "groups.csv", **settings)
         assert groups == {"10004": f"group {group}", "10024": f"group {group}", "other": "photo other"}
         assert "1 of 3 photos have no row, such as 'other.jpg'" in capsys.readouterr().out
+
+
+def test_photos_that_are_not_read_are_said(capsys):
+    assert photos_below(CASES / "avif_damaged") == ["zero_tail.avif"]
+    assert "1 .heic files are left out, since they are not read" in capsys.readouterr().out
 
 
 def test_photos_without_a_group_are_not_one_group(tmp_path):

@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 
 import drawn_photos
 import numpy as np
@@ -10,6 +11,7 @@ from fashionclip.prepare import photos
 from fashionclip.prepare.photos import write_photos
 
 draw = partial(drawn_photos.draw, size=(60, 40))
+CASES = Path(__file__).parents[1] / "assets" / "cases"
 
 
 @pytest.fixture
@@ -77,6 +79,19 @@ def test_unreadable_photo_leaves_an_error_and_no_file(source, target, tmp_path):
     assert [bool(outcome.hash) for outcome in outcomes] == [False, True, False]
     assert "cut.jpg: cannot be decoded" in outcomes[0].error and "none.jpg: no such photo" in outcomes[2].error
     assert [path.name for path in target.parent.iterdir()] == ["2.jpg"]
+
+
+@pytest.mark.parametrize("name", ["photo.avif", "photo.jpg"])
+def test_photos_of_fault_reports_are_left_out_alone_or_written(source, target, tmp_path, name):
+    (tmp_path / name).write_bytes((CASES / "avif_damaged" / "zero_tail.avif").read_bytes())
+    odd = [*(CASES / "odd_exif").iterdir(), *(CASES / "modes").iterdir(), CASES / "strip" / "line.png"]
+    files = [tmp_path / name, source, *odd]
+    outcomes = write_photos(
+        [(file, target.with_name(f"{n}.jpg")) for n, file in enumerate(files)], max_side=64, workers=0
+    )
+    assert f"{name}: cannot be decoded" in outcomes[0].error and not any(outcome.error for outcome in outcomes[1:])
+    written = sorted(target.parent.iterdir())
+    assert len(written) == len(files) - 1 and all(max(load_image(path).size) <= 64 for path in written)
 
 
 def test_stopped_run_goes_on_where_it_was(target, tmp_path, monkeypatch):

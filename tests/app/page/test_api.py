@@ -87,7 +87,7 @@ def test_uploads_that_are_no_photos(client):
 
     torn = photo_bytes("Red", (400, 400), "JPEG")[:700]
     assert refused(b"GIF? no") == (422, "That is not a photo. JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are read.")
-    for kind in ("PPM", "EPS"):  # Pillow reads more, some of it by starting other programs
+    for kind in ("PPM", "EPS", "DDS"):  # Pillow reads more, some of it by starting other programs
         assert refused(photo_bytes(kind=kind)) == refused(b"GIF? no")
     assert refused(torn) == (422, "The photo cannot be decoded; it may be torn. Send another one.")
 

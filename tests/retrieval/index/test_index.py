@@ -1,6 +1,7 @@
 import csv
 import shutil
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from fashionclip.retrieval.index.index_folder import open_store, read_facts
 from fashionclip.retrieval.index.index_source import read_source
 from fashionclip.retrieval.index.npz import write_npz
 from fashionclip.retrieval.search.search import Searcher
+
+CASES = Path(__file__).parents[2] / "assets" / "cases"
 
 
 class Counting:
@@ -138,6 +141,18 @@ def test_unreadable_photos_are_named_and_left_out(shop, bring_up_to_date, tmp_pa
         rows = list(csv.reader(file))
     assert rows[0] == ["path", "reason"] and [row[0] for row in rows[1:]] == ["02.png", "broken.jpg"]
     assert rows[1][1] == "cannot identify image file"
+
+
+def test_photos_of_fault_reports_are_left_out_alone_or_read(shop, bring_up_to_date):
+    for name in ("torn.avif", "torn.jpg"):
+        shutil.copy(CASES / "avif_damaged" / "zero_tail.avif", shop / name)
+    shutil.copy(CASES / "avif_damaged" / "phone.heic", shop / "heic.jpg")
+    whole = [*(CASES / "odd_exif").iterdir(), *(CASES / "modes").iterdir(), CASES / "strip" / "line.png"]
+    for file in whole:
+        shutil.copy(file, shop)
+    changes, encoded = bring_up_to_date(shop)
+    assert set(changes.unreadable) == {"torn.avif", "torn.jpg", "heic.jpg"}
+    assert changes.added == 12 + len(whole) and 0 < encoded <= changes.added
 
 
 def test_a_source_without_one_readable_photo_deletes_nothing(shop, bring_up_to_date, tmp_path):

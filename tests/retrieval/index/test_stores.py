@@ -258,6 +258,17 @@ def test_patterns_that_a_server_would_misread_are_refused(version, pattern, refu
             check_patterns(condition, version)
 
 
+def test_what_servers_before_2_5_cannot_parse_is_not_written():
+    from fashionclip.retrieval.index.milvus_store import to_expression
+
+    for where in ("price > 3", "gender is null", "not gender like 'W%' or price in (1, 2)"):
+        written = to_expression(parse_where(where, KINDS))
+        assert written.count("exists") == len(re.findall(r'\(exists attributes\["\w+"\]\)', written)) > 0
+    many = to_expression(parse_where(" or ".join(f"price = {number}" for number in range(200)), KINDS))
+    depths = np.cumsum([(sign == "(") - (sign == ")") for sign in many])
+    assert depths[-1] == 0 and depths.max() < 20, "as a chain it would be nested 200 deep"
+
+
 def test_field_names_are_quoted(opened):
     store = opened()
     photos = [

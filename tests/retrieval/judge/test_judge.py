@@ -13,6 +13,7 @@ from fashionclip.retrieval.judge import judge_csv
 from fashionclip.retrieval.judge.judge import Judge
 from fashionclip.retrieval.judge.judge_csv import judge_table
 
+STRIP = Path(__file__).parents[2] / "assets" / "cases" / "strip" / "line.png"
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 
@@ -296,6 +297,8 @@ def test_the_command_judges_with_an_export(photos, capsys, monkeypatch):
     assert said["verdict"] == ("match" if cosine >= 0.05 else "mismatch")
     main(["judge", str(model), str(photo), "a red shirt"])
     assert capsys.readouterr().out.startswith(f"{said['verdict']}: probability of a match {said['probability']:.3f}, ")
+    main(["judge", str(model), str(STRIP), "a red shirt"])
+    assert "probability of a match" in capsys.readouterr().out
 
     table = write(photos, [("photos/red.png", "a red shirt", said["verdict"]), ("photos/none.png", "red", "match")],
                   header=("image_path", "text", "label"))  # fmt: skip

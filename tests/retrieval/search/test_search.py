@@ -16,6 +16,7 @@ from fashionclip.retrieval.index.index_source import read_source
 from fashionclip.retrieval.search.search import NEGATIVE_WEIGHT, Hit, Query, Searcher
 
 SERVER = os.environ.get("FASHIONCLIP_MILVUS")  # see test_stores.py
+STRIP = Path(__file__).parents[2] / "assets" / "cases" / "strip" / "line.png"
 STORES = {"faiss": None, "milvus-lite": "photos.db"} | ({"milvus-server": SERVER} if SERVER else {})
 
 
@@ -204,3 +205,4 @@ def test_a_large_photo_may_be_asked_with(made, tmp_path):
     Image.new("RGB", (900, 600), "red").save(tmp_path / "large.jpg")
     searcher = Searcher.open(Path(made))
     assert len(searcher.search_image(tmp_path / "large.jpg", 3)) == 3
+    assert len(searcher.search_image(STRIP, 3)) == 3
