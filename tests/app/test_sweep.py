@@ -46,3 +46,14 @@ def test_values_with_brackets_are_shown_as_they_are(tmp_path, capsys):
     summarize(folder)
     printed = capsys.readouterr().out
     assert "[visual]" in printed and "[visual.trunk]" in printed and "[/old] :bell:" in printed
+
+
+def test_the_table_fits_80_columns(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    keys = ("model.backbone.pretrained", "loss.parts.contrastive.temperature", "callbacks.early_stopping.patience")
+    for job in range(2):
+        overrides = [f"{key}={'a long value ' * job}{job}" for key in keys]
+        write_job(tmp_path / str(job), [*overrides, "trainer.max_epochs=3"], results("text_to_image/recall@10", job, 0))
+    summarize(tmp_path)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80 and "max_epochs" not in printed

@@ -158,6 +158,7 @@ def test_every_loss_on_skus(skus, loss, measure, tmp_path):
     given = [f"loss={loss}" if part == "loss=mixed" else part for part in skus]
     run("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
     assert f"test/{measure}" in json.loads((tmp_path / "run" / "results.json").read_text())["after"]
+    assert (tmp_path / "run" / "examples.png").is_file()
 
 
 @pytest.mark.slow
