@@ -1,6 +1,7 @@
 """Every loss takes real steps as one process, two and under torchrun, in full and in mixed precision: what
 `make check-gpu` does on GPUs, on a CPU."""
 
+import json
 import os
 import runpy
 import signal
@@ -54,6 +55,19 @@ def test_published_recipes_take_steps_in_mixed_precision(experiment, demo_datase
     given = [f"experiment={experiment}", "trainer=gpu", "trainer.accelerator=cpu", *small, *data]
     DEVICES["in_process_of_its_own"]("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
     assert (tmp_path / "run" / "results.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_run_without_texts_is_evaluated_on_two_processes(demo_dataset, tmp_path):
+    run, again = tmp_path / "run", tmp_path / "again"
+    data = ["dataset=kaggle-products", f"dataset.root={demo_dataset.root}", "data.num_workers=0"]
+    short = ["model=tiny", "data.batch_size=16", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+    DEVICES["in_process_of_its_own"]("train.py", "loss=semipos", *data, *short, f"hydra.run.dir={run}")
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
+    DEVICES["in_process_of_its_own"]("evaluate.py", f"ckpt={run}", *two, "data.num_workers=0", f"hydra.run.dir={again}")
+    after = json.loads((run / "results.json").read_text())["after"]
+    found = json.loads((again / "results.json").read_text())["metrics"]
+    assert found == pytest.approx(after, abs=1e-5, nan_ok=True) and "test/image_to_image/recall@1" in found
 
 
 @pytest.mark.slow
