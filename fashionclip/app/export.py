@@ -62,7 +62,11 @@ def export_run(
             "base": _base(
                 config["model"]["backbone"], tower=backbone.architecture["vision_cfg"].get("timm_model_name")
             ),
-            "data": {"name": config["dataset"]["name"], "counts": dataset.info["counts"] if dataset and own else None},
+            "data": {
+                "name": config["dataset"]["name"],
+                "fingerprint": config.get("dataset_fingerprint"),
+                "counts": dataset.info["counts"] if dataset and own else None,
+            },
             "tuning": _tuning(checkpoint),
             "metrics": _metrics(run),
         }

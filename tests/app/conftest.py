@@ -56,6 +56,9 @@ class Colours:
     digest = "colours"
     decode_size = 32
 
+    def __init__(self):
+        self.facts = {}
+
     def texts(self, texts):
         return self.unit([np.sum([COLOURS.get(word, (0, 0, 0)) for word in text.split()], axis=0) for text in texts])
 
@@ -76,7 +79,8 @@ class Colours:
 @pytest.fixture
 def colours(monkeypatch):
     """The encoder of every export."""
+    encoder = Colours()
     for module in ("encoder", "search.search"):
-        monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, **options: Colours())
+        monkeypatch.setattr(f"fashionclip.retrieval.{module}.load_encoder", lambda folder, **options: encoder)
     monkeypatch.setattr("fashionclip.retrieval.search.search.export_digest", lambda folder: Colours.digest)
-    return Colours()
+    return encoder

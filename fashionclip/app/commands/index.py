@@ -50,6 +50,10 @@ def run(options: argparse.Namespace) -> None:
     if device == "cpu":
         keep_freed_memory()
     encoder = load_encoder(options.export, device=device)
+    trained_on = encoder.facts.get("data")
+    known = trained_on.get("fingerprint") if isinstance(trained_on, dict) else None
+    if known and source.fingerprint and known != source.fingerprint:
+        print(f"{options.photos}: another dataset than the model was trained on, or the same prepared otherwise since.")
     changes = update_index(
         options.to,
         encoder,

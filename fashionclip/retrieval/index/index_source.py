@@ -35,10 +35,12 @@ class Source:
         root: Folder that their paths begin at.
         table: One row a photo, sorted as they shall be indexed: `image_id, item_id, path, text, category` and then
             attributes, each of text or of numbers; what is not known is None.
+        fingerprint: Fingerprint of the prepared dataset; None of a plain folder.
     """
 
     root: Path
     table: pd.DataFrame
+    fingerprint: str | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -68,14 +70,9 @@ def read_source(folder: Path, *, table: Path | None = None) -> Source:
     if (folder / "dataset.json").is_file() and (folder / "manifest.parquet").is_file():
         if table is not None:
             raise InputError(f"--table {table}: {folder} is a prepared dataset and has its own. Leave it out.")
-        manifest = read_dataset(folder).manifest
-        return Source(
-            folder,
-            _typed(
-                manifest.drop(columns=["split", "domain", "group_id", "photo_hash"], errors="ignore"),
-                keep=MANIFEST_COLUMNS,
-            ),
-        )
+        dataset = read_dataset(folder)
+        shown = dataset.manifest.drop(columns=["split", "domain", "group_id", "photo_hash"], errors="ignore")
+        return Source(folder, _typed(shown, keep=MANIFEST_COLUMNS), dataset.info.get("fingerprint"))
     inside = photos_below(folder)
     if not inside:
         raise InputError(f"{folder}: no photos ({', '.join(sorted(SUFFIXES))}) in it or its subfolders.")

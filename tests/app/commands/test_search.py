@@ -247,3 +247,12 @@ def test_devices_and_arrays_are_checked_before_the_work(shop, tmp_path):
         with pytest.raises(SystemExit, match=r"error: --npz .*: expected a file that ends in \.npz"):
             main([*command, "--npz", str(file)])
     assert not (tmp_path / "new").exists()
+
+
+def test_an_index_of_a_dataset_that_the_model_was_not_trained_on_says_so(colours, demo_dataset, tmp_path, capsys):
+    own = {"fingerprint": demo_dataset.info["fingerprint"]}
+    for number, data in enumerate((own, {"fingerprint": "other"}, "odd", None)):
+        colours.facts["data"] = data
+        main(["index", str(tmp_path), str(demo_dataset.root), "--to", str(tmp_path / str(number))])
+        said = "another dataset than the model was trained on" in capsys.readouterr().out
+        assert said == (number == 1)
