@@ -7,6 +7,7 @@ folder, and the config with registered names in place of import paths. Nothing i
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import zipfile
 from collections.abc import Mapping
@@ -88,7 +89,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"ckpt={file}: its config has no end. It is not read.") from error
     if missing := [key for key, kind in NEEDED.items() if not isinstance(_value(config, key), kind)]:
         raise InputError(f"ckpt={file}: its config lacks {missing}. Expected a checkpoint that train.py wrote.")
-    checkpoint["state_dict"] = {k.replace(COMPILED, ""): v for k, v in checkpoint["state_dict"].items()}
+    state = checkpoint["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
+        raise InputError(
+            f"ckpt={file}: its weights are no tensors with names. Expected a checkpoint that train.py wrote."
+        )
+    checkpoint["state_dict"] = {k.replace(COMPILED, ""): v for k, v in state.items()}
     return checkpoint
 
 
@@ -110,9 +116,12 @@ def backbone_of(checkpoint: dict[str, Any]) -> Backbone:
     state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     with TemporaryDirectory() as folder:
         for name, content in files.items():
-            if Path(name).name != name:
-                raise InputError(f"checkpoint: names a file {name!r}, which would lie elsewhere. It is not loaded.")
-            Path(folder, name).write_bytes(content)
+            if not re.fullmatch(r"\w[\w.-]{,99}", str(name), re.ASCII):
+                raise InputError(
+                    f"checkpoint: names a file {str(name)[:100]!r}, which would lie elsewhere or is no model's file. "
+                    "It is not loaded."
+                )
+            Path(folder, str(name)).write_bytes(content)
         check_folder(Path(folder), weights=sum(tensor.nbytes for tensor in state.values()))
         # open_clip builds a tower of timm at timm's own size, whatever the file says, if it is not given it again.
         image_size = json.loads(files[CONFIG])["model_cfg"]["vision_cfg"].get("image_size")
@@ -133,7 +142,8 @@ def relation_of(checkpoint: dict[str, Any]) -> Relation:
     Raises:
         InputError: It is none of fashionclip's, or not with these values.
     """
-    return _built(checkpoint["config"]["loss"]["relation"], among=RELATIONS, place="loss.relation")
+    node = checkpoint["config"]["loss"]["relation"]
+    return _built({"name": None} | node, among=RELATIONS, place="loss.relation")
 
 
 def _built(node: Any, *, among: Mapping[str, Any], place: str) -> Any:
@@ -156,7 +166,7 @@ def _built(node: Any, *, among: Mapping[str, Any], place: str) -> Any:
         )
     try:
         return among[name](**values)
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise InputError(f"checkpoint: its config has {name} at {place}, which cannot be built ({error}).") from error
 
 

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-from omegaconf.errors import InterpolationKeyError
+from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from fashionclip.app.arguments import arguments_of, check_types
 from fashionclip.errors import InputError
 
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
-READ = ("loss.batch_size",)  # where it is there, without being an argument of anything
+READ = ("loss.batch_size", "identity")  # where it is there, without being an argument of anything
 GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
     "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},
     "optimizer": {"params"},
@@ -74,6 +74,8 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Refuses a key of loss or identity that changes nothing, such as the monitor of a part of a mixed loss.
 
+    A key of which something refers to more than one value, such as all of a part, changes something.
+
     Args:
         cfg: The composed config.
         overrides: Overrides of the command line.
@@ -90,10 +92,14 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
-        if key.startswith(("loss.", "identity.")):
+        if key == "identity" or key.startswith(("loss.", "identity.")):
             other = cfg.copy()
             OmegaConf.update(other, key, "another value")
-            if read(other) == read(cfg):
+            try:
+                changes = read(other) != read(cfg)
+            except InterpolationResolutionError:
+                changes = True
+            if not changes:
                 raise InputError(f"{override}: nothing reads {key} in this loss. Leave it out.")
 
 
@@ -177,13 +183,17 @@ def check_values(cfg: DictConfig) -> None:
         values = plain(cfg)
     except InterpolationKeyError as error:
         remedy = (
-            "It should say which photos belong together, for a loss among photos. Use loss=contrastive, or name one of "
-            "configs/identity in the dataset's YAML, as kaggle-products does."
+            "A loss among photos reads there which photos belong together, and the dataset's YAML does not say it. Use "
+            "loss=contrastive, or one of configs/identity whose columns the dataset has: +identity=kaggle-products."
             if "'identity" in str(error)
             else "Do not leave out what others refer to."
         )
-        raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}. {remedy}") from error
-    for key, words in RANGES.items():
+        key = f"{error.full_key}: " if error.full_key else ""
+        raise InputError(f"{key}{str(error).splitlines()[0]}. {remedy}") from error
+    of_loss = {key.removeprefix("loss."): words for key, words in RANGES.items() if key.startswith("loss.")}
+    parts = [f"loss.parts.{part}" for part in OmegaConf.select(cfg, "loss.parts") or ()]  # of a mixed loss
+    of_parts = {f"{part}.{key}": words for part in parts for key, words in of_loss.items()}
+    for key, words in (RANGES | of_parts).items():
         value = OmegaConf.select(cfg, key, default=...)
         if isinstance(value, ListConfig) and key.startswith("optimizer."):
             continue  # such as Adafactor's eps: the optimizer's own types say whether it takes one

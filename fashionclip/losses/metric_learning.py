@@ -45,7 +45,8 @@ class MetricLearningLoss(nn.Module):
         self.register_buffer("items", items.unique(), persistent=False)  # (C,) ascending: a label is a place in it
         self.miner = miner
         of: Any = getattr(make, "func", make)
-        called = getattr(of, "__name__", of) if miner is None else f"{of.__name__} with {type(miner).__name__} as miner"
+        called = getattr(of, "__name__", type(of).__name__)
+        called += f" with {type(miner).__name__} as miner" if miner is not None else ""
         sizes = {"num_classes": len(self.items), "embedding_size": embedding_size, "descriptors_dim": embedding_size}
         try:
             # of a class, what its bases ask for as well, to which it may hand on any argument

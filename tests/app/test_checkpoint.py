@@ -155,6 +155,10 @@ def torn(file):
     file.write_bytes(content[: len(content) // 2])
 
 
+def holding(state):
+    return lambda file: torch.save(torch.load(file, weights_only=True) | {"state_dict": state}, file)
+
+
 @pytest.fixture
 def run(register, leave_run, demo_dataset, tmp_path):
     """A run folder of a small model."""
@@ -175,6 +179,9 @@ def run(register, leave_run, demo_dataset, tmp_path):
         (lambda file: file.unlink(), "no .*best.ckpt"),
         (lambda file: torch.save({"model": torch.ones(1)}, file), "no checkpoint of fashionclip"),
         (lambda file: torch.save({"config": {}, "state_dict": {}}, file), r"its config lacks \['model.backbone'"),
+        (holding(None), "its weights are no tensors with names"),
+        (holding({"backbone.clip.logit_scale": "x"}), "its weights are no tensors with names"),
+        (holding({1: torch.ones(1)}), "its weights are no tensors with names"),
     ],
 )
 def test_a_checkpoint_that_is_none(run, spoil, message, capsys):
@@ -184,7 +191,7 @@ def test_a_checkpoint_that_is_none(run, spoil, message, capsys):
     with pytest.raises(InputError, match=message) as refusal:
         load_checkpoint(run)
     assert "weights_only" not in str(refusal.value), "no advice to switch the protection off"
-    if not message.startswith(("no checkpoint", "its config")):
+    if not message.startswith(("no checkpoint", "its ")):
         assert "last.ckpt" in str(refusal.value)
     assert "called" not in capsys.readouterr().out
 
@@ -324,9 +331,26 @@ def test_a_relation_of_ones_own_is_refused_with_the_way_on():
         relation_of({"config": config})
 
 
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({}, "'None' at loss.relation, which is none"),
+        ({"item": "text"}, "'None' at loss.relation, which is none"),
+        (
+            {"name": "identities", "item": "a", "group": "b", "second_view": True, "view": torch.ones(2)},
+            "cannot be built",
+        ),
+        ({"name": "mixed", "parts": {"a": {"name": "eval"}}, "sampler": "a"}, "'eval' at loss.relation.parts.a"),
+    ],
+)
+def test_a_relation_of_odd_values_is_one_message(node, message):
+    with pytest.raises(InputError, match=message):
+        relation_of({"config": {"loss": {"relation": node}}})
+
+
 def test_what_a_checkpoint_describes_is_written_nowhere_else(run, tmp_path):
     checkpoint = load_checkpoint(run)
-    for name in ("../outside.json", str(tmp_path / "outside.json")):
+    for name in ("../outside.json", str(tmp_path / "outside.json"), "..", "", "a\0", "a" * 300):
         with pytest.raises(InputError, match="would lie elsewhere"):
             backbone_of({**checkpoint, "backbone": {name: b"{}"}})
     assert not (tmp_path / "outside.json").exists()

@@ -151,6 +151,10 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
         (["loss.monitor=null"], "loss.monitor=None: expected a metric of validation"),
         (["~loss.monitor"], "loss.monitor=None: expected a metric of validation"),
         (["loss.margin=abc"], "loss.margin=abc: expected a number >= -1 or null."),
+        (
+            ["loss=mixed", "loss.parts.triplet_semipos.margin=-7"],
+            "loss.parts.triplet_semipos.margin=-7: expected a number >= -1 or null.",
+        ),
         (["loss.form=abc"], "loss.form=abc: expected 'ordered' or 'edit'."),
         (["callbacks.checkpoint.monitor=val/other"], "callbacks.checkpoint: monitor=val/other"),
         (["~callbacks.checkpoint"], "callbacks.checkpoint: left out"),
@@ -238,7 +242,7 @@ def test_a_monitor_that_nothing_measures_is_refused_with_what_is_measured():
 
 def test_a_loss_among_photos_needs_a_dataset_that_says_which_belong_together():
     check_values(resolvable(["loss=semipos", "dataset=kaggle-products"]))
-    with pytest.raises(InputError, match=r"'identity\.\w+' not found.*Use loss=contrastive"):
+    with pytest.raises(InputError, match=r"^Interpolation key 'identity\.\w+' not found.*Use loss=contrastive"):
         check_values(resolvable(["loss=semipos", "dataset=kaggle-products", "~identity"]))
 
 
@@ -261,6 +265,9 @@ def test_how_triplets_are_mined_is_the_datasets_choice_unless_it_is_given():
         (["loss=mixed", "loss.parts.contrastive.monitor=val/x"], "loss.parts.contrastive.monitor"),
         (["loss=metric-learning", "identity.per_group=2", "+loss.function.alpha=1"], None),
         (["loss=metric-learning", "identity.mining=all"], "identity.mining"),
+        (["loss=mixed", "loss.parts.contrastive={form: sigmoid}"], None),
+        (["loss=semipos", "dataset=judgements-derived", "+identity=kaggle-products"], None),
+        (["loss=contrastive", "dataset=judgements-derived", "+identity=kaggle-products"], "identity"),
         (["loss=mixed-judgements", "loss.parts.match_mismatch.batch_size=3"], "loss.parts.match_mismatch.batch_size"),
     ],
 )

@@ -91,6 +91,7 @@ def test_nothing_to_learn_is_a_zero_with_gradients_of_all_that_is_learned(target
         (torch.nn.CrossEntropyLoss, "CrossEntropyLoss does not give"),
         (torch.nn.functional.mse_loss, "mse_loss does not give"),
         (lambda: None, "does not give"),
+        (losses.SupConLoss(), "^loss.function: SupConLoss does not give"),
     ],
 )
 def test_what_is_no_loss_of_embeddings_and_labels_is_refused(target, message):
