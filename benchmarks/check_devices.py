@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ def forked(*arguments: object) -> str:
                 status = 0
             except SystemExit as ended:
                 status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+            except BaseException:
+                traceback.print_exc()  # leaving below, Python would not print it
             finally:
                 sys.stdout.flush()
                 sys.stderr.flush()

@@ -90,13 +90,14 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
             name: loss.get(name) for name in ("relation", "function", "adapter", "monitor", "temperature", "batch_size")
         }
 
+    as_it_is = read(cfg)
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if key == "identity" or key.startswith(("loss.", "identity.")):
             other = cfg.copy()
             OmegaConf.update(other, key, "another value")
             try:
-                changes = read(other) != read(cfg)
+                changes = read(other) != as_it_is
             except InterpolationResolutionError:
                 changes = True
             if not changes:
