@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image-weight", type=float, default=0.5, metavar="W", help="of a photo against the text, 0 to 1 (default 0.5)"
     )
+    parser.add_argument(
+        "--group-by",
+        metavar="FIELD",
+        help='only the best photo of each group with the same value, such as "item": K products instead of K photos',
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, to standard output")
     parser.add_argument("--grid", type=Path, metavar="FILE.png", help="also draw the photos found")
     parser.add_argument("--export", type=Path, metavar="DIR", help="where the export of the index lies now")
@@ -55,6 +60,7 @@ def run(options: argparse.Namespace) -> None:
         negative=options.negative,
         where=options.where,
         image_weight=options.image_weight,
+        group_by=options.group_by,
     )
     asks = (query.text, query.image, query.like) == (None, None, None) and sys.stdin.isatty()
     if not asks:

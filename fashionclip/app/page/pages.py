@@ -93,7 +93,13 @@ def html(service: Service) -> APIRouter:
         except InputError as error:
             raise HTTPException(422, str(error)) from None
         words = Asked(
-            q=asking.q, k=asking.k, where=where, negative=asking.negative, like=asking.like, weight=asking.weight
+            q=asking.q,
+            k=asking.k,
+            where=where,
+            negative=asking.negative,
+            like=asking.like,
+            weight=asking.weight,
+            group_by="",
         )
         return await service.search(request, words, photo)
 

@@ -27,6 +27,9 @@ class Asked(BaseModel):
     where: str = Field("", description="Only photos such as: gender = 'Women' and price < 50")
     negative: str = Field("", description="Move away from this")
     like: str = Field("", description="Look for what resembles the indexed photo of this image_id")
+    group_by: str = Field(
+        "", description="Only the best photo of each group with the same value of this field", examples=["item"]
+    )
     weight: float = Field(
         0.5, ge=0, le=1, description="Weight of the photo, or of like, against the words, where both are given"
     )
@@ -61,6 +64,7 @@ class Service:
                     negative=asked.negative.strip() or None,
                     where=asked.where.strip() or None,
                     image_weight=asked.weight,
+                    group_by=asked.group_by or None,
                 )
                 return await _while_connected(request, self.batcher.search(query, asked.k))
         except Busy:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
-from fashionclip.retrieval.index.filter_parser import Clause, Condition, Kind
-from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
+from fashionclip.errors import InputError
+from fashionclip.retrieval.index.filter_parser import Clause, Condition, Kind, plain_name
+from fashionclip.retrieval.index.indexed_photo import TEXT_FIELDS, IndexedPhoto, Value
 
 HINTED = 8  # values of a field in a hint, the most frequent ones
 LISTED = 300  # different values of a text field that are listed; of one with more, such as codes, none is
-FIXED: dict[str, Kind] = {"image_id": "text", "item_id": "text", "text": "text", "category": "text"}
+FIXED: dict[str, Kind] = dict.fromkeys(TEXT_FIELDS, "text")
 
 Choices = dict[str, list[str] | tuple[float, float]]
 
@@ -51,6 +53,27 @@ class Fields:
 def kinds_of(fields: dict[str, Any]) -> dict[str, Kind]:
     """Of everything that a filter may name, from what `Fields.to_json` gave."""
     return FIXED | {name: field["kind"] for name, field in fields.items()}
+
+
+def field_named(name: str, fields: Iterable[str]) -> str:
+    """The field that a user means.
+
+    Args:
+        name: Name in any spelling, also without its `_id`.
+        fields: Names of all fields.
+
+    Raises:
+        InputError: There is no such field.
+
+    >>> field_named("item", ["item_id", "Main Colour"]), field_named("main colour", ["item_id", "Main Colour"])
+    ('item_id', 'Main Colour')
+    """
+    fields = sorted(fields)
+    for wanted in (name, plain_name(name), f"{plain_name(name)}_id"):
+        for field in fields:
+            if wanted in (field, plain_name(field)):
+                return field
+    raise InputError(f"no field {name!r} to group by; has {fields}.")
 
 
 def choices_of(fields: dict[str, Any]) -> Choices:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from fashionclip.errors import InputError
 from fashionclip.images import SUFFIXES
-from fashionclip.manifest import MANIFEST_COLUMNS, read_dataset
+from fashionclip.manifest import read_dataset
 from fashionclip.prepare.find_photos import photos_below
 from fashionclip.retrieval.index.filter_parser import LARGEST, plain_name
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
@@ -24,6 +24,7 @@ IMAGE = ("image", "image_path", "path", "file", "file_name", "filename", "image_
 ITEM = ("item_id", "product_id", "sku")
 TEXT = ("text", "full_text", "caption", "title", "display_name", "product_display_name", "name", "description")
 CATEGORY = ("category", "article_type")
+FIXED = ("image_id", "item_id", "path", "text", "category")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")  # "007" and "1e5" are codes
 
 
@@ -47,9 +48,8 @@ class Source:
 
     def photos(self) -> Iterator[IndexedPhoto]:
         """One by one, since a million of them would be large."""
-        fixed = ["image_id", "item_id", "path", "text", "category"]
-        names = [str(name) for name in self.table if name not in fixed]
-        columns = [self.table[name] for name in fixed + names]
+        names = [str(name) for name in self.table if name not in FIXED]
+        columns = [self.table[name] for name in (*FIXED, *names)]
         for image_id, item_id, path, text, category, *values in zip(*columns, strict=True):
             known = {name: _plain(value) for name, value in zip(names, values, strict=True) if value is not None}
             yield IndexedPhoto(image_id, item_id, path, text, category, known)
@@ -71,8 +71,8 @@ def read_source(folder: Path, *, table: Path | None = None) -> Source:
         if table is not None:
             raise InputError(f"--table {table}: {folder} is a prepared dataset and has its own. Leave it out.")
         dataset = read_dataset(folder)
-        shown = dataset.manifest.drop(columns=["split", "domain", "group_id", "photo_hash"], errors="ignore")
-        return Source(folder, _typed(shown, keep=MANIFEST_COLUMNS), dataset.info.get("fingerprint"))
+        shown = dataset.manifest.drop(columns=["group_id", "photo_hash"], errors="ignore")
+        return Source(folder, _typed(shown, keep=FIXED), dataset.info.get("fingerprint"))
     inside = photos_below(folder)
     if not inside:
         raise InputError(f"{folder}: no photos ({', '.join(sorted(SUFFIXES))}) in it or its subfolders.")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 Value = str | int | float
+TEXT_FIELDS = ("image_id", "item_id", "text", "category")  # that a photo has beside its attributes
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class IndexedPhoto:
     text: str
     category: str
     attributes: Mapping[str, Value]
+
+    def group(self, field: str) -> tuple[Value, str]:
+        """A key that photos share which have the same value of a field; a photo without a value shares it with none."""
+        value = getattr(self, field) if field in TEXT_FIELDS else self.attributes.get(field)
+        return ("", self.image_id) if value in (None, "") else (value, "")
 
     @property
     def digest(self) -> str:

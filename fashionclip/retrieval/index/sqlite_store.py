@@ -18,14 +18,13 @@ import faiss
 import numpy as np
 
 from fashionclip.retrieval.index.filter_parser import Condition, Group
-from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
+from fashionclip.retrieval.index.indexed_photo import TEXT_FIELDS, IndexedPhoto, Value
 from fashionclip.retrieval.index.store import Found, Known, StoreUnavailable, cut_ties
 
 FILE = "photos.sqlite"
 FRESH = 30.0  # seconds between two looks at an index that others may have written to
 WAIT = 60.0  # seconds that a reader and a writer wait for each other
 ASKED = 500  # rows asked for at a time; SQLite takes 999 values in a statement, newer ones more
-_COLUMNS = ("image_id", "item_id", "text", "category")  # the other fields are in `attributes`
 _TABLE = """
 create table if not exists photos (
     row integer primary key,
@@ -262,12 +261,13 @@ def to_sql(where: Condition) -> tuple[str, list[Value]]:
         parts = [to_sql(part) for part in where.parts]
         joined = f" {where.operator} ".join(condition for condition, _ in parts)
         return f"({joined})", [value for _, values in parts for value in values]
-    if where.field in _COLUMNS:
+    if where.field in TEXT_FIELDS:
         field, path = f"nullif({where.field}, '')", []
     else:
         field, path = "json_extract(attributes, ?)", [f'$."{where.field}"']
     if where.operator in ("is null", "is not null"):
         return f"{field} {where.operator}", [*path]
     if where.operator in ("in", "not in"):
-        return f"{field} {where.operator} ({', '.join('?' * len(where.values))})", [*path, *where.values]
+        # One value, for a statement takes 32,766 at most.
+        return f"{field} {where.operator} (select value from json_each(?))", [*path, json.dumps(where.values)]
     return f"{field} {where.operator} ?", [*path, *where.values]

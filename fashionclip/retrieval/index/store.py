@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fashionclip.errors import InputError
-from fashionclip.retrieval.index.filter_parser import Condition
-from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
+from fashionclip.retrieval.index.filter_parser import Clause, Condition, Group
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 
 TOKEN = "MILVUS_TOKEN"  # environment variable for a server that wants one ("user:password" or a key)
 ADDRESS = "MILVUS_ADDRESS"  # environment variable: the server that it may be sent to, besides that of --milvus
+PHOTOS_A_GROUP = 4  # photos asked for to find one group
+MOST_AT_ONCE = 10_000  # photos asked for at a time to find groups; a Milvus server gives 16,384
 SAME_SCORE = 1e-6  # cosines with one and the same vector differ by less, depending on how a library blocks its sums
 
 
@@ -65,6 +67,44 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def search_groups(store: Store, query: np.ndarray, top_k: int, where: Condition | None, field: str) -> Found:
+    """The best photo of each of the nearest groups of photos that have the same value of a field.
+
+    It asks again for photos of other groups than those found until there are enough, so it is exact however large a
+    group is.
+
+    Args:
+        store: Store to search.
+        query: (D,) unit-norm query.
+        top_k: Number of groups to return.
+        where: Condition that photos must pass.
+        field: Name of the field; a photo without a value is a group by itself.
+    """
+    best: dict[tuple[Value, str], tuple[str, float]] = {}  # photo and score by group
+    others = where
+    while True:
+        limit = min(PHOTOS_A_GROUP * (top_k - len(best)), MOST_AT_ONCE)
+        nearest = store.search(query[None], limit, others)[0]
+        photos = store.photos([image_id for image_id, _ in nearest])
+        for hit in nearest:
+            if hit[0] in photos:  # else it has been deleted meanwhile
+                best.setdefault(photos[hit[0]].group(field), hit)
+        if len(best) >= top_k or len(nearest) < limit:
+            return sorted(best.values(), key=lambda hit: (-hit[1], hit[0]))[:top_k]
+        others = _of_other_groups(best, field)
+        others = others if where is None else Group("and", (where, others))
+
+
+def _of_other_groups(groups: Collection[tuple[Value, str]], field: str) -> Condition:
+    values = tuple(value for value, image_id in groups if not image_id)
+    alone = tuple(image_id for _, image_id in groups if image_id)
+    has_another = Clause(field, "not in", values) if values else Clause(field, "is not null", ())
+    has_none: Condition = Clause(field, "is null", ())
+    if alone:
+        has_none = Group("and", (has_none, Clause("image_id", "not in", alone)))
+    return Group("or", (has_another, has_none))
 
 
 def cut_ties(search: Callable[[np.ndarray, int], list[Found]], queries: np.ndarray, top_k: int) -> list[Found]:

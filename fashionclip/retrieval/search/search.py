@@ -13,11 +13,11 @@ from PIL import Image
 from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, load_image
 from fashionclip.retrieval.encoder import Encoder, export_digest, load_encoder
-from fashionclip.retrieval.index.filter_fields import Choices, choices_of, hints, kinds_of
+from fashionclip.retrieval.index.filter_fields import Choices, choices_of, field_named, hints, kinds_of
 from fashionclip.retrieval.index.filter_parser import Condition, parse_where
 from fashionclip.retrieval.index.index_folder import FILE, IndexFacts, open_store, read_facts
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
-from fashionclip.retrieval.index.store import Store, StoreUnavailable
+from fashionclip.retrieval.index.store import Found, Store, StoreUnavailable, search_groups
 
 NEGATIVE_WEIGHT = 0.5  # of what to move away from; at 1 it outweighs a text that has something in common with it
 
@@ -33,6 +33,8 @@ class Query:
         negative: Words to move away from.
         where: Filter, such as `gender = 'Women' and price < 50`.
         image_weight: Weight, in [0, 1], of image or like against text where both are given.
+        group_by: Field whose values tell photos' groups, such as "item"; of each group only its best photo is found,
+            and nothing of the group of `like`.
     """
 
     text: str | None = None
@@ -41,6 +43,7 @@ class Query:
     negative: str | None = None
     where: str | None = None
     image_weight: float = 0.5
+    group_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ class Searcher:
         """The photos nearest to a query, the best first, equal ones by image_id; fewer where there are no more.
 
         Raises:
-            InputError: The query is empty, its filter wrong, or `like` unknown.
+            InputError: The query is empty, its filter wrong, or `like` or the field to group by unknown.
         """
         return self.search_many([query], top_k)[0]
 
@@ -163,20 +166,34 @@ class Searcher:
         """As `search`, for several queries whose texts and photos are encoded together."""
         if top_k < 1:
             raise InputError(f"top_k={top_k}: expected at least 1.")
-        conditions = [self.check(query) for query in queries]
+        asked = [(self.check(query), self._grouped_by(query)) for query in queries]
         with self._encoding:
             vectors = self._embed(queries)
-        found: list[list[tuple[str, float]]] = [[] for _ in queries]
-        for condition in dict.fromkeys(conditions):
-            chosen = [row for row, other in enumerate(conditions) if other == condition]
-            answers = self.store.search(vectors[chosen], top_k + 1, condition)  # one more: `like` finds itself
-            for row, answer in zip(chosen, answers, strict=True):
-                found[row] = [hit for hit in answer if hit[0] != queries[row].like][:top_k]
-        photos = self.store.photos(sorted({image_id for hits in found for image_id, _ in hits}))
-        return [[_hit(photos[one], score) for one, score in hits if one in photos] for hits in found]
+        found: list[Found] = [[] for _ in queries]
+        for condition, field in dict.fromkeys(asked):
+            chosen = [row for row, one in enumerate(asked) if one == (condition, field)]
+            for row, answer in zip(chosen, self._nearest(vectors[chosen], top_k + 1, condition, field), strict=True):
+                found[row] = answer  # one more than asked for: `like` finds itself
+        likes = {query.like for query in queries if query.like is not None}
+        photos = self.store.photos(sorted(likes.union(image_id for hits in found for image_id, _ in hits)))
+        answers = []
+        for hits, query, (_, field) in zip(found, queries, asked, strict=True):
+            like = photos[query.like].group(field) if query.like in photos else None  # or deleted meanwhile
+            known = [(photos[image_id], score) for image_id, score in hits if image_id in photos]
+            answers.append([_hit(photo, score) for photo, score in known if photo.group(field) != like][:top_k])
+        return answers
+
+    def _nearest(self, vectors: np.ndarray, top_k: int, condition: Condition | None, field: str) -> list[Found]:
+        if field == "image_id":
+            return self.store.search(vectors, top_k, condition)
+        return [search_groups(self.store, vector, top_k, condition, field) for vector in vectors]
+
+    def _grouped_by(self, query: Query) -> str:
+        """The field whose values tell the groups of a query; by "image_id" each photo is one."""
+        return field_named(query.group_by or "image_id", kinds_of(self.facts.fields))
 
     def check(self, query: Query) -> Condition | None:
-        """Reads the filter of a query, and refuses what could not be searched.
+        """Reads the filter of a query, and refuses what cannot be searched.
 
         Raises:
             InputError: As `search`.
@@ -187,6 +204,7 @@ class Searcher:
             raise InputError(f"image_weight={query.image_weight}: expected between 0 and 1.")
         if query.like is not None and not self.store.photos([query.like]):
             raise InputError(f"like={query.like}: the index has no photo of that image_id.")
+        self._grouped_by(query)
         where = (query.where or "").strip()
         return parse_where(where, kinds_of(self.facts.fields)) if where else None
 

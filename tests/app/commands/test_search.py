@@ -101,6 +101,7 @@ def test_all_that_can_be_asked(index, shop, capsys):
     assert found("--like", "rose.png")[0] == "cherry.png"
     assert found("red", "--image", shop / "leaf.png", "--image-weight", "0.9")[0] == "leaf.png"
     assert found("red green", "--negative", "red")[0] == "leaf.png"
+    assert found("red", "--group-by", "category", "-k", "3") == ["rose.png", "cherry.png", "sky.png"]
     assert found("--image-weight", "0.9", "--like", "rose.png", "green")[0] == "cherry.png", "a text behind options"
 
 

@@ -32,6 +32,7 @@ def test_page_and_api(client):
     every = found(q="red")
     assert every[0] == "a/red.png" and len(every) == 4
     assert found(like="a/lime.png", k=1) == ["b/lime two.png"]
+    assert found(q="red", group_by="brand name") == ["a/red.png", "a/lime.png", "b/lime two.png"]
     page = client.get("/", params={"q": "red", "min.price": "20"}).text
     assert page.count('class="card"') == 2 and 'value="20"' in page
     brand = next(name for name in client.get("/api/items/a/red.png").json()["attributes"] if name != "price")
@@ -40,5 +41,6 @@ def test_page_and_api(client):
     assert client.get("/images/b/lime%20two.png").headers["content-type"] == "image/jpeg"
     assert client.get("/images/b/../../table.csv").status_code == 404
     assert "no field 'size'" in client.get("/api/search", params={"q": "a", "where": "size = 1"}).json()["detail"]
+    assert "no field 'size' to group" in client.get("/api/search", params={"q": "a", "group_by": "size"}).text
     with open(__file__, "rb") as no_photo:
         assert client.post("/api/search", files={"photo": no_photo}).status_code == 422

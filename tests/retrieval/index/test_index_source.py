@@ -19,8 +19,6 @@ def test_a_prepared_dataset(demo_dataset):
     extra = set(demo_dataset.manifest) - {
         "image_id",
         "path",
-        "split",
-        "domain",
         "item_id",
         "group_id",
         "text",

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from fashionclip.errors import InputError
+from fashionclip.retrieval.index import store as store_module
 from fashionclip.retrieval.index.filter_parser import DEEPEST, Clause, Group, parse_where
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
 from fashionclip.retrieval.index.sqlite_store import SqliteStore
+from fashionclip.retrieval.index.store import search_groups
 
 SIZE = 8
 KINDS = {
@@ -198,6 +200,29 @@ def test_filters_mean_the_same_in_every_store(filled, where):
     for top_k in (3, 50):
         for query, found in zip(vectors[:2], filled.search(vectors[:2], top_k, condition), strict=True):
             assert_same(found, slow_search(photos, vectors, query, top_k, condition))
+
+
+def slow_groups(photos, hits, top_k, field):
+    """The first hit of each value, in the order of all hits."""
+    values = {photo.image_id: {"category": photo.category, **photo.attributes}.get(field) for photo in photos}
+    firsts = {}
+    for image_id, score in hits:
+        alone = values[image_id] in (None, "")
+        firsts.setdefault((alone, image_id if alone else values[image_id]), (image_id, score))
+    return list(firsts.values())[:top_k]
+
+
+@pytest.mark.parametrize("photos_a_group", [1, 4])
+def test_of_each_group_the_best_photo_is_found(filled, photos_a_group, monkeypatch):
+    monkeypatch.setattr(store_module, "PHOTOS_A_GROUP", photos_a_group)
+    monkeypatch.setattr(store_module, "MOST_AT_ONCE", 7)
+    photos, vectors = catalog(41)
+    for field in ("gender", "price", "category"):  # texts, numbers, and one that photos have beside their attributes
+        for where in (None, parse_where("price < 16 or gender is null", KINDS)):
+            for top_k in (1, 3, 8, 50):
+                hits = slow_search(photos, vectors, vectors[1], 41, where)
+                found = search_groups(filled, vectors[1], top_k, where, field)
+                assert_same(found, slow_groups(photos, hits, top_k, field))
 
 
 def test_conditions_within_each_other_are_read_to_a_bound(filled):

@@ -129,6 +129,7 @@ def test_a_hit_says_what_is_known(searcher, shared_shop):
         (Query(text="a", where="nothing = 1"), "no field 'nothing'"),
         (Query(like="nobody"), "no photo of that image_id"),
         (Query(text="a", image_weight=1.5), "between 0 and 1"),
+        (Query(text="a", group_by="nothing"), r"no field 'nothing' to group by; has \['Main Colour', "),
     ],
 )
 def test_wrong_queries_are_refused(searcher, query, message):
@@ -138,6 +139,22 @@ def test_wrong_queries_are_refused(searcher, query, message):
         searcher.search_many([Query(text="fine"), query])
     with pytest.raises(InputError, match="top_k=0"):
         searcher.search_text("a", 0)
+
+
+def test_products_are_found_by_their_best_photos(searcher):
+    hits = searcher.search_text("red dress", 50)
+    values = {"item": lambda hit: hit.item_id, "main colour": lambda hit: hit.attributes.get("Main Colour")}
+    for name, value in values.items():
+        firsts = {}
+        for hit in hits:
+            firsts.setdefault(value(hit) or hit.image_id, hit)
+        for top_k in (1, 3, 50):
+            found = searcher.search(Query(text="red dress", group_by=name), top_k)
+            assert found == list(firsts.values())[:top_k]
+    like = [hit.item_id for hit in searcher.search(Query(like="02.png", group_by="item_id"), 50)]
+    assert "s1" not in like and len(like) == len({hit.item_id for hit in hits}) - 1, "a product is not like itself"
+    queries = [Query(text="red dress", group_by="item"), Query(text="red dress")]
+    assert searcher.search_many(queries, 5) == [searcher.search(query, 5) for query in queries]
 
 
 def test_threads_may_share_a_searcher(searcher):
