@@ -49,11 +49,13 @@ class Table:
     Attributes:
         header: Titles of its columns, all of them different.
         rows: Cells, as many as titles, as `value_of` has them.
+        lines: Number of the line that each row begins at.
         unread: Number, first cell and fault of each line that is no row.
     """
 
     header: list[str]
     rows: list[list[str]]
+    lines: list[int]
     unread: list[tuple[int, str, str]]
 
     def column(self, title: str) -> list[str]:
@@ -80,6 +82,7 @@ def read_table(file: Path, *, titles: Collection[str]) -> Table:
         print(f"{file}: read as {UNUSUAL[layout.encoding]}")
     header: list[str] = []
     rows: list[list[str]] = []
+    lines: list[int] = []
     unread: list[tuple[int, str, str]] = []
     for line, cells in records(file, layout):
         if isinstance(cells, str) and not header:
@@ -93,6 +96,7 @@ def read_table(file: Path, *, titles: Collection[str]) -> Table:
             unread.append((line, cells[0].strip(), why))
         else:
             rows.append([*map(value_of, cells[: len(header)]), *[""] * (len(header) - len(cells))])
+            lines.append(line)
     if unread:
         line, _, why = unread[0]
         print(f"{file}: {len(unread):,} rows are left out, such as that of line {line}: {why}")
@@ -102,7 +106,7 @@ def read_table(file: Path, *, titles: Collection[str]) -> Table:
     for row in [header, *rows] if empty else []:  # where each line ends in a comma
         for place in reversed(empty):
             del row[place]
-    return Table(_all_different(header), rows, unread)
+    return Table(_all_different(header), rows, lines, unread)
 
 
 def layout_of(file: Path, *, titles: Collection[str]) -> Layout:

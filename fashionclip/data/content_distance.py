@@ -49,12 +49,15 @@ class AttributeDistance:
     """Share of some attributes in which two products differ.
 
     Args:
-        columns: The attributes.
+        columns: Columns of the attributes; None: `attributes` of dataset.json. Without any, all products are 1 apart.
     """
 
-    def __init__(self, columns: list[str]) -> None:
-        self.columns = tuple(columns)
+    def __init__(self, columns: list[str] | None = None) -> None:
+        self.columns = tuple(columns or ())
 
     def __call__(self, rows: ManifestTensors, one: Tensor, other: Tensor) -> Tensor:
-        codes = torch.stack([rows.code[column] for column in self.columns])  # (A, N)
+        columns = self.columns or rows.attributes
+        if not columns:
+            return torch.ones(len(one))
+        codes = torch.stack([rows.code[column] for column in columns])  # (A, N)
         return (codes[:, one] != codes[:, other]).float().mean(0)

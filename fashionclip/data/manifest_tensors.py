@@ -74,6 +74,7 @@ class ManifestTensors:
         worded: (N,) bool, whether a row has a text. A photo of which only wrong texts are known has none.
         item_id: (N,) code of the product of each row.
         code: (N,) codes of the values of some further columns; that of `text` is `text_key`.
+        attributes: Columns of `code` in which products of this dataset may agree, by its dataset.json.
         judgements: The dataset's judgements; None where none were given.
 
     Args:
@@ -120,7 +121,8 @@ class ManifestTensors:
         }
         self.code: dict[str, Tensor] = {}
         self._values: dict[str, list[object]] = {}
-        for column in set(coded) & set(manifest.columns):
+        self.attributes: tuple[str, ...] = tuple(dataset.info.get("attributes", ()))
+        for column in {*coded, *self.attributes} & set(manifest.columns):
             codes, values = pd.factorize(manifest[column])
             self.code[column], self._values[column] = torch.from_numpy(codes.astype("int64")), list(values)
         if "text" in self.code:

@@ -114,6 +114,7 @@ class Conversion:
         dropped: Sequence[Sequence[str]],
         read: int,
         record: Mapping[str, Any] | None = None,
+        about: Mapping[str, Sequence[str]] | None = None,
         tables: Mapping[str, pd.DataFrame] | None = None,
         photo_folders: Sequence[str] = (),
         says: Sequence[str] = (),
@@ -125,6 +126,7 @@ class Conversion:
             dropped: Image id, reason and detail of each row that is left out.
             read: Number of rows that the source had.
             record: What `dataset.json` says in `config` beside the settings.
+            about: Columns of the manifest by what `dataset.json` calls them, such as `text_fields`.
             tables: Further tables by name, written as `<name>.parquet`.
             photo_folders: Folders beside `images` that hold photos and nothing else.
             says: Lines of the report beside what is kept, split and dropped.
@@ -161,6 +163,7 @@ class Conversion:
                 "dropped": reasons,
                 "splits": splits,
             },
+            **(about or {}),
             "photo_bytes": _bytes(folder, manifest["path"]),
             "fingerprint": self._fingerprint,
             "config": {**self._config, **(record or {})},

@@ -1,0 +1,1 @@
+"""Any catalogue, a table of products and their photos, to a prepared dataset."""
