@@ -99,7 +99,7 @@ class MinedTripletLoss(nn.Module):
             s = content_distance[anchor, others[1]]
             if self.loss.form == "edit":
                 return (self.loss(a, p, n) + self.loss(a, q, n, semipos_distance=s)) / 2
-            return self.loss(a, p, n, q, s)
+            return self.loss(a, p, n, s, q)
         distance = self.loss.matrix(image)  # (I, I)
         share = self.loss.semipos_share if self.loss.form == "ordered" else 1
         content = torch.where(semipositives, share * content_distance.to(distance.dtype), negatives.to(distance.dtype))

@@ -37,10 +37,10 @@ class TripletSemiPosMarginWithDistanceLoss(nn.Module):
     Args:
         distance_function: `euclidean`, `squared` (its square), `cosine` (1 - cos, in [0, 2]), or a function from two
             (B, D) tensors to (B,) distances.
-        margin: In units of the distance, above 0.
-        swap: The negative's distance is the smallest of d(a,n), d(p,n) and, in the ordered form, d(q,n).
-        reduction: `none` leaves one loss a triplet.
-        form: Which of the two.
+        margin: Gap, in units of the distance, above 0.
+        swap: Whether the negative's distance is the smallest of d(a,n), d(p,n) and, in the ordered form, d(q,n).
+        reduction: What is made of the triplets' losses; `none` leaves one a triplet.
+        form: Formula, one of the two above.
         semipos_share: Share of the margin, in (0, 1], that lies between positives and the least similar semi-positives;
             the rest lies between these and negatives. For `ordered`, default 0.5.
 
@@ -86,15 +86,17 @@ class TripletSemiPosMarginWithDistanceLoss(nn.Module):
         anchor: Tensor,
         positive: Tensor,
         negative: Tensor,
-        semipositive: Tensor | None = None,
         semipos_distance: Tensor | None = None,
+        semipositive: Tensor | None = None,
     ) -> Tensor:
-        """Loss of B triplets.
+        """Loss of B triplets; in the edit form it is called as `criterion(anchor, positive, negative, semipos)`.
 
         Args:
-            anchor, positive, negative: (B, D), any float type; computed in float32, or in float64 if they are.
-            semipositive: (B, D), for the ordered form only.
-            semipos_distance: (B,) in [0, 1], of the semi-positive; in the edit form of the positive, default 0.
+            anchor, positive, negative: Embeddings (B, D) of any float type; computed in float32, or in float64 if they
+                are.
+            semipos_distance: Distances (B,) in [0, 1] of the contents of anchor and semi-positive; in the edit form, of
+                anchor and positive, default 0.
+            semipositive: Embeddings (B, D), for the ordered form only.
 
         Returns:
             Scalar, or (B,) with reduction `none`.
@@ -127,7 +129,10 @@ class TripletSemiPosMarginWithDistanceLoss(nn.Module):
                 )
             return self.hinge(ap, an, near_content=0.0 if s is None else s)
         if aq is None or s is None:
-            raise ValueError("semipositive, semipos_distance: form='ordered' needs both. Use form='edit' without them.")
+            raise ValueError(
+                "semipositive, semipos_distance: form='ordered' needs both. Where semi-positives stand in the "
+                "positives' place, as in criterion(anchor, positive, negative, semipos), use form='edit'."
+            )
         s = self.semipos_share * s
         return self.hinge(ap, aq, far_content=s) + self.hinge(aq, an, near_content=s)
 

@@ -230,7 +230,7 @@ def test_random_is_the_loss_of_the_drawn_triplets(form, distance, swap):
 
     def drawn_one_by_one(image):
         if form == "ordered":
-            return loss(image[a], image[p], image[n], image[q], s[a, q])
+            return loss(image[a], image[p], image[n], s[a, q], image[q])
         positives = loss(image[a], image[p], image[n])
         return (positives + loss(image[a], image[q], image[n], semipos_distance=s[a, q])) / 2
 

@@ -19,7 +19,7 @@ def triplets(size=9, dtype=torch.double):
 
 
 def arguments(form, a, p, n, q, s):
-    return (a, p, n, q, s) if form == "ordered" else (a, p, n, None, s)
+    return (a, p, n, s, q) if form == "ordered" else (a, p, n, s)
 
 
 def slow_distance(name, x, y):
@@ -120,6 +120,14 @@ def test_its_default_is_torchs_default():
     a, p, n, _, _ = triplets(30)
     ours = TripletSemiPosMarginWithDistanceLoss(form="edit")
     torch.testing.assert_close(ours(a, p, n), nn.TripletMarginWithDistanceLoss()(a, p, n), atol=1e-5, rtol=0)
+
+
+def test_the_source_calls_it_with_semipositives_in_the_positives_place():
+    criterion = TripletSemiPosMarginWithDistanceLoss(form="edit", margin=1.0)
+    anchor, positive, negative = torch.tensor([[0.0, 0.0]] * 2), torch.tensor([[0.3, 0.4]] * 2), torch.ones(2, 2)
+    semipos = torch.tensor([0.0, 0.25], dtype=torch.double)  # of a row of `hf/`: 0 with a positive, else its distance
+    loss = criterion(anchor, positive, negative, semipos)
+    torch.testing.assert_close(loss, torch.tensor(0.5 + 0.125 - 2**0.5 + 1.0))
 
 
 def test_sign_of_edit_a_less_similar_positive_needs_a_larger_gap():
@@ -241,8 +249,10 @@ def test_mistakes_are_refused():
     with pytest.raises(ValueError, match="form='ordered' needs both"):
         make(form="ordered")(a, p, n)
     with pytest.raises(ValueError, match="form='ordered' needs both"):
-        make(form="ordered")(a, p, n, q)
+        make(form="ordered")(a, p, n, semipositive=q)
+    with pytest.raises(ValueError, match=r"form='ordered' needs both.* use form='edit'"):
+        make(form="ordered")(a, p, n, s)
     with pytest.raises(ValueError, match="form='edit' takes none"):
-        make(form="edit")(a, p, n, q, s)
+        make(form="edit")(a, p, n, s, q)
     with pytest.raises(ValueError, match=r"semipos_distance: got \(9, 1\), expected \(9,\)"):
         make(form="edit")(a, p, n, semipos_distance=s[:, None])
