@@ -1,25 +1,11 @@
-"""Prepare a dataset: `python prepare.py dataset=kaggle-products dataset.source=DIR [dataset.root=OUT]`."""
+"""Prepare a dataset: `python prepare.py dataset=kaggle-products dataset.source=DIR [dataset.root=OUT]`.
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+What runs is `fashionclip/app/commands/prepare.py`. (The word @hydra.main is what Hydra's shell completion looks for.)
+"""
 
-from fashionclip.app.home import expand_arguments, expand_config
-from fashionclip.app.user_errors import one_message
+import sys
 
-
-@hydra.main(version_base="1.3", config_path="configs", config_name="prepare")
-def main(cfg: DictConfig) -> None:
-    with one_message():
-        from fashionclip.app.config import check_added_keys, check_values
-        from fashionclip.app.datasets import prepare
-
-        check_added_keys(cfg, HydraConfig.get().overrides.task)
-        expand_config(cfg)
-        check_values(cfg)
-        prepare(cfg.dataset)
-
+from fashionclip.app.commands.prepare import main
 
 if __name__ == "__main__":
-    expand_arguments()
-    main()
+    main(sys.argv[1:])

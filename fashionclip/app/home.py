@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
-def expand_arguments() -> None:
-    """Expands it in overrides of the command line, such as `dataset.source=~/photos`, which Hydra could not read."""
-    parted = (word.partition("=~/") for word in sys.argv)
-    sys.argv[:] = [f"{key}={os.path.expanduser('~/')}{rest}" if equals else key for key, equals, rest in parted]
+def expand_words(words: Sequence[str]) -> list[str]:
+    """Expands it in overrides of a command line, such as `dataset.source=~/photos`, which Hydra could not read."""
+    parted = (word.partition("=~/") for word in words)
+    return [f"{key}={os.path.expanduser('~/')}{rest}" if equals else key for key, equals, rest in parted]
 
 
 def expand_config(cfg: DictConfig | ListConfig) -> None:

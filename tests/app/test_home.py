@@ -1,11 +1,10 @@
 import argparse
-import sys
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from fashionclip.app.home import expand_arguments, expand_config, expand_options
+from fashionclip.app.home import expand_config, expand_options, expand_words
 
 
 @pytest.fixture(autouse=True)
@@ -15,10 +14,9 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_overrides(home, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["prepare.py", "dataset.source=~/photos", "~logger.csv", "a=b~/c", "-m"])
-    expand_arguments()
-    assert sys.argv == ["prepare.py", f"dataset.source={home}/photos", "~logger.csv", "a=b~/c", "-m"]
+def test_overrides(home):
+    words = ["dataset.source=~/photos", "~logger.csv", "a=b~/c", "-m"]
+    assert expand_words(words) == [f"dataset.source={home}/photos", "~logger.csv", "a=b~/c", "-m"]
 
 
 def test_config_of_any_depth(home):

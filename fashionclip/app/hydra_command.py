@@ -1,0 +1,56 @@
+"""How `train`, `prepare` and `evaluate` start Hydra, as scripts of a clone and as commands of `fashionclip`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TypeVar
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig
+
+from fashionclip.app.home import expand_words
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+OWN_CONFIGS = Path("configs")
+Result = TypeVar("Result")
+
+
+class OwnConfigs(SearchPathPlugin):
+    """YAMLs of a folder `configs` where the command is run stand beside fashionclip's own, and before them."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if OWN_CONFIGS.is_dir() and not OWN_CONFIGS.samefile(CONFIGS):
+            main = SearchPathQuery(provider="main")
+            search_path.prepend(provider="own configs", path=f"file://{OWN_CONFIGS.resolve()}", anchor=main)
+
+
+def hydra_command(task: Callable[[DictConfig], Result]) -> Callable[[Sequence[str]], None]:
+    """Makes a task, whose module is named as its config, a function of the words of a command line.
+
+    Losses and other classes that the user's own configs name may lie where the command is run.
+    """
+
+    @wraps(task)
+    def command(words: Sequence[str]) -> None:
+        line = list(sys.argv)
+
+        @wraps(task)
+        def run(cfg: DictConfig) -> Result:
+            sys.argv[:] = line  # by which Lightning starts the other processes of a run
+            return task(cfg)
+
+        Plugins.instance().register(OwnConfigs)
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # last: a folder `datasets` there is not Hugging Face's
+        sys.argv[1:] = expand_words(words)
+        name = task.__module__.rpartition(".")[2]
+        hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(run)()
+
+    return command
