@@ -127,7 +127,7 @@ def check_monitor(monitor: str, validated: Sequence[Mapping[str, float]]) -> Non
 NUMBERS = {  # what each must be, in the words of the message, by which it is checked
     "a whole number >= 0 and <= 4294967295": "seed",
     "a whole number >= 1": (
-        "data.batch_size data.eval_batch_size loss.relation.per_group identity.per_group "
+        "check_photos data.batch_size data.eval_batch_size loss.relation.per_group identity.per_group "
         "trainer.accumulate_grad_batches dataset.max_side dataset.min_side dataset.items dataset.shots "
         "dataset.demo_items dataset.min_length dataset.max_length dataset.positives dataset.semipositives "
         "dataset.triplets_per_anchor dataset.matches dataset.mismatches"

@@ -20,16 +20,14 @@ def prepare(cfg: DictConfig) -> PreparedDataset:
     Raises:
         InputError: Root or source is not given, or not as the converter needs it.
     """
-    _check_root(cfg)
-    if cfg.get("derive_from"):
-        raise InputError(
-            "dataset.derive_from: judgements made of a prepared dataset are a source of their own. Use "
-            f"dataset=judgements-derived {shlex.quote(f'dataset.source={cfg.derive_from}')}"
-        )
+    _check_keys(cfg)
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in NO_ARGUMENTS])
     if OmegaConf.is_missing(cfg, "source"):
         if not cfg.get("download"):
-            raise InputError("dataset.source: not given. Expected the raw data: dataset.source=DIR_OR_FILE.")
+            raise InputError(
+                "dataset.source: not given. Expected the raw data (of judgements-derived: a prepared dataset): "
+                "dataset.source=DIR_OR_FILE."
+            )
         cfg.source = "."
     # Plain dicts and lists: a converter knows nothing of omegaconf, which makes a config of a dataclass in a dict.
     dataset: PreparedDataset = instantiate(cfg, _convert_="all")
@@ -42,7 +40,7 @@ def open_dataset(cfg: DictConfig) -> PreparedDataset:
     Raises:
         InputError: It is not prepared, or breaks the manifest's contract.
     """
-    _check_root(cfg)
+    _check_keys(cfg)
     if cfg.get("prepared_on_use"):
         return prepare(cfg)
     if Path(cfg.root, "dataset.json").is_file():
@@ -55,6 +53,11 @@ def open_dataset(cfg: DictConfig) -> PreparedDataset:
     )
 
 
-def _check_root(cfg: DictConfig) -> None:
+def _check_keys(cfg: DictConfig) -> None:
     if not cfg.root:
         raise InputError("dataset.root: not given. Expected the folder of the prepared dataset: dataset.root=DIR.")
+    if cfg.get("derive_from"):
+        raise InputError(
+            "dataset.derive_from: judgements made of a prepared dataset are a source of their own. Use "
+            f"dataset=judgements-derived {shlex.quote(f'dataset.source={cfg.derive_from}')}"
+        )

@@ -260,7 +260,15 @@ def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
         (["prepare.py", "dataset=kaggle-products"], "dataset.source: not given"),
         (["prepare.py", "dataset=kaggle-products", "dataset.source=no/such"], "no such file or folder. Expected"),
         (["prepare.py", "dataset=judgements-csv"], "dataset.source: not given"),
+        (
+            ["prepare.py", "dataset=judgements-derived"],
+            "dataset.source: not given. Expected the raw data (of judgements-",
+        ),
         (["prepare.py", "dataset=match-mismatch", "dataset.derive_from=x"], "Use dataset=judgements-derived dataset."),
+        (
+            ["train.py", "loss=match-mismatch", "dataset=match-mismatch", "dataset.derive_from=x"],
+            "Use dataset=judgements-derived dataset.",
+        ),
         (["prepare.py", "dataset=match-mismatch", "dataset.source=no/such"], "no such file or folder. Expected a CSV"),
         (["train.py", "dataset=kaggle-products", "dataset.root=no/such"], "Run: python prepare.py"),
         (["train.py", *SMALL, "data.batch_size=0"], "data.batch_size=0: expected a whole number >= 1."),
