@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 from tqdm import tqdm
 
 from fashionclip.drawing.catalog import write_demo_catalog
@@ -25,9 +28,17 @@ from fashionclip.prepare.synthetic_triplets.eval_triplets import draw_triplets
 from fashionclip.prepare.synthetic_triplets.families import BasePhoto, Rules, draw_variants, picture_of, plan_variants
 from fashionclip.prepare.synthetic_triplets.held_out import Stock, stocks_of
 from fashionclip.prepare.synthetic_triplets.hugging_face import require_datasets, save_hugging_face
-from fashionclip.prepare.synthetic_triplets.overlays import LogoOverlay, Overlay, TextOverlay
+from fashionclip.prepare.synthetic_triplets.overlays import (
+    Content,
+    LogoOverlay,
+    NotDrawnError,
+    Overlay,
+    TextOverlay,
+    safe_box,
+)
 
 FEWEST_FOR_PROCESSES = 16  # base photos; starting processes takes longer than fewer
+TRIALS = 10  # on an empty photo; what fails as often would be dropped from nearly all
 VARIANT_COLUMNS = (
     "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category",
     "base_id", "picture_id", "kind", "overlay", "caption", "rendered_caption", "edit", "semipos_distance",
@@ -115,6 +126,7 @@ def prepare_synthetic_triplet(
     if save_hf:
         require_datasets()
     texts = read_captions(captions, min_length=min_length, max_length=max_length, most=max_captions, seed=seed)
+    _check_room(used, texts, max_side=max_side, keep_in_centre_crop=keep_in_centre_crop)
     if source is None:
         if not Path(demo_source, "styles.csv").exists():
             write_demo_catalog(Path(demo_source), items=demo_items, shots=1)
@@ -153,6 +165,7 @@ def prepare_synthetic_triplet(
                     # a photo that cannot be read is of no split
                     stocks={kind: of[: 1 if split.get(base, "train") == "train" else 2] for kind, of in stocks.items()},
                     logos_per_photo=logos.per_photo if logos else (0, 0),
+                    position_of=logos.position_of if logos else None,
                     rules=rules,
                     seed=seed,
                 ),
@@ -182,7 +195,7 @@ def prepare_synthetic_triplet(
         triplets = draw_triplets(manifest, per_anchor=triplets_per_anchor, seed=seed)
         fixed = triplets["anchor"].map(manifest.set_index("image_id")["split"]) != "train"
         if save_hf:
-            save_hugging_face(triplets, manifest=manifest, folder=new.folder / "hf")
+            save_hugging_face(triplets, manifest=manifest, folder=new.folder / "hf", root=root)
         shutil.rmtree(new.folder / "rows", ignore_errors=True)  # they are in the manifest now
         of_split = dict(Counter(split[base] for base in shown))
         return new.finish(
@@ -211,7 +224,13 @@ def _stocks(
         stocks["text"] = stocks_of(captions, fonts=overlays["text"].files, needed=2, share=share, seed=seed)
     if "logo" in overlays:
         logos: Any = overlays["logo"]
-        stocks["logo"] = stocks_of(logos.classes, needed=logos.per_photo[1] + 1, share=share, seed=seed)
+        at = Counter(logos.position_of.values())
+        named = isinstance(logos.positions, Mapping)
+        lone = [name for name in logos.classes if named and at[logos.position_of[name]] == 1]
+        others = [name for name in logos.classes if name not in lone]
+        first, *unseen = stocks_of(others, needed=logos.per_photo[1] + 1, share=share, seed=seed)
+        # Held out, the only logo of a position would leave it empty in train.
+        stocks["logo"] = (replace(first, contents=(*first.contents, *lone)), *unseen)
     return stocks
 
 
@@ -266,3 +285,34 @@ def _check_settings(overlays: Mapping[str, Overlay | None], rules: Rules, *, hel
             "max_edited_share in (0, 1] and replaced_share in [0, 1]. Mend these keys."
         )
     return used
+
+
+def _check_room(
+    overlays: Mapping[str, Overlay], captions: Sequence[str], *, max_side: int, keep_in_centre_crop: bool
+) -> None:
+    """Refuses what does not fit on an empty photo: the shortest caption, a logo, or two that may stand together."""
+    shown = {"text": [Content("", min(captions, key=len))]}
+    logos: Any = overlays.get("logo")
+    if logos:
+        sets: list[tuple[str, ...]] = [(name,) for name in logos.classes]
+        if logos.per_photo[1] > 1 and isinstance(logos.positions, Mapping):
+            sets += combinations({at: name for name, at in logos.position_of.items()}.values(), 2)
+        elif logos.per_photo[1] > 1:
+            sets.append(logos.classes[:2])
+        shown["logo"] = [Content("", " and ".join(names), logos=names) for names in sets]
+    blank = Image.new("RGB", (max_side, max_side), "white")
+    safe = safe_box(blank.size, keep_in_centre_crop=keep_in_centre_crop)
+    for kind, overlay in overlays.items():
+        for content in shown[kind]:
+            for attempt in range(TRIALS):
+                try:
+                    overlay.draw(blank.copy(), content, safe=safe, rng=random.Random(attempt))
+                    break
+                except NotDrawnError as error:
+                    fault = error
+            else:
+                if fault.reason in ("too_small", "no_place"):
+                    raise InputError(
+                        f"dataset.overlays.{kind}: {fault}, an empty photo of dataset.max_side. Change its sizes, "
+                        "padding or positions, or lower its min_size."
+                    )

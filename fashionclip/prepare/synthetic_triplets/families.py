@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,7 @@ def plan_variants(
     logos_per_photo: tuple[int, int],
     rules: Rules,
     seed: int,
+    position_of: Mapping[str, str] | None = None,
 ) -> tuple[Variant, ...]:
     """Chooses what the variants of a base photo show.
 
@@ -80,7 +82,8 @@ def plan_variants(
             turns. A stock has at least two captions, or more logos than are shown on a photo.
         logos_per_photo: Least and largest number of logos on a photo.
         rules: Counts and shares.
-        seed: Another seed gives another choice.
+        seed: Seed of the choice.
+        position_of: Position of each class of logos; a photo shows one logo of a position. None: each has its own.
     """
     rng = random.Random(f"{seed}/plan/{base_id}")
     variants: list[Variant] = []
@@ -103,11 +106,14 @@ def plan_variants(
             add("text", number, stock, contents)
     sets: set[frozenset[str]] = set()
     for number, stock in enumerate(_in_turns(stocks.get("logo", ()), count=rules.logo_sets_per_photo, rng=rng)):
-        drawn = (tuple(rng.sample(stock.contents, rng.randint(*logos_per_photo))) for _ in range(TRIES))
-        chosen = next((one for one in drawn if frozenset(one) not in sets), None)
+        by_position: dict[str, list[str]] = defaultdict(list)
+        for name in stock.contents:
+            by_position[(position_of or {}).get(name, name)].append(name)
+        drawn = (_logos(by_position, count=rng.randint(*logos_per_photo), rng=rng) for _ in range(TRIES))
+        chosen = next((one for one in drawn if frozenset(one.values()) not in sets), None)
         if chosen:
-            sets.add(frozenset(chosen))
-            add("logo", number, stock, _logo_contents(chosen, classes=stock.contents, rng=rng))
+            sets.add(frozenset(chosen.values()))
+            add("logo", number, stock, _logo_contents(chosen, by_position=by_position, rng=rng))
     return tuple(variants)
 
 
@@ -217,14 +223,32 @@ def _in_turns(stocks: Sequence[Stock], *, count: int, rng: random.Random) -> lis
     return [stocks[(first + turn) % len(stocks)] for turn in range(count if stocks else 0)]
 
 
-def _logo_contents(chosen: tuple[str, ...], *, classes: Sequence[str], rng: random.Random) -> Iterator[Content]:
-    """The anchor's content, then those of as many semi-positives as are asked for."""
-    yield Content(", ".join(chosen), ", ".join(chosen), logos=chosen)
-    others = [name for name in classes if name not in chosen]
+def _logos(by_position: Mapping[str, Sequence[str]], *, count: int, rng: random.Random) -> dict[str, str]:
+    """A logo for each of so many positions by chance, or of all positions there are."""
+    positions = rng.sample(list(by_position), min(count, len(by_position)))
+    return {at: of[0] if len(of := by_position[at]) == 1 else rng.choice(of) for at in positions}
+
+
+def _logo_contents(
+    chosen: dict[str, str], *, by_position: Mapping[str, Sequence[str]], rng: random.Random
+) -> Iterator[Content]:
+    """The anchor's content, then those of as many semi-positives as are asked for.
+
+    Args:
+        chosen: Logos of the anchor by position.
+        by_position: All logos by position, more than are chosen.
+        rng: Source of chance.
+    """
+    anchor = ", ".join(chosen.values())
+    yield Content(anchor, anchor, logos=tuple(chosen.values()))
+    others = {at: [name for name in of if name != chosen.get(at)] for at, of in by_position.items()}
+    others = {at: of for at, of in others.items() if of}
     while True:
-        changed = rng.sample(range(len(chosen)), rng.randint(1, min(len(chosen), len(others))))
-        shown = list(chosen)  # each keeps its place in the list, so that a distance of lists is that of sets
-        for place, name in zip(changed, rng.sample(others, len(changed)), strict=True):
-            shown[place] = name
-        distance = len(changed) / len(chosen)
-        yield Content(", ".join(chosen), ", ".join(shown), "replaced", distance, tuple(shown))
+        changed = rng.sample(list(chosen), rng.randint(1, min(len(chosen), len(others))))
+        free = {at: of for at, of in others.items() if at in changed or at not in chosen}
+        if len(free) < len(changed):  # a position with a single logo cannot change by itself
+            continue
+        # The others keep their place in the list, so that a distance of lists is that of sets.
+        new = dict(zip(changed, _logos(free, count=len(changed), rng=rng).values(), strict=True))
+        shown = tuple((chosen | new).values())
+        yield Content(anchor, ", ".join(shown), "replaced", len(changed) / len(chosen), shown)

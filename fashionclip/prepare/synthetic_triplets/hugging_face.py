@@ -26,23 +26,25 @@ def require_datasets() -> Any:
     return datasets
 
 
-def save_hugging_face(triplets: pd.DataFrame, *, manifest: pd.DataFrame, folder: Path) -> None:
-    """Writes a dataset that `datasets.load_from_disk(folder)` loads.
+def save_hugging_face(triplets: pd.DataFrame, *, manifest: pd.DataFrame, folder: Path, root: Path) -> None:
+    """Writes a dataset that `datasets.load_from_disk(folder)` loads: a `DatasetDict` of the splits that have triplets.
 
     A triplet becomes two rows: with its positive (`semipos` 0) and with its semi-positive (`semipos` its distance in
-    (0, 1]) as `pos`. `anchor`, `pos` and `neg` are paths below the prepared dataset's folder; `caption` is the
-    anchor's; `split` says where the row belongs.
+    (0, 1]) as `pos`. `anchor`, `pos` and `neg` are absolute paths, which
+    `.cast_column("anchor", datasets.Image())` turns into pictures; `caption` is the anchor's.
 
     Args:
         triplets: Triplets of all splits, from `draw_triplets`.
         manifest: Manifest with the images they name.
         folder: Folder to write.
+        root: Folder of the prepared dataset, where the paths lead.
 
     Raises:
         InputError: `datasets` is not installed.
     """
     datasets = require_datasets()
     rows = manifest.set_index("image_id")[["path", "caption", "split"]]
+    rows["path"] = [str(root.resolve() / path) for path in rows["path"]]
     near, far = triplets.assign(pos=triplets["positive"], semipos=0.0), triplets.assign(pos=triplets["semipositive"])
     far["semipos"] = far["semipos_distance"]
     both = pd.concat([near, far]).sort_index(kind="stable")  # the two rows of a triplet stand together
@@ -54,4 +56,6 @@ def save_hugging_face(triplets: pd.DataFrame, *, manifest: pd.DataFrame, folder:
         "caption": rows["caption"].loc[both["anchor"]].tolist(),
         "split": rows["split"].loc[both["anchor"]].tolist(),
     }
-    datasets.Dataset.from_dict(columns).save_to_disk(str(folder))
+    splits = pd.DataFrame(columns).groupby("split", sort=False)
+    saved = {name: datasets.Dataset.from_dict(of.drop(columns="split").to_dict("list")) for name, of in splits}
+    datasets.DatasetDict(saved).save_to_disk(str(folder))

@@ -10,10 +10,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from fashionclip.errors import InputError
-from fashionclip.images import UnreadableImageError, open_photo
+from fashionclip.images import SUFFIXES, UnreadableImageError, load_image, open_photo
 
 DRAWN_SIDE = 256  # px
-LOGO_SUFFIXES = {".png", ".webp", ".gif", ".tif", ".tiff"}  # formats that know transparency
 Point = tuple[float, float]
 
 
@@ -64,7 +63,7 @@ def find_logos(folder: Path | str | None) -> dict[str, str]:
         return dict.fromkeys(DRAWN, "")
     found: dict[str, str] = {}
     for path in sorted(Path(folder).rglob("*")):
-        if path.suffix.lower() in LOGO_SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             name = path.relative_to(folder).with_suffix("").as_posix()
             if name in found:
                 raise InputError(f"{path}: a second logo {name!r} beside {found[name]}. Rename one of them.")
@@ -79,6 +78,8 @@ def find_logos(folder: Path | str | None) -> dict[str, str]:
 def load_logo(name: str, file: str) -> Image.Image:
     """A logo as an RGBA picture without transparent margins; do not draw on it, it is shared.
 
+    A file without transparency, such as a JPEG, is a logo with all of its background.
+
     Raises:
         InputError: The file cannot be read, or nothing of it can be seen.
     """
@@ -86,7 +87,7 @@ def load_logo(name: str, file: str) -> Image.Image:
         return _draw(*DRAWN[name])
     try:
         with open_photo(file) as image:
-            logo = image.convert("RGBA")
+            logo = (image if image.has_transparency_data else load_image(file)).convert("RGBA")
     except UnreadableImageError as error:
         reason = error.__cause__ or error
         raise InputError(f"{file}: no logo that can be read ({reason}). Remove or replace the file.") from None

@@ -6,11 +6,12 @@ distribution for anchors, positives and semi-positives, so that only the content
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,14 +92,15 @@ class TextOverlay:
         colours: Names or "#rrggbb".
         places: Places of the block, as pairs (x, y): shares, in [0, 1], of the room left beside and above it; None is
             anywhere.
-        max_width, max_height: Largest block, as shares of the safe box's width and height less padding.
+        max_width, max_height: Size of the largest block, as shares of the safe box's width and height less padding, or
+            in pixels.
         max_lines: Number of lines, at most.
         scale: Font size, as a range of shares of the largest that fits.
         min_size: Smallest font size, in pixels of the written photo.
         min_contrast: Least contrast ratio, 1 to 21, of the colour against the mean of what it covers.
         outline: Width of the letters' outline, as a share of the font size; it is black or white, whichever is less
             like the colour, and keeps letters legible where a photo is busy. 0 draws none.
-        padding: Width of the safe box's border that is kept free, as a share of its shorter side.
+        padding: Width of the safe box's border that is kept free, as a share of its shorter side, or in pixels.
 
     Raises:
         InputError: There is no font, a font cannot be read, or a setting is out of its range.
@@ -121,8 +123,10 @@ class TextOverlay:
         self.colours = tuple(self.colours)
         self.places = self.places and tuple((float(x), float(y)) for x, y in self.places)
         self.scale = _range("overlays.text.scale", self.scale)
-        if not self.colours or self.places == () or self.max_lines < 1 or self.min_size < 1:
-            raise InputError("overlays.text: expected a colour, a place, max_lines >= 1, min_size >= 1. Mend the YAML.")
+        if not self.colours or self.places == () or min(self.max_lines, self.min_size) < 1 or not self.padding >= 0:
+            raise InputError(
+                "overlays.text: expected a colour, a place, max_lines >= 1, min_size >= 1, padding >= 0. Mend the YAML."
+            )
         self.files = find_fonts(self.fonts)
         try:
             self._luminance = {colour: luminance(ImageColor.getrgb(colour)[:3]) for colour in self.colours}
@@ -140,8 +144,8 @@ class TextOverlay:
             block = fit_text(
                 content.rendered,
                 font=font,
-                width=self.max_width * (right - left),
-                height=self.max_height * (bottom - top),
+                width=min(in_pixels(self.max_width, right - left), right - left),
+                height=min(in_pixels(self.max_height, bottom - top), bottom - top),
                 max_lines=self.max_lines,
                 min_size=self.min_size,
                 outline=self.outline,
@@ -175,17 +179,23 @@ class TextOverlay:
 class LogoOverlay:
     """One or several logos, which do not touch each other.
 
+    `scales` and `positions` name a class of logos, or a folder that holds some; of several names, the nearest counts.
+
     Attributes:
-        folder: Folder of logos with transparency, in any subfolder; a logo's class is its path below the folder without
-            suffix. None takes those drawn in `fashionclip.prepare.synthetic_triplets.logos`.
-        classes: Classes to use; None is all.
+        folder: Folder of logos, in any subfolder; a logo's class is its path below the folder without suffix. None
+            takes those drawn in `fashionclip.prepare.synthetic_triplets.logos`.
+        classes: Classes to use; None is all, or all that have a position by name.
         per_photo: Least and largest number of different logos on a photo.
-        scale: Longer side of a logo, as a range of shares of the safe box's shorter side less padding.
-        keep_aspect: Whether width and height are scaled alike; else each is drawn from `scale` by itself.
-        boxes: Boxes of which each logo takes one by chance, with `scale` out of use: (left, top, right, bottom) as
-            shares, in [0, 1], of the safe box less padding. With `keep_aspect` it is centred in its box.
+        scale: Range of a logo's longer side, in shares of the safe box's shorter side less padding, or in pixels.
+        scales: Ranges of logos that have their own, by name.
+        keep_aspect: Whether width and height are scaled alike; else each is drawn from the range by itself.
+        positions: Boxes (left, top, right, bottom) that logos fill instead of being scaled: in shares, in [0, 1], of
+            the safe box less padding, or in pixels from its corner. In a list, each logo takes one by chance; by name,
+            it takes its own, and a photo shows one logo of a name; nothing is then left to chance, and positives equal
+            their anchor. With `keep_aspect` a logo is centred in its box.
         min_size: Smallest longer side of a logo, in pixels of the written photo.
-        padding: Width of the safe box's border that is kept free, as a share of its shorter side.
+        padding: Width of the safe box's border that is kept free, as a share of its shorter side, or in pixels.
+        position_of: Name of each class's position; the class itself where positions have no names.
 
     Raises:
         InputError: A logo cannot be read, there are too few, or a setting is out of its range.
@@ -195,29 +205,52 @@ class LogoOverlay:
     classes: Sequence[str] | None = None
     per_photo: Sequence[int] = (1, 2)
     scale: Sequence[float] = (0.25, 0.4)
+    scales: Mapping[str, Sequence[float]] | None = None
     keep_aspect: bool = True
-    boxes: Sequence[Sequence[float]] | None = None
+    positions: Sequence[Sequence[float]] | Mapping[str, Sequence[float]] | None = None
     min_size: int = 24
     padding: float = 0.03
     files: tuple[str, ...] = field(init=False, repr=False)
+    position_of: dict[str, str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         found = find_logos(self.folder)
-        classes = tuple(found if self.classes is None else self.classes)
+        self.scale = _range("overlays.logo.scale", self.scale)
+        self.scales = {name: _range(f"overlays.logo.scales.{name}", of) for name, of in (self.scales or {}).items()}
+        named: dict[str, tuple[float, ...]] = {}
+        if isinstance(self.positions, Mapping):
+            self.positions = named = {name: _position(name, box) for name, box in self.positions.items()}
+        elif self.positions is not None:
+            self.positions = tuple(_position(place, box) for place, box in enumerate(self.positions))
+        all_classes = [name for name in found if not named or _name_of(name, named)]
+        classes = tuple(all_classes if self.classes is None else self.classes)
         least, most = self.per_photo[0], self.per_photo[-1]
-        unknown = sorted(set(classes) - set(found))
-        if unknown:
+        if unknown := sorted(set(classes) - set(found)):
             raise InputError(f"overlays.logo.classes: no {unknown} in {self.folder}; has {sorted(found)}. Mend them.")
+        if idle := sorted(
+            {*named, *self.scales} - {_name_of(name, names) for name in classes for names in (named, self.scales)}
+        ):
+            raise InputError(
+                f"overlays.logo: {idle} in scales or positions name no logo and no folder of logos among "
+                f"{sorted(classes)}. Mend the names."
+            )
+        if bare := [name for name in classes if named and not _name_of(name, named)]:
+            raise InputError(f"overlays.logo.positions: none for {bare}. Add one, or leave these out of classes.")
         if not 1 <= least <= most < len(classes):
             raise InputError(
                 f"overlays.logo: {len(classes)} logos for per_photo={list(self.per_photo)}; expected two counts "
                 "from 1, in order, and more logos than that (a semi-positive shows another). Add logos or lower it."
             )
-        if self.boxes is not None and len(self.boxes) < most:
-            raise InputError(f"overlays.logo.boxes: got {len(self.boxes)}, at least {most} needed. Add boxes.")
+        if self.positions is not None and len(self.positions) < most:
+            raise InputError(f"overlays.logo.positions: got {len(self.positions)}, at least {most} needed. Add some.")
+        if not self.padding >= 0:
+            raise InputError(f"overlays.logo.padding={self.padding}: expected 0 or more. Mend the YAML.")
+        if self.positions and self.scales:
+            raise InputError(
+                "overlays.logo: got scales and positions; a position says how large. Leave one of them out."
+            )
         self.classes, self.per_photo = classes, (least, most)
-        self.scale = _range("overlays.logo.scale", self.scale)
-        self.boxes = self.boxes and tuple(tuple(map(float, box)) for box in self.boxes)
+        self.position_of = {name: _name_of(name, named) or name for name in classes}
         self._logo_files = {name: found[name] for name in classes}
         self.files = tuple(file for file in self._logo_files.values() if file)
 
@@ -225,32 +258,40 @@ class LogoOverlay:
         area = inset(safe, self.padding)
         logos = {name: load_logo(name, self._logo_files[name]) for name in content.logos}
         for _ in range(TRIES):
-            given = rng.sample(self.boxes, len(logos)) if self.boxes else [None] * len(logos)
-            boxes = [self._box(logo, area, box, rng) for logo, box in zip(logos.values(), given, strict=True)]
-            size = max(max(right - left, bottom - top) for left, top, right, bottom in boxes)
-            smallest = min(max(right - left, bottom - top) for left, top, right, bottom in boxes)
-            if smallest >= self.min_size and not any(_touch(*pair) for pair in combinations(boxes, 2)):
+            positions: Sequence[Any] = [None] * len(logos)
+            if isinstance(self.positions, Mapping):
+                positions = [self.positions[self.position_of[name]] for name in logos]
+            elif self.positions:
+                positions = rng.sample(self.positions, len(logos))
+            boxes = [self._box(name, logos[name], area, box, rng) for name, box in zip(logos, positions, strict=True)]
+            sides = [max(right - left, bottom - top) for left, top, right, bottom in boxes]
+            apart = not any(_touch(*pair) for pair in combinations(boxes, 2))
+            if min(sides) >= self.min_size and apart and all(_lies_in(box, area) for box in boxes):
                 break
         else:
-            reason = "too_small" if smallest < self.min_size else "no_place"
+            reason = "too_small" if min(sides) < self.min_size else "no_place"
             raise NotDrawnError(reason, f"{content.rendered} in none of {TRIES} ways on {photo.width}x{photo.height}")
         for logo, box in zip(logos.values(), boxes, strict=True):
             scaled = logo.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.LANCZOS)
             photo.paste(scaled, box[:2], scaled)
         lefts, tops, rights, bottoms = zip(*boxes, strict=True)
         around = (min(lefts), min(tops), max(rights), max(bottoms))
-        return Drawn(box=around, size=size, logos=tuple(zip(logos, boxes, strict=True)))
+        return Drawn(box=around, size=max(sides), logos=tuple(zip(logos, boxes, strict=True)))
 
-    def _box(self, logo: Image.Image, area: Box, given: Sequence[float] | None, rng: random.Random) -> Box:
+    def _box(
+        self, name: str, logo: Image.Image, area: Box, position: Sequence[float] | None, rng: random.Random
+    ) -> Box:
         across, down = area[2] - area[0], area[3] - area[1]
-        if given is None:
+        if position is None:
             x0, y0, x1, y1 = 0.0, 0.0, float(across), float(down)
-            most_width, most_height = (min(across, down) * rng.uniform(*self.scale) for _ in range(2))
+            scale = (self.scales or {}).get(_name_of(name, self.scales or {}) or "", self.scale)
+            most_width, most_height = (in_pixels(rng.uniform(*scale), min(across, down)) for _ in range(2))
             if self.keep_aspect:
                 most_height = most_width
             right, lower = rng.random(), rng.random()  # shares of the room left beside and above the logo
         else:
-            x0, y0, x1, y1 = given[0] * across, given[1] * down, given[2] * across, given[3] * down
+            unit = (across, down) if max(position) <= 1 else (1, 1)
+            x0, y0, x1, y1 = (length * unit[axis % 2] for axis, length in enumerate(position))
             most_width, most_height = x1 - x0, y1 - y0
             right = lower = 0.5
         if self.keep_aspect:
@@ -270,11 +311,16 @@ def safe_box(size: tuple[int, int], *, keep_in_centre_crop: bool) -> Box:
     return left, top, left + width, top + height
 
 
-def inset(box: Box, share: float) -> Box:
-    """A box less a border, given as a share of its shorter side and rounded up to whole pixels."""
+def inset(box: Box, padding: float) -> Box:
+    """A box less a border, given as a share of its shorter side or in pixels, and rounded up to whole ones."""
     left, top, right, bottom = box
-    border = int(np.ceil(share * min(right - left, bottom - top)))
+    border = math.ceil(min(in_pixels(padding, min(right - left, bottom - top)), right - left))
     return left + border, top + border, right - border, bottom - border
+
+
+def in_pixels(length: float, whole: float) -> float:
+    """A length in pixels: up to 1 it is a share of `whole`, above 1 it is in pixels already."""
+    return length * whole if length <= 1 else length
 
 
 def luminance(rgb: Any) -> float:
@@ -301,7 +347,28 @@ def _touch(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
+def _lies_in(box: Box, area: Box) -> bool:
+    return box[0] >= area[0] and box[1] >= area[1] and box[2] <= area[2] and box[3] <= area[3]
+
+
+def _name_of(logo: str, names: Collection[str]) -> str | None:
+    """Which of the names is the class of a logo, or else the nearest folder that holds it."""
+    return next((name for name in (logo, *map(str, PurePosixPath(logo).parents)) if name in names), None)
+
+
 def _range(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    if len(values) != 2 or not 0 < values[0] <= values[1] <= 1:
-        raise InputError(f"{name}: got {list(values)}, expected least and largest share in (0, 1]. Mend the YAML.")
+    if len(values) != 2 or not 0 < values[0] <= values[1] < math.inf or values[0] <= 1 < values[1]:
+        raise InputError(
+            f"{name}: got {list(values)}, expected least and largest, both shares in (0, 1] or both pixels above 1. "
+            "Mend the YAML."
+        )
     return tuple(map(float, values))
+
+
+def _position(name: str | int, box: Sequence[float]) -> tuple[float, ...]:
+    if len(box) != 4 or not 0 <= box[0] < box[2] < math.inf or not 0 <= box[1] < box[3] < math.inf:
+        raise InputError(
+            f"overlays.logo.positions: got {list(box)} for {name!r}, expected [left, top, right, bottom] in order, all "
+            "shares in [0, 1] or all pixels. Mend the YAML."
+        )
+    return tuple(map(float, box))

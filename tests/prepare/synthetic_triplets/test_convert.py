@@ -12,7 +12,7 @@ from fashionclip.manifest import read_dataset
 from fashionclip.prepare.synthetic_triplets import families
 from fashionclip.prepare.synthetic_triplets.captions import caption_distance
 from fashionclip.prepare.synthetic_triplets.convert import prepare_synthetic_triplet
-from fashionclip.prepare.synthetic_triplets.overlays import LogoOverlay, TextOverlay, safe_box
+from fashionclip.prepare.synthetic_triplets.overlays import LogoOverlay, TextOverlay, inset, safe_box
 
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
 
@@ -321,18 +321,84 @@ def test_one_base_photo_left_after_drops_is_an_error(tmp_path):
         prepare(source, tmp_path / "set")
 
 
+def test_a_photo_shows_one_logo_of_each_named_position(tmp_path):
+    for number, name in enumerate(("age/3.png", "age/7.png", "age/12.JPG", "age/18.png", "buy.png", "box.jpeg")):
+        (tmp_path / "logos" / "age").mkdir(parents=True, exist_ok=True)
+        draw(number).resize((60, 30)).save(tmp_path / "logos" / name)
+    positions = {"age": [0, 0, 0.5, 0.3], "buy": [0.5, 0.5, 1, 1], "box": [100, 10, 140, 40]}
+    overlay = LogoOverlay(folder=tmp_path / "logos", per_photo=[3, 3], positions=positions, min_size=10)
+    settings = {"overlays": {"logo": overlay}, "logo_sets_per_photo": 2, "max_side": 200}
+    dataset = prepare(numbered(tmp_path / "photos", 12), tmp_path / "set", **settings)
+    manifest, boxes = dataset.manifest, pd.read_parquet(dataset.root / "boxes.parquet")
+    assert dataset.info["counts"]["dropped"] == {} and len(manifest) == 12 * 2 * 5
+    boxes["position"] = boxes["class"].str.partition("/")[0]
+    assert (boxes.groupby("image_id")["position"].agg(sorted).map(tuple) == ("age", "box", "buy")).all()
+    left, top, right, bottom = inset(safe_box((160, 200), keep_in_centre_crop=True), overlay.padding)
+    for name, (x0, y0, x1, y1) in positions.items():
+        unit = (1, 1) if name == "box" else (right - left, bottom - top)
+        of = boxes[boxes["position"] == name]
+        assert (of["x0"] >= left + int(x0 * unit[0])).all() and (of["x1"] <= left + x1 * unit[0] + 1).all()
+        assert (of["y0"] >= top + int(y0 * unit[1])).all() and (of["y1"] <= top + y1 * unit[1] + 1).all()
+    assert set(boxes["class"]) == {"age/3", "age/7", "age/12", "age/18", "buy", "box"}
+    other = manifest[manifest["kind"] == "semipositive"]
+    assert (other["semipos_distance"] == 1 / 3).all(), "only the first of the three has another to show"
+    assert (other["caption"] != other["rendered_caption"]).all()
+
+
+def test_held_out_logos_of_named_positions(tmp_path):
+    for number in range(12):
+        (tmp_path / "logos" / "age").mkdir(parents=True, exist_ok=True)
+        draw(number).resize((60, 30)).save(tmp_path / "logos" / f"age/{number}.jpg")
+    draw(20).resize((60, 60)).save(tmp_path / "logos" / "buy.jpg")
+    positions = {"age": [0, 0, 0.5, 0.3], "buy": [0.5, 0.5, 1, 1]}
+    overlay = LogoOverlay(folder=tmp_path / "logos", per_photo=[2, 2], positions=positions, min_size=10)
+    settings = {"overlays": {"logo": overlay}, "logo_sets_per_photo": 2}
+    manifest = prepare(numbered(tmp_path / "photos", 12), tmp_path / "set", **settings).manifest
+    shown = [set(names.split(", ")) for names in manifest["rendered_caption"]]
+    train = set().union(*(names for names, split in zip(shown, manifest["split"], strict=True) if split == "train"))
+    unseen = set().union(*(names for names, unseen in zip(shown, manifest["unseen"], strict=True) if unseen))
+    assert "buy" in train and unseen and not train & unseen
+
+
+@pytest.mark.parametrize(
+    ("overlay", "changes", "message"),
+    [
+        (LogoOverlay, {"scales": {"star": [0.05, 0.06]}}, "logo: star in none of 20 ways on 320x320, an empty"),
+        (LogoOverlay, {"scale": [0.7, 0.9]}, "bolt and cross in none"),
+        (LogoOverlay, {"padding": 150}, "overlays.logo: bolt in none"),
+        (LogoOverlay, {"positions": {"star": [0, 0, 0.6, 0.6], "disc": [0.5, 0.5, 1, 1], "bolt": [0, 0.7, 0.3, 1]}},
+         "star and disc in none|disc and star in none"),
+        (LogoOverlay, {"positions": {"star": [0, 0, 40, 40], "disc": [290, 9, 400, 99], "bolt": [0, 99, 40, 140]}},
+         "disc in none"),
+        (TextOverlay, {"padding": 0.5}, r"overlays\.text: '.*' does not fit in 10 px on 320x320, an empty photo"),
+        (TextOverlay, {"max_height": 5}, "does not fit in 10 px"),
+    ],
+)  # fmt: skip
+def test_sizes_that_cannot_hold_are_refused_before_anything_is_drawn(tmp_path, overlay, changes, message):
+    kind = "logo" if overlay is LogoOverlay else "text"
+    with pytest.raises(InputError, match=message):
+        prepare(tmp_path / "photos", tmp_path / "set", overlays={kind: overlay(**changes)})
+    assert not (tmp_path / "set").exists()
+
+
 def test_hugging_face_dataset_loads_from_disk(tmp_path):
     datasets = pytest.importorskip("datasets")
     dataset = prepare(numbered(tmp_path / "photos", 12), tmp_path / "set", save_hf=True)
     loaded = datasets.load_from_disk(str(dataset.root / "hf"))
-    assert loaded.column_names == ["anchor", "pos", "neg", "semipos", "caption", "split"]
-    rows = loaded.to_pandas()
-    manifest = dataset.manifest.set_index("path")
-    assert len(rows) == 2 * 2 * (dataset.manifest["kind"] == "anchor").sum()
-    assert (rows["semipos"][::2] == 0).all() and (rows["semipos"][1::2] > 0).all()
-    assert (manifest.loc[rows["pos"], "semipos_distance"].to_numpy() == rows["semipos"]).all()
-    assert (manifest.loc[rows["anchor"], "caption"].to_numpy() == rows["caption"]).all()
-    assert (manifest.loc[rows["neg"], "split"].to_numpy() == rows["split"]).all()
+    manifest = dataset.manifest.assign(file=[str(dataset.root / path) for path in dataset.manifest["path"]])
+    manifest = manifest.set_index("file")
+    assert {*loaded} == {*manifest["split"]} and loaded.num_rows["train"] > 0
+    assert sum(loaded.num_rows.values()) == 2 * 2 * (dataset.manifest["kind"] == "anchor").sum()
+    for split, of in loaded.items():
+        assert of.column_names == ["anchor", "pos", "neg", "semipos", "caption"]
+        rows = of.to_pandas()
+        assert (rows["semipos"][::2] == 0).all() and (rows["semipos"][1::2] > 0).all()
+        assert (manifest.loc[rows["pos"], "semipos_distance"].to_numpy() == rows["semipos"]).all()
+        assert (manifest.loc[rows["anchor"], "caption"].to_numpy() == rows["caption"]).all()
+        assert (manifest.loc[rows["neg"], "split"] == split).all() and (
+            manifest.loc[rows["pos"], "split"] == split
+        ).all()
+    assert loaded["train"].cast_column("anchor", datasets.Image())[0]["anchor"].size == (160, 200)
 
 
 def test_hugging_face_dataset_needs_its_extra(tmp_path, monkeypatch):

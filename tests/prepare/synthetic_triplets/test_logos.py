@@ -28,6 +28,19 @@ def test_logo_that_cannot_be_read_is_one_message(tmp_path, write):
         find_logos(tmp_path)
 
 
+def test_logo_without_transparency_keeps_its_background_its_colours_and_its_direction(tmp_path):
+    Image.new("RGB", (40, 20), "white").save(tmp_path / "age.JPG")
+    Image.new("CMYK", (9, 9), (0, 255, 255, 0)).save(tmp_path / "ink.jpeg")
+    lying = Image.Exif()
+    lying[0x0112] = 6
+    Image.new("RGB", (30, 10), "navy").save(tmp_path / "phone.jpg", exif=lying)
+    found = find_logos(tmp_path)
+    assert list(found) == ["age", "ink", "phone"]
+    age, ink, phone = (load_logo(name, file) for name, file in found.items())
+    assert (age.mode, age.size) == ("RGBA", (40, 20)) and age.getextrema()[3] == (255, 255)
+    assert ink.getpixel((4, 4))[0] > 200 > 60 > ink.getpixel((4, 4))[2] and phone.size == (10, 30)
+
+
 def test_drawn_logos_differ_in_shape():
     masks = {name: np.asarray(load_logo(name, "").getchannel("G").resize((24, 24)), dtype=float) for name in DRAWN}
     for one, other in combinations(masks.values(), 2):

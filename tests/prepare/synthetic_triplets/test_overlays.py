@@ -189,7 +189,7 @@ def test_logos_of_a_folder_keep_their_shape_or_not(tmp_path):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_given_boxes(keep):
-    overlay = logo_overlay(boxes=[[0, 0, 0.5, 0.25], [0.5, 0.5, 1, 1]], keep_aspect=keep, padding=0.0)
+    overlay = logo_overlay(positions=[[0, 0, 0.5, 0.25], [0.5, 0.5, 1, 1]], keep_aspect=keep, padding=0.0)
     seen = set()
     for seed in range(20):
         photo = Image.new("RGB", (200, 400), "white")
@@ -200,6 +200,53 @@ def test_given_boxes(keep):
         assert (boxes == given) == (not keep)
         seen.add(drawn.logos[0][1][0] < 100)
     assert seen == {True, False}, "each logo takes either box"
+
+
+def test_a_logo_has_its_own_position_by_the_name_of_its_class_or_folder(tmp_path):
+    for name in ("age/7", "age/18", "age/old/3", "shop"):
+        write_logo(tmp_path / f"{name}.png", size=(40, 40))
+    positions = {"age": [0, 0, 0.5, 0.25], "age/old": [0.5, 0, 1, 0.25], "shop": [20, 200, 120, 260]}
+    overlay = logo_overlay(folder=tmp_path, positions=positions, keep_aspect=False, padding=10, per_photo=[1, 3])
+    assert overlay.position_of == {"age/18": "age", "age/7": "age", "age/old/3": "age/old", "shop": "shop"}
+    photo, safe = Image.new("RGB", (220, 420), "white"), (0, 0, 220, 420)
+    drawn = overlay.draw(photo, logos("shop", "age/old/3", "age/7"), safe=safe, rng=random.Random(0))
+    assert drawn.logos == (
+        ("shop", (30, 210, 130, 270)),  # pixels from the corner within the padding
+        ("age/old/3", (110, 10, 210, 110)),
+        ("age/7", (10, 10, 110, 110)),
+    )
+    for size, reason in (((220, 240), "no_place"), ((30, 30), "too_small")):
+        with pytest.raises(NotDrawnError) as error:
+            overlay.draw(Image.new("RGB", size), logos("shop", "age/7"), safe=(0, 0, *size), rng=random.Random(0))
+        assert error.value.reason == reason
+    assert logo_overlay(folder=tmp_path, positions={"age": [0, 0, 1, 1]}, per_photo=[1, 1]).classes == (
+        "age/18", "age/7", "age/old/3",
+    )  # fmt: skip
+
+
+def test_scales_are_each_logos_own_in_shares_or_pixels():
+    overlay = logo_overlay(scale=[0.3, 0.4], scales={"star": [0.1, 0.15], "heart": [20, 30]}, padding=20)
+    for side in (240, 440):
+        sizes = {name: set() for name in ("star", "heart", "disc")}
+        for seed in range(30):
+            for name, drawn in sizes.items():
+                canvas = Image.new("RGB", (side, side))
+                [(_, box)] = overlay.draw(canvas, logos(name), safe=(0, 0, side, side), rng=random.Random(seed)).logos
+                assert within(box, (20, 20, side - 20, side - 20))
+                drawn.add(max(box[2] - box[0], box[3] - box[1]))
+        room = side - 40
+        assert 0.1 * room - 1 <= min(sizes["star"]) < max(sizes["star"]) <= 0.15 * room
+        assert 19 <= min(sizes["heart"]) < max(sizes["heart"]) <= 30
+        assert 0.3 * room - 1 <= min(sizes["disc"]) < max(sizes["disc"]) <= 0.4 * room
+
+
+def test_text_within_a_block_of_pixels():
+    overlay, photo = text_overlay(max_width=100, max_height=30, padding=25), Image.new("RGB", (400, 300), "navy")
+    for seed in range(20):
+        box = overlay.draw(photo.copy(), CAPTION, safe=(0, 0, 400, 300), rng=random.Random(seed)).box
+        assert within(box, (25, 25, 375, 275)) and box[2] - box[0] <= 100 and box[3] - box[1] <= 30
+    wide = text_overlay(max_width=5000, max_height=5000, padding=0)
+    assert within(wide.draw(photo, CAPTION, safe=(50, 0, 350, 300), rng=random.Random(0)).box, (50, 0, 350, 300))
 
 
 def test_unusable_settings_are_errors_with_a_remedy(tmp_path):
@@ -220,7 +267,24 @@ def test_unusable_settings_are_errors_with_a_remedy(tmp_path):
         (logo_overlay, {"folder": tmp_path / "none"}, "0 logos for per_photo.*Add logos"),
         (logo_overlay, {"classes": ["star", "sta"]}, r"no \['sta'\] .*'triangle'"),
         (logo_overlay, {"classes": ["star", "disc"]}, "2 logos for .* more logos than that"),
-        (logo_overlay, {"boxes": [[0, 0, 1, 1]]}, r"boxes: got 1, at least 2"),
+        (logo_overlay, {"positions": [[0, 0, 1, 1]]}, r"positions: got 1, at least 2"),
+        (logo_overlay, {"positions": [[0, 0, 1]] * 2}, r"positions: got \[0, 0, 1\] for 0, expected \[left"),
+        (logo_overlay, {"positions": {"star": [0.5, 0, 0.4, 1]}}, r"positions: got \[0\.5.*\] for 'star'"),
+        (logo_overlay, {"positions": {"sta": [0, 0, 1, 1]}}, r"\['sta'\] in scales or positions name no logo"),
+        (logo_overlay, {"scales": {"moon": [0.1, 0.2]}}, r"\['moon'\] in scales or positions name no logo"),
+        (logo_overlay, {"scales": {"star": [0.1, 20]}}, r"scales\.star: got \[0\.1, 20\], expected.*or both pixels"),
+        (
+            logo_overlay,
+            {"positions": {"star": [0, 0, 1, 1]}, "classes": ["star", "disc", "bolt"]},
+            r"positions: none for \['disc', 'bolt'\]",
+        ),
+        (
+            logo_overlay,
+            {"positions": [[0, 0, 0.5, 1], [0.5, 0, 1, 1]], "scales": {"star": [0.1, 0.2]}},
+            "got scales and positions",
+        ),
+        (logo_overlay, {"padding": -0.1}, r"padding=-0\.1: expected 0 or more"),
+        (text_overlay, {"padding": -2}, "padding >= 0"),
     ]
     for build, changes, message in cases:
         with pytest.raises(InputError, match=rf"(?s){message}"):
