@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from fashionclip.app.again import check_places, differences, made_with, repeated_run, write_made_with
 from fashionclip.app.checkpoint import named
 from fashionclip.app.config import (
     check_added_keys,
@@ -62,6 +63,8 @@ def train(cfg: DictConfig) -> float:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if (repeated := repeated_run()) is not None:
+        check_places(cfg, repeated, folder=folder)
     stop = StopOnSignal(folder)
 
     dataset = open_dataset(cfg.dataset)
@@ -133,7 +136,10 @@ def train(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
         write_run_config(folder / "config.yaml", cfg)
+        write_made_with(folder, now := made_with(dataset.info["fingerprint"]))
         print(f"run folder: {folder}")
+        if repeated is not None:
+            print("\n  ".join([f"{repeated}: made again", *differences(repeated, now)]))
         print(f"{dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
 

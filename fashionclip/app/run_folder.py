@@ -6,6 +6,7 @@ Importing this registers the resolver `fresh` of configs/train.yaml and evaluate
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -94,20 +95,26 @@ def check_folder(config: DictConfig, key: str) -> None:
 
 
 def write_run_config(file: Path, cfg: DictConfig) -> None:
-    """Writes the config with all values resolved but those of places in the run folder.
+    """Writes the config from which the run can be made again, into a folder of its own: `train.py --again`.
 
-    So a run that is made from this file writes into a folder of its own.
+    What refers to other values of the config still does, so that one of them can be given anew; what was looked up
+    outside of it, such as a variable, is written as it was then. Hydra's part says where runs go.
     """
+    hydra: Any = OmegaConf.to_container(HydraConfig.instance().cfg.hydra, resolve=False)  # type: ignore[union-attr]
+    if not str(hydra["run"]["dir"]).startswith("${"):  # given: then beside it, with a number behind its name
+        hydra["run"]["dir"] = "${fresh:'" + re.sub(r"([\\'])", r"\\\1", hydra["run"]["dir"]) + "'}"
+    kept = {name: hydra[name] for name in ("run", "sweep", "callbacks")} | {"job": {"chdir": hydra["job"]["chdir"]}}
     raw, resolved = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (False, True))
-    write_text(file, OmegaConf.to_yaml(OmegaConf.create(_but_places(raw, resolved))))
+    write_text(file, OmegaConf.to_yaml(OmegaConf.create({**_looked_up(raw, resolved), "hydra": kept})))
 
 
-def _but_places(raw: Any, resolved: Any) -> Any:
+def _looked_up(raw: Any, resolved: Any) -> Any:
     if isinstance(raw, dict):
-        return {key: _but_places(raw[key], resolved[key]) for key in raw}
+        return {key: _looked_up(raw[key], resolved[key]) for key in raw}
     if isinstance(raw, list):
-        return [_but_places(*both) for both in zip(raw, resolved, strict=True)]
-    return raw if isinstance(raw, str) and "${hydra:" in raw else resolved
+        return [_looked_up(*both) for both in zip(raw, resolved, strict=True)]
+    outside = isinstance(raw, str) and set(re.findall(r"\$\{([\w.]+):", raw)) - {"hydra", "oc.select"}
+    return resolved if outside else raw
 
 
 def _is_first_process() -> bool:

@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
+from fashionclip.app.again import MADE_WITH
 from fashionclip.app.run import train
 from fashionclip.errors import InputError
 
@@ -45,10 +46,11 @@ def run(tmp_path, demo_dataset):
         "~logger.tensorboard",
     ]
 
-    def trained(*overrides):
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+    def trained(*overrides, of=None):
+        """Of a run's folder: with its config alone, which is made again."""
+        with initialize_config_dir(str(of or CONFIGS), version_base="1.3"):
             kept = [one for one in given if "~logger" not in overrides or one != "~logger.tensorboard"]
-            cfg = compose("train", [*kept, *overrides], return_hydra_config=True)
+            cfg = compose("config" if of else "train", [*([] if of else kept), *overrides], return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
             del cfg["hydra"]
@@ -59,7 +61,7 @@ def run(tmp_path, demo_dataset):
     HydraConfig.instance().cfg = None
 
 
-def test_a_run_returns_the_monitored_value_on_val_of_its_best_checkpoint(run, tmp_path, capsys):
+def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_the_same(run, tmp_path, capsys):
     returned = run("trainer.max_epochs=2")
     fitted = (
         pd.read_csv(tmp_path / "csv" / "metrics.csv")[MONITOR].dropna().tolist()[1:]
@@ -70,6 +72,18 @@ def test_a_run_returns_the_monitored_value_on_val_of_its_best_checkpoint(run, tm
     printed = capsys.readouterr().out
     assert printed.count("before training   ") == 1 and "epoch 2/2   loss" in printed
     assert f"best: {MONITOR} {returned:.3f}, after epoch" in printed and "  mrr *" in printed
+
+    made = json.loads((tmp_path / MADE_WITH).read_text())
+    (tmp_path / MADE_WITH).write_text(json.dumps(made | {"dataset": "x", "torch": "1.0", "gone": "3"}))
+    checkpoint = (tmp_path / "checkpoints" / "best.ckpt").read_bytes()
+    again = tmp_path / "again"
+    assert run(f"hydra.runtime.output_dir={again}", of=tmp_path) == returned
+    assert json.loads((again / "results.json").read_text()) == results
+    assert (tmp_path / "checkpoints" / "best.ckpt").read_bytes() == checkpoint, "stays as it was"
+    assert (again / "checkpoints" / "best.ckpt").is_file() and json.loads((again / MADE_WITH).read_text()) == made
+    said = capsys.readouterr().out
+    assert f"{tmp_path}: made again\n  the dataset is another one than that run's\n" in said
+    assert f"\n  torch is {made['torch']}, was 1.0\n  gone is missing, was 3\n" in said
 
 
 @pytest.mark.slow

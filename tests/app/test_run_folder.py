@@ -67,20 +67,30 @@ def test_two_runs_at_once_do_not_share_a_folder(folder, monkeypatch):
     assert not any(folder.iterdir())
 
 
-def test_a_run_made_from_a_run_s_config_writes_into_its_own_folder(tmp_path):
+@pytest.mark.parametrize("given", [None, "runs/it's mine, [2]"])
+def test_a_run_made_from_a_run_s_config_writes_into_its_own_folder(tmp_path, monkeypatch, given):
+    monkeypatch.setenv("DF2_ROOT", "then")
+    overrides = ["dataset=df2", "loss=semipos", "hydra.runtime.output_dir=/old"]
     with initialize_config_dir(CONFIGS, version_base="1.3"):
-        cfg = compose("train", ["dataset=demo", "loss=contrastive", "hydra.runtime.output_dir=/old"], True)
+        cfg = compose("train", [*overrides, *([f'hydra.run.dir="{given}"'] if given else [])], True)
     HydraConfig.instance().set_config(cfg)
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
     write_run_config(tmp_path / "config.yaml", cfg)
     assert "/old" not in (tmp_path / "config.yaml").read_text()
+    monkeypatch.setenv("DF2_ROOT", "now")
+    monkeypatch.chdir(tmp_path)
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
-        again = compose("config", ["hydra.runtime.output_dir=/new"], True)
+        again = compose("config", ["hydra.runtime.output_dir=/new", "model.lr=0.5", "loss.margin=2"], True)
     HydraConfig.instance().set_config(again)
     assert again.callbacks.checkpoint.dirpath == again.callbacks.last.dirpath == "/new/checkpoints"
     assert again.logger.csv.save_dir == "/new" and again.callbacks.early_stopping.monitor.startswith("val/")
-    assert "${loss.monitor}" not in (tmp_path / "config.yaml").read_text(), "all else is resolved"
+    assert (again.optimizer.lr, again.loss.function.loss.margin) == (0.5, 2), "what refers to others still does"
+    assert again.dataset.source == "then", "what was looked up stays"
+    folder = Path(given or f"runs/deepfashion2-sku/{again.model.label}")
+    (folder if given else tmp_path).mkdir(parents=True, exist_ok=True)
+    assert again.hydra.run.dir.startswith(f"{folder}_2" if given else f"{folder}/20")
+    assert set(again.hydra.callbacks) == {"folder", "summary"} and not again.hydra.job.chdir
 
 
 def told(folder):

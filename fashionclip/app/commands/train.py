@@ -1,17 +1,24 @@
 """`fashionclip train`, in a clone also `python train.py`: fine-tunes a backbone."""
 
+from collections.abc import Sequence
+
 from omegaconf import DictConfig
 
+from fashionclip.app.again import expand_again
 from fashionclip.app.hydra_command import hydra_command
 from fashionclip.app.run_folder import own_run_folder
 from fashionclip.app.user_errors import one_message
 
 NAME = "train"
-HELP = "fine-tune a backbone: dataset=NAME loss=NAME model=NAME"
+HELP = "fine-tune a backbone: dataset=NAME loss=NAME model=NAME, or an earlier run once more: --again RUN"
+
+
+def main(words: Sequence[str]) -> None:
+    _main(expand_again(words))
 
 
 @hydra_command
-def main(cfg: DictConfig) -> float | None:
+def _main(cfg: DictConfig) -> float | None:
     with one_message(), own_run_folder():
         from fashionclip.app.run import train  # not above: --help and config errors need no torch
 
