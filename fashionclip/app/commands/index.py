@@ -21,11 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table", type=Path, metavar="FILE.csv", help="what a plain folder's photos show, by their names; CSV or Excel"
     )
+    parser.add_argument("--where", metavar="FILTER", help="index only photos such as \"domain = 'catalog'\"")
     parser.add_argument(
         "--milvus",
         metavar="URI",
         help="keep a new index in Milvus: a server's address, or a name such as photos.db for milvus-lite within "
         "INDEX; given again for the same index, what MILVUS_TOKEN holds is sent there",
+    )
+    parser.add_argument(
+        "--mean-by",
+        metavar="FIELD",
+        help='one vector for each value of a field such as "item", instead of one a photo: the mean of its photos',
     )
     parser.add_argument(
         "--other-photos",
@@ -46,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     device = device_of(options.device)
     if options.npz:
         check_npz(options.npz)
-    source = read_source(options.photos, table=options.table)
+    source = read_source(options.photos, table=options.table, where=options.where)
     if device == "cpu":
         keep_freed_memory()
     encoder = load_encoder(options.export, device=device)
@@ -60,14 +66,16 @@ def run(options: argparse.Namespace) -> None:
         source,
         export=options.export,
         milvus=options.milvus,
+        mean_by=options.mean_by,
         other_source=options.other_photos,
     )
     for path, reason in list(changes.unreadable.items())[:NAMED]:
         print(f"unreadable: {shown(path)}: {shown(reason)}")
     if changes.unreadable:
         print(f"{len(changes.unreadable):,} photos could not be read; all of them: {options.to / UNREADABLE}")
+    what = "photos" if changes.mean_by is None else f"means by {changes.mean_by}"
     print(
-        f"index: {options.to} ({len(source) - len(changes.unreadable):,} photos: {changes.added:,} added, "
+        f"index: {options.to} ({changes.indexed:,} {what}: {changes.added:,} added, "
         f"{changes.updated:,} with other pixels, {changes.described:,} with another text or attributes, "
         f"{changes.unchanged:,} unchanged; {changes.deleted:,} deleted)"
     )

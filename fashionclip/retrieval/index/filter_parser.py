@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import sqlglot
 from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from fashionclip.errors import InputError
-from fashionclip.retrieval.index.indexed_photo import Value
+from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 
 Kind = Literal["text", "number"]
 LARGEST = 2**53  # whole numbers up to here are the same as floats
@@ -109,6 +109,35 @@ def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
     if (depth := _depth(condition)) > DEEPEST:
         raise InputError(f"filter: conditions stand {depth} deep within each other, at most {DEEPEST} are read.")
     return condition
+
+
+def holds(condition: Condition, photo: IndexedPhoto) -> bool:
+    """Whether a photo passes a condition, as every store understands it."""
+    if isinstance(condition, Group):
+        return (all if condition.operator == "and" else any)(holds(part, photo) for part in condition.parts)
+    value = photo.value(condition.field)
+    if condition.operator in ("is null", "is not null"):
+        return (value is None) == (condition.operator == "is null")
+    return value is not None and _TESTS[condition.operator](value, condition.values)
+
+
+def _like(value: Value, patterns: tuple[Value, ...]) -> bool:
+    pattern = re.escape(str(patterns[0])).replace("%", ".*").replace("_", ".")
+    return re.fullmatch(pattern, str(value), re.DOTALL) is not None
+
+
+_TESTS: dict[str, Callable[[Any, tuple[Any, ...]], bool]] = {
+    "=": lambda value, to: value == to[0],
+    "<>": lambda value, to: value != to[0],
+    "<": lambda value, to: value < to[0],
+    "<=": lambda value, to: value <= to[0],
+    ">": lambda value, to: value > to[0],
+    ">=": lambda value, to: value >= to[0],
+    "in": lambda value, to: value in to,
+    "not in": lambda value, to: value not in to,
+    "like": _like,
+    "not like": lambda value, to: not _like(value, to),
+}
 
 
 def _depth(condition: Condition) -> int:

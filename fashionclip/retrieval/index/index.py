@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -21,7 +22,7 @@ from fashionclip.atomic import locked, write_text
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
 from fashionclip.images import UnreadableImageError, load_image, open_file
-from fashionclip.retrieval.index.filter_fields import Fields
+from fashionclip.retrieval.index.filter_fields import Fields, field_named, kinds_of
 from fashionclip.retrieval.index.index_folder import (
     FILE,
     IndexFacts,
@@ -34,7 +35,7 @@ from fashionclip.retrieval.index.index_folder import (
 from fashionclip.retrieval.index.index_source import Source
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
 from fashionclip.retrieval.index.sqlite_store import FILE as PHOTOS
-from fashionclip.retrieval.index.store import TOKEN, Known, Store
+from fashionclip.retrieval.index.store import TOKEN, Known, Store, unit
 
 if TYPE_CHECKING:
     import torch
@@ -54,10 +55,13 @@ class Changes:
     """What a run has done.
 
     Attributes:
-        added, updated, deleted: Photos; updated ones have other pixels.
-        described: Photos of which only text or attributes changed.
-        unchanged: Photos left alone.
-        unreadable: Reason by path.
+        added: Number of new photos; in an index of means here and below of products.
+        updated: Number of photos with other pixels.
+        described: Number of photos of which only text or attributes changed.
+        unchanged: Number of photos left alone.
+        deleted: Number of photos that are gone.
+        unreadable: Why a photo cannot be read, by its path.
+        mean_by: Field of which each value has one mean vector; None: each photo has its own.
     """
 
     added: int = 0
@@ -66,16 +70,22 @@ class Changes:
     unchanged: int = 0
     deleted: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    mean_by: str | None = None
+
+    @property
+    def indexed(self) -> int:
+        """Number of vectors in the index."""
+        return self.added + self.updated + self.described + self.unchanged
 
 
 @dataclass(frozen=True)
 class _Read:
-    """A photo as it was found on disk."""
+    """Photos that share a vector, as they were found on disk."""
 
-    photo: IndexedPhoto
-    content: str = ""
-    pixels: torch.Tensor | None = None  # (3, S, S) uint8, where it must be encoded
-    error: str = ""
+    photo: IndexedPhoto  # the first that can be read
+    content: str  # hash of all that can be read, "" where none can
+    pixels: list[torch.Tensor]  # (3, S, S) uint8 of each, where they may have to be encoded
+    errors: dict[str, str]  # by path
 
 
 def update_index(
@@ -85,6 +95,7 @@ def update_index(
     *,
     export: Path,
     milvus: str | None = None,
+    mean_by: str | None = None,
     other_source: bool = False,
 ) -> Changes:
     """Makes an index, or brings one up to date.
@@ -98,6 +109,8 @@ def update_index(
         export: Folder that `encoder` was loaded from, to be remembered.
         milvus: The Milvus of the index, where it has one: address of a server, or name of a file ("photos.db") that
             milvus-lite shall make in the folder. A token is sent to no other address.
+        mean_by: Field such as "item" of which each value gets one vector: the normalised mean of the embeddings of its
+            photos, with the first of them for text and attributes. None: what the index has, at first a vector a photo.
         other_source: Whether the photos may take the place of those of another folder.
 
     Raises:
@@ -111,11 +124,18 @@ def update_index(
         fields = Fields()
         for photo in source.photos():
             fields.add(photo)
+        if mean_by is not None:
+            mean_by = field_named(mean_by, kinds_of(fields.to_json()))
         facts = _facts(folder, encoder, source, export=export, milvus=milvus, other_source=other_source)
-        facts = replace(facts, fields=facts.fields | fields.to_json())
+        if mean_by not in (None, facts.mean_by) and (folder / FILE).is_file():
+            has = "each photo" if facts.mean_by is None else f"each {facts.mean_by}"
+            raise InputError(
+                f"--mean-by {mean_by}: {folder} has one vector for {has}. Leave --mean-by out, or choose another --to."
+            )
+        facts = replace(facts, fields=facts.fields | fields.to_json(), mean_by=mean_by or facts.mean_by)
         write_facts(folder, facts)
         with closing(open_store(folder, facts, milvus=milvus)) as store:
-            changes, fields = _synchronise(store, encoder, source)
+            changes, fields = _synchronise(store, encoder, source, mean_by=facts.mean_by)
         _write_unreadable(folder, changes)
         write_facts(folder, replace(facts, fields=fields.to_json()))
     return changes
@@ -169,21 +189,21 @@ def _facts(
     return replace(facts, export=str(export.resolve()), source=root)
 
 
-def _synchronise(store: Store, encoder: Encoder, source: Source) -> tuple[Changes, Fields]:
+def _synchronise(store: Store, encoder: Encoder, source: Source, *, mean_by: str | None) -> tuple[Changes, Fields]:
     known = store.known()
-    changes, fields, waiting = Changes(), Fields(), list[_Read]()
+    changes, fields, waiting = Changes(mean_by=mean_by), Fields(), list[_Read]()
     gone = set(known)
     same = {one.content: image_id for image_id, one in known.items()}  # files of the same bytes are encoded once
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(source), desc="index", unit="photo") as bar:
 
-        def look(photo: IndexedPhoto) -> _Read:
-            return _read(photo, source.root, encoder, known.get(photo.image_id))
+        def look(photos: list[IndexedPhoto]) -> _Read:
+            bar.update(len(photos))
+            return _read(photos, source.root, encoder, known)
 
-        for read in _in_order(pool, look, source.photos(), ahead=BATCH + 2 * threads):
-            bar.update()
-            if read.error:
-                changes.unreadable[read.photo.path] = read.error
+        for read in _in_order(pool, look, source.sharing(mean_by), ahead=BATCH + 2 * threads):
+            changes.unreadable |= read.errors
+            if not read.content:
                 continue
             gone.discard(read.photo.image_id)
             fields.add(read.photo)
@@ -210,17 +230,43 @@ def _synchronise(store: Store, encoder: Encoder, source: Source) -> tuple[Change
     return changes, fields
 
 
-def _read(photo: IndexedPhoto, root: Path, encoder: Encoder, before: Known | None) -> _Read:
-    """Runs in a thread. The hash comes first: a file replaced in between differs from it in the next run."""
-    path = root / photo.path
-    try:
-        with open_file(path) as file:
-            content = hashlib.blake2b(file.read(), digest_size=16).hexdigest()
-        if before is not None and before.content == content:
-            return _Read(photo, content)
-        return _Read(photo, content, encoder.pixels(load_image(path, at_least=encoder.decode_size)))
-    except (OSError, UnreadableImageError) as error:
-        return _Read(photo, error=_reason(error, path))
+def _read(photos: list[IndexedPhoto], root: Path, encoder: Encoder, known: Mapping[str, Known]) -> _Read:
+    """Runs in a thread. The hashes come first: a file replaced in between differs from them in the next run."""
+    errors: dict[str, str] = {}
+
+    def each(work: Callable[[Path], Done], paths: Iterable[str]) -> dict[str, Done]:
+        done: dict[str, Done] = {}
+        for path in paths:
+            try:
+                done[path] = work(root / path)
+            except (OSError, UnreadableImageError) as error:
+                errors[path] = _reason(error, root / path)
+        return done
+
+    def pixels_of(path: Path) -> torch.Tensor:
+        return encoder.pixels(load_image(path, at_least=encoder.decode_size))
+
+    def read(contents: Sequence[str], pixels: Sequence[torch.Tensor]) -> _Read:
+        first = next((photo for photo in photos if photo.path not in errors), photos[0])
+        joined = contents[0] if len(contents) == 1 else _hash("".join(contents).encode()) if contents else ""
+        return _Read(first, joined, list(pixels), errors)
+
+    contents = each(_content, [photo.path for photo in photos])
+    found = read(list(contents.values()), [])
+    before = known.get(found.photo.image_id)
+    if before is not None and before.content == found.content:
+        return found
+    pixels = each(pixels_of, contents)
+    return read([contents[path] for path in pixels], list(pixels.values()))
+
+
+def _content(path: Path) -> str:
+    with open_file(path) as file:
+        return _hash(file.read())
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -231,8 +277,8 @@ def _reason(error: Exception, path: Path) -> str:
 
 def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str, Known], same: dict[str, str]) -> None:
     """Encodes the distinct new photos among those that wait, and writes all of them."""
-    fresh = {read.content: read.pixels for read in waiting if read.pixels is not None and read.content not in same}
-    embedding = dict(zip(fresh, encoder.embed(list(fresh.values())), strict=True)) if fresh else {}
+    fresh = {read.content: read.pixels for read in waiting if read.pixels and read.content not in same}
+    embedding = _embed(encoder, fresh)
     old = {read.content: same.get(read.content, read.photo.image_id) for read in waiting if read.content not in fresh}
     embedding |= dict(zip(old, store.embeddings(list(old.values())), strict=True))
     embeddings = np.stack([embedding[read.content] for read in waiting])
@@ -244,6 +290,14 @@ def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str
         known[read.photo.image_id] = Known(read.content, read.photo.digest)
     for read in waiting:
         same[read.content] = read.photo.image_id
+
+
+def _embed(encoder: Encoder, pixels: Mapping[str, list[torch.Tensor]]) -> dict[str, np.ndarray]:
+    """The embedding of each photo, or the normalised mean of those of several."""
+    every = list(chain.from_iterable(pixels.values()))
+    embeddings = iter(chain.from_iterable(encoder.embed(every[i : i + BATCH]) for i in range(0, len(every), BATCH)))
+    found = {content: np.stack(list(islice(embeddings, len(several)))) for content, several in pixels.items()}
+    return {content: part[0] if len(part) == 1 else unit(part.mean(axis=0)) for content, part in found.items()}
 
 
 def _in_order(

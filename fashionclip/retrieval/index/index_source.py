@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from fashionclip.errors import InputError
 from fashionclip.images import SUFFIXES
 from fashionclip.manifest import read_dataset
 from fashionclip.prepare.find_photos import photos_below
-from fashionclip.retrieval.index.filter_parser import LARGEST, plain_name
+from fashionclip.retrieval.index.filter_fields import Fields, hints, kinds_of
+from fashionclip.retrieval.index.filter_parser import LARGEST, holds, parse_where, plain_name
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 from fashionclip.tables import match_photos, read_table, told
 
@@ -54,17 +56,43 @@ class Source:
             known = {name: _plain(value) for name, value in zip(names, values, strict=True) if value is not None}
             yield IndexedPhoto(image_id, item_id, path, text, category, known)
 
+    def sharing(self, field: str | None) -> Iterator[list[IndexedPhoto]]:
+        """Photos that share a value of a field, together; one without a value, and with None every photo, by itself."""
+        if field is None:
+            yield from ([photo] for photo in self.photos())
+            return
+        together = self.table.sort_values(field, kind="stable", key=lambda values: values.map(repr))
+        for _, photos in groupby(replace(self, table=together).photos(), key=lambda photo: photo.group(field)):
+            yield list(photos)
 
-def read_source(folder: Path, *, table: Path | None = None) -> Source:
+
+def read_source(folder: Path, *, table: Path | None = None, where: str | None = None) -> Source:
     """Reads what is to be indexed.
 
     Args:
         folder: A prepared dataset, or a folder with photos in it or in its subfolders.
         table: CSV or Excel workbook with a row a photo, for a plain folder.
+        where: Filter that photos must pass, such as "domain = 'catalog'".
 
     Raises:
-        InputError: There is no photo, or the table fits none.
+        InputError: There is no photo, the table fits none, or the filter lets none through.
     """
+    source = _read(folder, table)
+    if where is None:
+        return source
+    fields = Fields()
+    for photo in source.photos():
+        fields.add(photo)
+    condition = parse_where(where, kinds_of(fields.to_json()))
+    passing = [holds(condition, photo) for photo in source.photos()]
+    if not any(passing):
+        raise InputError(
+            f"--where {where}: no photo of {folder} passes it. {'; '.join(hints(condition, fields.to_json()))}"
+        )
+    return replace(source, table=source.table[passing])
+
+
+def _read(folder: Path, table: Path | None) -> Source:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Give a prepared dataset or a folder of photos.")
     if (folder / "dataset.json").is_file() and (folder / "manifest.parquet").is_file():

@@ -31,10 +31,14 @@ class IndexedPhoto:
     category: str
     attributes: Mapping[str, Value]
 
+    def value(self, field: str) -> Value | None:
+        """What is known of a field; None where nothing is."""
+        return (getattr(self, field) or None) if field in TEXT_FIELDS else self.attributes.get(field)
+
     def group(self, field: str) -> tuple[Value, str]:
         """A key that photos share which have the same value of a field; a photo without a value shares it with none."""
-        value = getattr(self, field) if field in TEXT_FIELDS else self.attributes.get(field)
-        return ("", self.image_id) if value in (None, "") else (value, "")
+        value = self.value(field)
+        return ("", self.image_id) if value is None else (value, "")
 
     @property
     def digest(self) -> str:

@@ -107,6 +107,11 @@ def _of_other_groups(groups: Collection[tuple[Value, str]], field: str) -> Condi
     return Group("or", (has_another, has_none))
 
 
+def unit(vector: np.ndarray) -> np.ndarray:
+    """A (D,) vector at the length 1; one of zeros stays as it is."""
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
 def cut_ties(search: Callable[[np.ndarray, int], list[Found]], queries: np.ndarray, top_k: int) -> list[Found]:
     """Makes the last places of an answer stable where more photos have the last score than there is room for.
 

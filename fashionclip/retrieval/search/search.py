@@ -17,7 +17,7 @@ from fashionclip.retrieval.index.filter_fields import Choices, choices_of, field
 from fashionclip.retrieval.index.filter_parser import Condition, parse_where
 from fashionclip.retrieval.index.index_folder import FILE, IndexFacts, open_store, read_facts
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
-from fashionclip.retrieval.index.store import Found, Store, StoreUnavailable, search_groups
+from fashionclip.retrieval.index.store import Found, Store, StoreUnavailable, search_groups, unit
 
 NEGATIVE_WEIGHT = 0.5  # of what to move away from; at 1 it outweighs a text that has something in common with it
 
@@ -253,16 +253,12 @@ class Searcher:
             if words:
                 vector += (1 - weight) * words[0]
             if looks:
-                vector += weight * _unit(np.sum(looks, axis=0))
-            vector = _unit(vector)
+                vector += weight * unit(np.sum(looks, axis=0))
+            vector = unit(vector)
             if query.negative in text:
-                vector = _unit(vector - NEGATIVE_WEIGHT * text[query.negative])
+                vector = unit(vector - NEGATIVE_WEIGHT * text[query.negative])
             vectors.append(vector)
         return np.array(vectors, dtype=np.float32)
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def _hit(photo: IndexedPhoto, score: float) -> Hit:

@@ -89,6 +89,66 @@ def test_a_second_run_takes_over_what_has_changed(shop, bring_up_to_date, photo,
         np.testing.assert_allclose(embeddings[image_id], fresh[image_id], atol=1e-6)
 
 
+def test_an_index_of_means_stays_right(shop, bring_up_to_date, photo, encoder, tmp_path):
+    from fashionclip.images import load_image
+
+    table = tmp_path / "table.csv"
+
+    def assert_means(**products):
+        """Compares the index with the products, each a list of photos, of which those in capitals cannot be read."""
+        photos, embeddings = contents(tmp_path / "index")
+        expected = {names[0]: names for names in products.values()}
+        assert set(photos) == {f"{first}.png" for first in expected}
+        for first, names in expected.items():
+            vectors = encoder.images([load_image(shop / f"{name}.png") for name in names])
+            mean = vectors.mean(axis=0)
+            np.testing.assert_allclose(embeddings[f"{first}.png"], mean / np.linalg.norm(mean), atol=1e-6)
+
+    products = {f"s{n}": [f"{2 * n:02}", f"{2 * n + 1:02}"] for n in range(5)}
+    products |= {"s5": ["new/10"], "alone": ["new/11"]}
+    changes, encoded = bring_up_to_date(shop, table, mean_by="item")
+    assert counts(changes) == (7, 0, 0, 0, 0) and changes.indexed == 7 and encoded == 12
+    assert_means(**products)
+
+    photo(shop / "01.png", 101)  # the second photo of s0
+    (shop / "02.png").unlink()  # the first of s1
+    shutil.copy(shop / "00.png", shop / "06.png")  # the first of s3
+    (shop / "08.png").write_bytes(b"torn")  # the first of s4
+    table.write_text(table.read_text().replace("04.png,s2,Dress 4", "04.png,s2,Coat 4"))
+    changes, encoded = bring_up_to_date(shop, table)
+    assert counts(changes) == (2, 2, 1, 2, 2) and encoded == 2 + 1 + 2 + 1 and set(changes.unreadable) == {"08.png"}
+    products |= {"s1": ["03"], "s4": ["09"]}
+    assert_means(**products)
+    assert contents(tmp_path / "index")[0]["04.png"].text == "Coat 4"
+
+    changes, encoded = bring_up_to_date(shop, table, mean_by="item_id")
+    assert counts(changes) == (0, 0, 0, 7, 0) and encoded == 0 and set(changes.unreadable) == {"08.png"}
+    table.write_text(table.read_text().replace("07.png,s3", "07.png,s5"))  # a photo of another product now
+    bring_up_to_date(shop, table)
+    assert_means(**products | {"s3": ["06"], "s5": ["07", "new/10"]})
+    with pytest.raises(InputError, match=r"--mean-by category: .* has one vector for each item_id"):
+        bring_up_to_date(shop, table, mean_by="category")
+    with pytest.raises(InputError, match="no field 'nothing' to group by"):
+        bring_up_to_date(shop, table, mean_by="nothing")
+    found = Searcher.open(tmp_path / "index").search_text("dress", 50)
+    assert len(found) == len({hit.item_id for hit in found}) == 7
+
+
+def test_a_filter_chooses_what_is_indexed(shop, tmp_path, export, encoder):
+    source = read_source(shop, table=tmp_path / "table.csv", where="price < 12 or main_colour is null and size > 40")
+    assert [photo.image_id for photo in source.photos()] == ["00.png", "01.png", "02.png", "05.png", "08.png"]
+    update_index(tmp_path / "index", encoder, source, export=export, mean_by="item")
+    assert sorted(contents(tmp_path / "index")[0]) == ["00.png", "02.png", "05.png", "08.png"]
+    with pytest.raises(InputError, match=r"--where price > 900: no photo of .*shop passes it\. Price is from 0 to 55"):
+        read_source(shop, table=tmp_path / "table.csv", where="price > 900")
+
+
+def test_an_index_of_photos_takes_no_means(shop, bring_up_to_date):
+    bring_up_to_date(shop)
+    with pytest.raises(InputError, match="has one vector for each photo"):
+        bring_up_to_date(shop, mean_by="item")
+
+
 def test_same_files_are_encoded_once(shop, bring_up_to_date, tmp_path, monkeypatch):
     monkeypatch.setattr(index, "BATCH", 4)
     shutil.copy(shop / "00.png", shop / "00 copy.png")

@@ -11,7 +11,7 @@ import pytest
 
 from fashionclip.errors import InputError
 from fashionclip.retrieval.index import store as store_module
-from fashionclip.retrieval.index.filter_parser import DEEPEST, Clause, Group, parse_where
+from fashionclip.retrieval.index.filter_parser import DEEPEST, Clause, Group, holds, parse_where
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto
 from fashionclip.retrieval.index.sqlite_store import SqliteStore
 from fashionclip.retrieval.index.store import search_groups
@@ -191,6 +191,7 @@ def test_search_is_exact_and_stable(opened):
 def test_filters_mean_the_same_in_every_store(filled, where):
     photos, vectors = catalog(41)
     condition = parse_where(where, KINDS)
+    assert [holds(condition, photo) for photo in photos] == [passes(photo, condition) for photo in photos]
     if getattr(filled, "version", "").startswith("v2.3") and re.search("like '(%|W_|Ab_)", where):
         with pytest.raises(
             InputError, match=r"filter: \w+ like '.*': Milvus v2\.3\.5-lite knows no wildcard but `%` at"
