@@ -1,10 +1,13 @@
-"""Reading tables as people write them: CSV of any usual encoding and separator, or Excel; and the photos they name."""
+"""Reading tables as people write them: CSV of any usual encoding and separator, JSON, Excel or Parquet; and the photos
+they name."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import hashlib
+import json
+import math
 import os
 import posixpath
 import re
@@ -12,22 +15,23 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 from fashionclip.errors import InputError
 
 SEPARATORS = (",", ";", "\t", "|")
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-ZIP = b"PK\x03\x04"  # how an Excel workbook begins, whatever it is called
-EXCEL = "excel"
-UNUSUAL = {"cp1252": "Windows-1252", "latin-1": "Latin-1", "utf-16": "UTF-16", EXCEL: "an Excel workbook"}
+EXCEL, PARQUET, JSON = "an Excel workbook", "Parquet", "JSON"
+SIGNATURES = {b"PK\x03\x04": EXCEL, b"PAR1": PARQUET}  # how such a file begins, whatever it is called
+UNUSUAL = {"cp1252": "Windows-1252", "latin-1": "Latin-1", "utf-16": "UTF-16"}
 BLOCK = 1 << 20  # characters of a file looked at in one go
 # What programs write where there is no value: what pandas takes for it, in upper or lower case.
 GAPS = frozenset(("", "nan", "-nan", "none", "null", "na", "n/a", "<na>", "#n/a", "#na", "#n/a n/a"))
 LONGEST_GAP = max(map(len, GAPS))
 EXAMPLES = 3  # names said of those that do not match
+STRAY = "not readable as CSV: a quote is not closed, or not doubled within quotes"
 # What Excel writes above the titles, and expects there.
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 _WHOLE = re.compile(r"(\d+)\.0+")  # an id that a program took for a number
@@ -36,10 +40,27 @@ csv.field_size_limit(1 << 24)  # characters of a cell; a page of HTML is larger 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a table is written: its encoding, or `EXCEL`, and what parts the cells of a CSV."""
+    """How a table is written: its encoding and what parts the cells of a CSV; else its form, such as `EXCEL`."""
 
-    encoding: str
-    separator: str
+    encoding: str = "utf-8"
+    separator: str = SEPARATORS[0]
+    form: str = "CSV"
+
+
+class Record(NamedTuple):
+    """A row of a table, its titles among them.
+
+    Attributes:
+        line: Number of the line that it begins at.
+        cells: Cells as they are written, no more than titles unless that is its fault.
+        fault: Why it is no row; "" if it is one.
+        mended: Whether its last cell was put together of several.
+    """
+
+    line: int
+    cells: list[str]
+    fault: str = ""
+    mended: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,12 +72,14 @@ class Table:
         rows: Cells, as many as titles, as `value_of` has them.
         lines: Number of the line that each row begins at.
         unread: Number, first cell and fault of each line that is no row.
+        mended: Number of rows of which the last cell was put together of several.
     """
 
     header: list[str]
     rows: list[list[str]]
     lines: list[int]
     unread: list[tuple[int, str, str]]
+    mended: int = 0
 
     def column(self, title: str) -> list[str]:
         """The cells below a title."""
@@ -64,49 +87,51 @@ class Table:
         return [row[place] for row in self.rows]
 
 
-def read_table(file: Path, *, titles: Collection[str]) -> Table:
+def read_table(file: Path, *, titles: Collection[str], open_end: bool = False) -> Table:
     """Reads a whole table, and says on the terminal what is unusual about it.
 
     Rows that are too short are filled up, since spreadsheets leave out empty cells at the end. Empty cells beyond the
     header are cut off; where there is something in them, a text with commas is not quoted, and the row is left out.
 
     Args:
-        file: CSV, or Excel workbook, of which the first sheet is read.
+        file: CSV, JSON lines or a JSON list of objects, Parquet, or Excel workbook, of which the first sheet is read.
         titles: Some that its header may have, in upper or lower case.
+        open_end: Whether texts in the last column may hold separators without being quoted.
 
     Raises:
         InputError: There is no such file, it holds no text or nothing, or its titles cannot be read.
     """
     layout = layout_of(file, titles=titles)
-    if layout.encoding in UNUSUAL:
-        print(f"{file}: read as {UNUSUAL[layout.encoding]}")
-    header: list[str] = []
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    unread: list[tuple[int, str, str]] = []
-    for line, cells in records(file, layout):
-        if isinstance(cells, str) and not header:
-            raise InputError(f"{file}: its titles in line {line} are {cells}. Mend them.")
-        if isinstance(cells, str):
-            unread.append((line, "", cells))
-        elif not header:
-            header = [cell.strip() for cell in cells]
-        elif any(cell.strip() for cell in cells[len(header) :]):
-            why = f"{len(cells)} cells, expected {len(header)}; quote texts that hold {layout.separator!r}"
-            unread.append((line, cells[0].strip(), why))
+    if unusual := UNUSUAL.get(layout.encoding) if layout.form == "CSV" else layout.form:
+        print(f"{file}: read as {unusual}")
+    read = records(file, layout, open_end=open_end)
+    titled = next(read, None)
+    if titled is None:
+        raise InputError(f"{file}: empty. Expected a line of titles, and rows below it. Save the table again.")
+    if titled.fault:
+        raise InputError(f"{file}: its titles in line {titled.line} are {titled.fault}. Mend them.")
+    header = [cell.strip() for cell in titled.cells]
+    kept, unread = list[Record](), list[tuple[int, str, str]]()
+    for record in read:
+        if record.fault:
+            unread.append((record.line, record.cells[0].strip() if record.cells else "", record.fault))
         else:
-            rows.append([*map(value_of, cells[: len(header)]), *[""] * (len(header) - len(cells))])
-            lines.append(line)
+            kept.append(record)
     if unread:
         line, _, why = unread[0]
         print(f"{file}: {len(unread):,} rows are left out, such as that of line {line}: {why}")
-    if not header:
-        raise InputError(f"{file}: empty. Expected a line of titles, and rows below it. Save the table again.")
+    rows = [[*map(value_of, record.cells), *[""] * (len(header) - len(record.cells))] for record in kept]
     empty = [place for place, title in enumerate(header) if not title and not any(row[place] for row in rows)]
     for row in [header, *rows] if empty else []:  # where each line ends in a comma
         for place in reversed(empty):
             del row[place]
-    return Table(_all_different(header), rows, lines, unread)
+    return Table(
+        header=_all_different(header),
+        rows=rows,
+        lines=[record.line for record in kept],
+        unread=unread,
+        mended=sum(record.mended for record in kept),
+    )
 
 
 def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
@@ -117,12 +142,16 @@ def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
         InputError: There is no such file, or it holds no text.
     """
     if not file.is_file():
-        raise InputError(f"{file}: no such file. Give a CSV.")
+        raise InputError(f"{file}: no such file. Give a table, such as a CSV.")
+    with file.open("rb") as start:
+        begins = start.read(4)
+    if begins in SIGNATURES:
+        return Layout(form=SIGNATURES[begins])
     encoding = _encoding(file)
-    if encoding == EXCEL:
-        return Layout(EXCEL, SEPARATORS[0])
     with file.open(encoding=encoding, newline="") as stream:
         line = next((line for line in stream if line.strip()), "")
+    if line.lstrip().startswith(("{", "[")):
+        return Layout(encoding=encoding, form=JSON)
     if named := _SEPARATOR_LINE.fullmatch(line):
         return Layout(encoding, named[1])
     wanted = {title.casefold() for title in titles}
@@ -134,79 +163,114 @@ def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
     return Layout(encoding=encoding, separator=max(SEPARATORS, key=score))
 
 
-def records(file: Path, layout: Layout) -> Iterator[tuple[int, list[str] | str]]:
-    """The line each record begins at, and its cells; of lines that make up none, each line and why; no blank ones.
+def records(file: Path, layout: Layout, *, open_end: bool = False) -> Iterator[Record]:
+    """The rows of a table, its titles first, without blank ones.
 
-    Quotes within a quoted cell that are not doubled are put up with where the line has as many cells as the first.
+    A quote that is not closed, or not doubled within quotes, spoils no other line than its own; and that one only where
+    it has another number of cells than the titles.
+
+    Args:
+        file: Table to read.
+        layout: How it is written.
+        open_end: As in `read_table`.
     """
-    if layout.encoding == EXCEL:
-        yield from _excel_rows(file)
+    if layout.form != "CSV":
+        yield from {EXCEL: _excel_rows, PARQUET: _parquet_rows, JSON: _json_rows}[layout.form](file, layout)
         return
+    width = 0
     with file.open(encoding=layout.encoding, newline="") as stream:
-        # strict: else a quote that is never closed would swallow all that follows without a word
-        taken: list[str] = []  # lines of the record that is being read
-        reader = csv.reader(_noted(stream, taken), delimiter=layout.separator, strict=True, skipinitialspace=True)
-        width = 0
-        while True:
-            line = reader.line_num + 1
-            taken.clear()
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                if "end of data" in str(error):
-                    why = f"not readable as CSV: a quote is not closed, so nothing from line {line} to the end is read"
-                else:
-                    why = f"not readable as CSV ({error}); is a quote not closed, or not doubled within quotes?"
-                    cells = next(csv.reader(taken, delimiter=layout.separator, skipinitialspace=True))
-                    if len(taken) == 1 and len(cells) == width and not cells[-1].endswith(("\n", "\r")):
-                        yield line, cells
-                        continue
-                for lost in range(len(taken)):
-                    yield line + lost, why
+        for line, cells, text, stray in _csv_rows(_noted(stream), layout.separator):
+            if not any(cell.strip() for cell in cells):
                 continue
-            if any(cell.strip() for cell in cells):
+            if not width:
+                cells = _without_empty_end(cells) if open_end else cells
+                width = len(cells)
+                yield Record(line, cells, STRAY if stray else "")
+                continue
+            cells = [*cells[:width], *_without_empty_end(cells[width:])]
+            mended = open_end and len(cells) > width
+            if mended:
+                parts = _without_empty_end(next(csv.reader(text, delimiter=layout.separator)))
+                cells = [*cells[: width - 1], layout.separator.join(parts[width - 1 :])]
+            fault = ""
+            if len(cells) > width:
+                fault = f"{len(cells)} cells, expected {width}; quote texts that hold {layout.separator!r}"
+            elif stray and len(cells) < width:
+                fault = STRAY
+            yield Record(line, cells, fault, mended)
+
+
+def _csv_rows(lines: Iterator[str], separator: str) -> Iterator[tuple[int, list[str], list[str], bool]]:
+    """Number, cells and lines of each record, and whether its quotes are wrong, so that it was read line by line."""
+    width, before = 0, 0
+    while True:
+        taken: list[str] = []
+
+        def take(taken: list[str] = taken) -> Iterator[str]:
+            for line in lines:
+                taken.append(line)
+                yield line
+
+        try:
+            # strict: else a quote that is never closed would swallow all that follows without a word
+            cells = next(csv.reader(take(), delimiter=separator, strict=True, skipinitialspace=True))
+            # A text of several lines seldom has as many separators in each of them as a wide table.
+            stray = len(taken) > 1 and width > 3 and all(line.count(separator) == width - 1 for line in taken)
+        except StopIteration:
+            return
+        except csv.Error:
+            stray = True
+        if stray:
+            for place, text, cells in _line_by_line(taken, lines, separator=separator, width=width):
                 width = width or len(cells)
-                yield line, cells
+                yield before + 1 + place, cells, text, True
+        else:
+            width = width or len(cells)
+            yield before + 1, cells, taken, False
+        before += len(taken)
 
 
-def loose_records(file: Path, layout: Layout) -> Iterator[tuple[int, list[str]]]:
-    """Like `records`, of a table whose texts hold stray quotes: these swallow no line that is a record by itself.
+def _line_by_line(
+    taken: list[str], lines: Iterator[str], *, separator: str, width: int
+) -> Iterator[tuple[int, list[str], list[str]]]:
+    """Place, lines and cells of the records of lines with stray quotes: these swallow no line that is one by itself.
 
-    A quoted text may go on in the next lines, as long as these have fewer separators than the header.
+    A quoted text may go on in the next lines, as long as these have fewer separators than the header; such further
+    lines are added to those that are taken.
     """
-    if layout.encoding == EXCEL:
-        yield from _excel_rows(file)
-        return
-    # Not splitlines(): it also cuts at form feeds and U+2028 within a text.
-    with file.open(encoding=layout.encoding) as stream:
-        begun, width = list[str](), 0
-        for number, line in enumerate(chain(_noted(stream), [""]), start=1):
-            separators = line.count(layout.separator)
-            if begun and (separators >= width or not line):  # the quote was a stray one
-                for place, one in enumerate(begun):
-                    yield number - len(begun) + place, next(csv.reader([one], delimiter=layout.separator))
-                begun = []
-            if not line.strip() and not begun:
-                continue
-            width = width or separators
+    begun, place = list[str](), 0
+    while place < len(taken) or begun:
+        if place == len(taken):
+            taken.extend([line for line in [next(lines, "")] if line])
+        line = taken[place] if place < len(taken) else ""
+        parts = [[one] for one in begun] if line.count(separator) >= width - 1 or not line else []  # a stray quote
+        if parts:
+            begun = []
+        if line:
             begun.append(line)
             if sum(one.count('"') for one in begun) % 2 == 0:
-                for place, cells in enumerate(csv.reader(begun, delimiter=layout.separator)):
-                    yield number + 1 - len(begun) + place, cells
+                parts.append(begun)
                 begun = []
+        first = place - sum(map(len, parts)) + (not begun and bool(line))
+        for part in parts:
+            for row, cells in enumerate(csv.reader(part, delimiter=separator, skipinitialspace=True)):
+                yield first + row, part[row:], cells
+            first += len(part)
+        place += 1
 
 
-def _noted(stream: Iterable[str], taken: list[str] | None = None) -> Iterator[str]:
-    """Lines, that of a separator above the titles blank; `taken` gets each of them too."""
+def _noted(stream: Iterable[str]) -> Iterator[str]:
+    """Lines, that of a separator above the titles blank."""
     begun = False
     for line in stream:
         line = "\n" if not begun and _SEPARATOR_LINE.fullmatch(line) else line
         begun = begun or bool(line.strip())
-        if taken is not None:
-            taken.append(line)
         yield line
+
+
+def _without_empty_end(cells: list[str]) -> list[str]:
+    """Without the cells that a comma at the end of a line makes."""
+    return cells[: max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)]
 
 
 def columns_of(header: Sequence[str], wanted: Mapping[str, str]) -> dict[str, int]:
@@ -227,6 +291,15 @@ def value_of(cell: str) -> str:
     return " ".join(cell.splitlines()) if "\n" in cell or "\r" in cell else cell
 
 
+def whole_number(cell: str) -> str:
+    """An id as it was before a program took it for a number.
+
+    >>> whole_number("15970.0"), whole_number("007"), whole_number("1.5")
+    ('15970', '007', '1.5')
+    """
+    return whole[1] if (whole := _WHOLE.fullmatch(cell)) else cell
+
+
 def composed(name: str) -> str:
     """A name with each accent as part of its letter; macOS keeps them apart in names of files."""
     return unicodedata.normalize("NFC", name)
@@ -241,8 +314,8 @@ def spellings(name: str) -> Iterator[str]:
     """
     path = posixpath.normpath(composed(name.strip().replace("\\", "/")))
     yield path
-    if whole := _WHOLE.fullmatch(path):
-        yield whole[1]
+    if whole_number(path) != path:
+        yield whole_number(path)
     while "/" in path:
         path = path.partition("/")[2]
         yield path
@@ -272,9 +345,8 @@ def match_photos(paths: Sequence[str], names: Sequence[str]) -> Matches:
     said = [next(spellings(name)) if name else "" for name in names]
     row_of = {name: row for row, name in enumerate(said) if name}
     for name, row in list(row_of.items()):
-        if whole := _WHOLE.fullmatch(name):
-            row_of.setdefault(whole[1], row)
-    rows = [next((row_of[key] for key in _keys(path) if key in row_of), None) for path in paths]
+        row_of.setdefault(whole_number(name), row)
+    rows = [next((row_of[key] for key in keys_of(path) if key in row_of), None) for path in paths]
 
     ends: dict[str, int | None] = {}  # of the paths that are left; None where two end alike
     for row in {row_of[name] for name in said if name} - set(rows) if None in rows else ():
@@ -282,7 +354,7 @@ def match_photos(paths: Sequence[str], names: Sequence[str]) -> Matches:
             ends[end] = None if end in ends else row
     for photo, path in enumerate(paths if ends else ()):
         if rows[photo] is None:
-            rows[photo] = next((ends[key] for key in _keys(path)[:2] if ends.get(key) is not None), None)
+            rows[photo] = next((ends[key] for key in keys_of(path)[:2] if ends.get(key) is not None), None)
     used = set(rows)
     return Matches(rows, [row for row, name in enumerate(said) if not name or row_of[name] not in used])
 
@@ -342,7 +414,7 @@ def locate(path: str, *, root: Path) -> Located:
     )
 
 
-def _keys(path: str) -> tuple[str, str, str, str]:
+def keys_of(path: str) -> tuple[str, str, str, str]:
     """What a table may call a photo: path and file name, each with suffix and without."""
     stem = path.rpartition(".")[0]
     return path, stem, path.rpartition("/")[2], stem.rpartition("/")[2]
@@ -364,9 +436,7 @@ def _all_different(titles: Sequence[str]) -> list[str]:
 
 def _encoding(file: Path) -> str:
     with file.open("rb") as stream:
-        start = stream.read(len(ZIP))
-    if start == ZIP:
-        return EXCEL
+        start = stream.read(4)
     mark = next((mark for mark in BYTE_ORDER_MARKS if start.startswith(mark)), None)
     for encoding in ("utf-8" if mark is None else BYTE_ORDER_MARKS[mark], "cp1252", "latin-1"):
         try:
@@ -380,7 +450,7 @@ def _encoding(file: Path) -> str:
     return encoding
 
 
-def _excel_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+def _excel_rows(file: Path, layout: Layout) -> Iterator[Record]:
     """Of the first sheet."""
     try:
         from openpyxl import load_workbook
@@ -391,15 +461,58 @@ def _excel_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         book = load_workbook(file, read_only=True, data_only=True)
         for line, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
-            texts = [_excel_text(cell) for cell in cells]
+            texts = [text_of(cell) for cell in cells]
             if any(texts):
-                yield line, texts
+                yield Record(line, texts)
         book.close()
     except (OSError, KeyError, ValueError, IndexError, BadZipFile) as error:
         raise InputError(f"{file}: an Excel workbook that cannot be read ({error}). Save it as CSV.") from error
 
 
-def _excel_text(cell: object) -> str:
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return "" if cell is None else str(cell).strip()
+def _parquet_rows(file: Path, layout: Layout) -> Iterator[Record]:
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(file)
+        yield Record(1, table.schema_arrow.names)
+        rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
+        for line, row in enumerate(rows, start=2):
+            yield Record(line, list(map(text_of, row.values())))
+    except (OSError, ValueError) as error:  # pyarrow's own are of these
+        raise InputError(f"{file}: Parquet that cannot be read ({error}). Save the table again.") from error
+
+
+def _json_rows(file: Path, layout: Layout) -> Iterator[Record]:
+    """Of a list of objects, or of one object a line; the titles are all the names that any of them has."""
+    text = file.read_text(encoding=layout.encoding)
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    found: list[tuple[int, object]] = []
+    try:
+        whole = json.loads(text)
+        found = list(enumerate(whole if isinstance(whole, list) else [whole], start=1))
+    except ValueError:
+        for number, line in lines:
+            try:
+                found.append((number, json.loads(line)))
+            except ValueError as error:
+                found.append((number, error))
+    titles = list(dict.fromkeys(str(name) for _, row in found if isinstance(row, dict) for name in row))
+    if not titles:
+        raise InputError(f"{file}: JSON without objects. Expected one a line, or a list of them. Save the table again.")
+    yield Record(1, titles)
+    for number, row in found:
+        if isinstance(row, dict):
+            yield Record(number, [text_of(row.get(title)) for title in titles])
+        else:
+            yield Record(number, [], f"no JSON object ({row})"[:200])
+
+
+def text_of(value: object) -> str:
+    """A value of a typed table as a CSV would have it; a list as JSON."""
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, dict) and set(value) == {"bytes", "path"}:  # a photo of the library datasets
+        value = value["path"]
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return "" if value is None else str(value).strip()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fashionclip.errors import InputError
-from fashionclip.tables import layout_of, loose_records, match_photos, read_table, told
+from fashionclip.tables import STRAY, layout_of, match_photos, read_table, records, told
 
 CATALOG = ["image", "description", "display name", "category"]
 CASES = Path(__file__).parent / "assets" / "cases"
@@ -73,23 +73,23 @@ def test_uneven_table_keeps_every_cell_in_its_column(tmp_path, text, header, row
 def test_line_that_is_no_row_is_left_out_and_said(tmp_path, capsys):
     table = read_table(write(tmp_path, 'a,b\n1,2\n3,Red, soft\n4,"x" y,z\n5,6\n'), titles=("a",))
     assert table.rows == [["1", "2"], ["5", "6"]]
-    assert [(line, first) for line, first, _ in table.unread] == [(3, "3"), (4, "")]
+    assert [(line, first) for line, first, _ in table.unread] == [(3, "3"), (4, "4")]
     assert "2 rows are left out, such as that of line 3: 3 cells, expected 2; quote texts" in capsys.readouterr().out
 
 
 def test_quotes_that_are_not_doubled_lose_no_row(tmp_path):
     text = 'a,b\n1,"Red" shoe\n"12" TV",2\r\n3, "Blue" and "Green"\n"4" x,"5\n6"\n7,8\n'
     table = read_table(write(tmp_path, text), titles=("a",))
-    assert table.rows == [["1", "Red shoe"], ['12 TV"', "2"], ["3", 'Blue and "Green"'], ['6"', ""], ["7", "8"]]
-    assert [line for line, _, _ in table.unread] == [5], "what goes on in the next line is not guessed at"
+    known = [["1", "Red shoe"], ['12 TV"', "2"], ["3", 'Blue and "Green"'], ["4 x", "5 6"], ["7", "8"]]
+    assert table.rows == known and table.lines == [2, 3, 4, 5, 7] and not table.unread
 
 
-def test_each_line_that_an_unclosed_quote_swallows_is_counted(tmp_path, capsys):
-    text = 'a,b\n1,2\n3,"Red\n' + "4,5\n" * 1000
+def test_an_unclosed_quote_swallows_no_line(tmp_path, capsys):
+    text = 'a,b\n1,2\n3,"Red\n5,"Soft, warm\n"7,x\n' + "4,5\n" * 1000
     table = read_table(write(tmp_path, text), titles=("a",))
-    assert table.rows == [["1", "2"]] and [line for line, _, _ in table.unread] == list(range(3, 1004))
-    said = "1,001 rows are left out, such as that of line 3: not readable as CSV: a quote is not closed, so"
-    assert said in capsys.readouterr().out
+    assert table.rows == [["1", "2"], ["3", "Red"], ["5", "Soft, warm"], *[["4", "5"]] * 1000]
+    assert [line for line, _, _ in table.unread] == [5]
+    assert f"1 rows are left out, such as that of line 5: {STRAY}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("first", ["sep=;\n", "\nSEP=;\r\n", '"sep=;"\n'])
@@ -98,7 +98,7 @@ def test_the_separator_that_excel_writes_above_the_titles_counts(tmp_path, first
     file = write(tmp_path, f"{first}image,x;title\n1.jpg;Red\nsep=;\n", encoding=encoding)
     table = read_table(file, titles=("image", "x"))
     assert (table.header, table.rows) == (["image,x", "title"], [["1.jpg", "Red"], ["sep=", ""]])
-    assert [cells[0] for _, cells in loose_records(file, layout_of(file, titles=()))] == ["image,x", "1.jpg", "sep="]
+    assert [row.cells[0] for row in records(file, layout_of(file, titles=()))] == ["image,x", "1.jpg", "sep="]
     assert layout_of(write(tmp_path, "sep=\t\na\tb,c\n"), titles=()).separator == "\t"
     assert layout_of(write(tmp_path, "sep=x\n"), titles=()).separator == ","
 
@@ -110,7 +110,7 @@ def test_the_separator_that_excel_writes_above_the_titles_counts(tmp_path, first
         (b"\n \n", r"table\.csv: empty\. Expected a line of titles"),
         ("a,b\n".encode("utf-16-le"), "holds zero bytes, so it is no text in a known encoding"),
         (b'"a" b,c\n1,2\n', r"table\.csv: its titles in line 1 are not readable as CSV"),
-        (None, r"table\.csv: no such file\. Give a CSV"),
+        (None, r"table\.csv: no such file\. Give a table, such as a CSV"),
     ],
 )
 def test_what_is_no_table_is_one_error(tmp_path, content, message):
@@ -142,16 +142,19 @@ def test_excel_is_read_like_csv(tmp_path, capsys):
         read_table(tmp_path / "torn.xlsx", titles=())
 
 
-def test_loose_quotes_swallow_no_line(tmp_path):
-    lines = ["id,kind,name", '1,a,"on', "two", 'lines, here"', '2,b,"stray', "short", '3,c,5" heel, soft', '4,"d', ""]
+def test_stray_quotes_swallow_no_line(tmp_path):
+    lines = ["id,kind,name", '1,a,"on', "two", 'lines, here"', '2,b,"stray', "short", '3,c,5" heel', '4,"d', ""]
     file = write(tmp_path, "\n".join(lines))
-    assert list(loose_records(file, layout_of(file, titles=("id",)))) == [
-        (1, ["id", "kind", "name"]),
-        (2, ["1", "a", "on\ntwo\nlines, here"]),
-        (5, ["2", "b", "stray\n"]),
-        (6, ["short"]),
-        (7, ["3", "c", '5" heel', " soft"]),
-        (8, ["4", "d\n"]),
+    assert [
+        (row.line, [cell.strip() for cell in row.cells], row.fault)
+        for row in records(file, layout_of(file, titles=("id",)))
+    ] == [
+        (1, ["id", "kind", "name"], ""),
+        (2, ["1", "a", "on\ntwo\nlines, here"], ""),
+        (5, ["2", "b", "stray"], ""),
+        (6, ["short"], STRAY),
+        (7, ["3", "c", '5" heel'], ""),
+        (8, ["4", "d"], STRAY),
     ]
 
 

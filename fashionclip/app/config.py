@@ -130,16 +130,16 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
         "check_photos data.batch_size data.eval_batch_size loss.relation.per_group identity.per_group "
         "trainer.accumulate_grad_batches dataset.max_side dataset.min_side dataset.items dataset.shots "
         "dataset.demo_items dataset.min_length dataset.max_length dataset.positives dataset.semipositives "
-        "dataset.triplets_per_anchor dataset.matches dataset.mismatches"
+        "dataset.triplets_per_anchor dataset.matches dataset.mismatches dataset.max_bytes"
     ),
     "a whole number >= 0 or null": "data.num_workers trainer.log_every_n_steps dataset.workers",
-    "a number > 0": "optimizer.lr optimizer.eps loss.match_weight loss.mismatch_weight",
+    "a number > 0": "optimizer.lr optimizer.eps loss.match_weight loss.mismatch_weight dataset.timeout",
     "a number >= 0": "optimizer.weight_decay dataset.margin",
     "a number >= 0 and < 1": "scheduler.warmup dataset.dev_split",
     "a number >= 0 and <= 1": "scheduler.final augmentation.flip dataset.replaced_share",
     "a number > 0 and < 1": "scheduler.factor",
     "a whole number >= 0": (
-        "scheduler.patience loss.drawn callbacks.early_stopping.patience dataset.seed "
+        "scheduler.patience loss.drawn callbacks.early_stopping.patience dataset.seed dataset.retries "
         "dataset.captions_per_photo dataset.logo_sets_per_photo"
     ),
     "a number > 0 or null": "loss.temperature loss.scale",

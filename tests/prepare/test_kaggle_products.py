@@ -16,6 +16,7 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import read_dataset
 from fashionclip.prepare import photos
 from fashionclip.prepare.kaggle_products import STYLES_HEADER, TABLE_HEADER, prepare_kaggle_products
+from fashionclip.tables import STRAY
 
 draw = partial(drawn_photos.draw, size=(48, 64))
 
@@ -178,7 +179,7 @@ def test_dirty_styles_csv_is_mended_or_dropped_row_by_row(tmp_path, capsys):
         "5": "Feed within a name",
     }
     assert "photos have no row" not in capsys.readouterr().out
-    reasons = {"duplicate_id": ["1"], "malformed": ["9"], "no_text": ["6", "7"], "photo_missing": ["8"]}
+    reasons = {"repeated_photo": ["1"], "no_text": ["6", "7", "9"], "photo_missing": ["8"]}
     assert dropped(dataset) == reasons
     assert dataset.info["config"]["mended_rows"] == 1
 
@@ -274,7 +275,7 @@ def test_ids_that_a_program_took_for_numbers_and_names_as_macos_writes_them(tmp_
 
 def test_photos_without_a_row_are_said(tmp_path, capsys):
     prepare(write_styles(tmp_path / "release", [style(1, "Tee")], photo_ids=[1, 2, 3]), tmp_path / "set")
-    assert "styles.csv: 2 of 3 photos have no row, such as '2'" in capsys.readouterr().out
+    assert "images: 2 of 3 photos have no row, such as '2.jpg'" in capsys.readouterr().out
 
 
 def test_name_may_stand_on_two_lines_and_a_stray_quote_swallows_none(tmp_path):
@@ -283,7 +284,7 @@ def test_name_may_stand_on_two_lines_and_a_stray_quote_swallows_none(tmp_path):
     dataset = prepare(source, tmp_path / "set")
     assert column(dataset, "text") == {"1": "Soft cotton, white", "2": "Stray", "3": "Top", "4": '5" heel'}
     table = pd.read_csv(dataset.root / "dropped.csv")
-    assert table["detail"].tolist() == ["line 5: 2 cells, expected 10"]
+    assert table["detail"].tolist() == [f"line 5: {STRAY}"]
 
 
 def write_file(folder, name, text):
@@ -302,7 +303,7 @@ TABLE = ",".join(TABLE_HEADER)
         (lambda folder: folder, "no such file or folder. Expected a folder with styles.csv .* Give its path"),
         (lambda folder: write_file(folder, "notes.txt", ""), "found 0 tables .*Name the file itself"),
         (lambda folder: write_file(write_file(folder, "a.csv", ""), "b.csv", ""), r"2 tables \['a.csv', 'b.csv'\]"),
-        (lambda folder: write_file(folder, "styles.csv", ""), "no column 'id', .*; has .*Expected the columns id, "),
+        (lambda folder: write_file(folder, "styles.csv", ""), "styles.csv: empty. Expected a line of titles"),
         (lambda folder: write_file(folder, "styles.csv", "id,gender\n1,Men\n"), r"no column .*'usage'.*; has \['id'"),
         (lambda folder: write_file(folder, "a.csv", ""), "a.csv: empty. Expected a line of titles"),
         (
@@ -312,7 +313,10 @@ TABLE = ",".join(TABLE_HEADER)
         (lambda folder: write_file(folder, "a.csv", f"{TABLE}\n1.jpg,a,b,c,d\n"), "line 2: 5 cells, expected 4; quote"),
         (lambda folder: write_styles(folder, []), "no rows left of 0 read; .*the table is empty. Mend dataset.source"),
         (lambda folder: write_styles(folder, [style(1, "Tee")], photo_ids=[]), "no rows left of 1 read; .*no photo"),
-        (lambda folder: write_file(folder, "a.csv", f"{TABLE}\n1.jpg,-,b,c\n"), "no rows left of 1 read; .*'-'"),
+        (
+            lambda folder: write_file(folder, "a.csv", f"{TABLE}\n1.jpg,-,b,c\n"),
+            "no rows left of 1 read; .*has no description",
+        ),
     ],
 )
 def test_unusable_source_is_one_error_with_a_remedy(tmp_path, write, message):

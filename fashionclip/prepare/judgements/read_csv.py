@@ -93,9 +93,9 @@ def _read_table(file: Path, *, split: str, wanted: Mapping[str, str]) -> ReadTab
     unread: list[tuple[str, int, str, str]] = []
     header: list[str] | None = None
     place: dict[str, int] = {}
-    for line, cells in records(file, layout):
-        if isinstance(cells, str):
-            unread.append((file.name, line, "malformed_line", cells))
+    for line, cells, fault, _ in records(file, layout):
+        if fault:
+            unread.append((file.name, line, "malformed_line", fault))
         elif header is None:
             header = [cell.strip() for cell in cells]
             place = columns_of(header, wanted)

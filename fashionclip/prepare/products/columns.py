@@ -10,12 +10,12 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import MANIFEST_COLUMNS
 from fashionclip.tables import Table
 
-ROLES = ("image", "texts", "item", "group", "category")
+ROLES = ("image", "texts", "item", "group", "category", "split")
 # Titles, without case, blanks and signs, that shops and their programs give to what we ask for; likeliest first.
 TITLES = {
     "image": (
         "image", "imagepath", "imagelink", "imageurl", "imagesrc", "imagefile", "imagefilename", "imagename", "images",
-        "imageurls", "additionalimagelink", "photo", "photopath", "photourl", "photos", "picture", "pictures", "img",
+        "imageurls", "photo", "photopath", "photourl", "photos", "picture", "pictures", "img",
         "filename", "file", "filepath", "path", "url", "foto", "fotos", "bild", "bilder", "imagen", "immagine",
         "imageid", "id",
     ),
@@ -24,6 +24,7 @@ TITLES = {
         "handle", "artikelnummer", "artikelnr", "referencia", "reference", "codice", "id",
     ),
     "group": ("itemgroupid", "groupid", "parentsku", "styleid", "stylecode", "modelid"),
+    "split": ("split", "subset", "partition"),
     "category": (
         "category", "productcategory", "producttype", "articletype", "type", "categories", "class", "garmenttype",
         "kategorie", "categorie", "categoria", "label",
@@ -38,6 +39,10 @@ TEXTS = {
         "description", "body", "bodyhtml", "longdescription", "shortdescription", "productdescription", "details",
         "beschreibung", "descripcion", "descrizione", "descricao",
     ),
+}  # fmt: skip
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
 }  # fmt: skip
 KNOWN_TITLES = sorted({title for titles in (*TITLES.values(), *TEXTS.values()) for title in titles})
 _NUMBERED = re.compile(r"(.*?)\d+")
@@ -55,6 +60,7 @@ class ProductColumns:
         item: Column of the product that a photo shows.
         group: Column of what products have in common that must not straddle two splits, such as a style.
         category: Column of the kind of product.
+        split: Column of the split of a photo, with values of `SPLIT_NAMES`.
         attributes: Columns of whatever else is known, by their names in the manifest.
     """
 
@@ -63,6 +69,7 @@ class ProductColumns:
     item: str | None
     group: str | None
     category: str | None
+    split: str | None
     attributes: dict[str, str]
 
 
@@ -103,13 +110,23 @@ def choose_columns(
         texts = {name: title for name, titles in TEXTS.items() if (title := find.first(titles, used))}
     used |= {*texts.values()}
     single: dict[str, str | None] = {}
-    for role in ("item", "group", "category"):
+    for role in ("item", "group", "category", "split"):
         title = find.first(TITLES[role], used) if role not in given else None
         single[role] = next((find(one) for one in titles_in(given.get(role))), title)
         used |= {title} if title else set()
+    values = {title: {*table.column(title)} - {""} for title in table.header}
+    if single["split"] and (odd := sorted({value.casefold() for value in values[single["split"]]} - {*SPLIT_NAMES})):
+        if "split" in given:
+            raise InputError(
+                f"{where}: column {single['split']!r} has {odd[0]!r}, expected a split: {', '.join(SPLIT_NAMES)}. Mend "
+                "it, or give dataset.columns.split=null."
+            )
+        used -= {single["split"]}
+        single["split"] = None
     attributes = {name: find(str(title)) for name, title in given.items() if name not in ROLES and title is not None}
     if not set(given) - set(ROLES):
-        attributes = _named([title for title in table.header if title not in used], taken=set(texts))
+        free = [title for title in table.header if title not in used and values[title]]
+        attributes = _named(free, taken=set(texts))
     known = {"image": image, "texts": texts, **single, "attributes": list(attributes.values())}
     given |= {"attributes": ""} if set(given) - set(ROLES) else {}
     if guessed := [f"{role}: {_said(value)}" for role, value in known.items() if role not in given and value]:
@@ -144,15 +161,16 @@ class _Titles:
 
 
 def _image_columns(table: Table, names_photo: Callable[[str], bool], used: set[str]) -> list[str]:
-    """The column of which most cells name photos, those of usual titles first, and those that are numbered like it."""
+    """The column of which most cells name photos, those of usual titles first; and those that are numbered like it."""
     free = [title for title in table.header if title not in used]
-    usual = [title for title in free if _base(title) in TITLES["image"]]
     share = {title: _share(table.column(title), names_photo) for title in free}
-    best = max(usual or free, key=lambda title: share[title], default="")
-    best = max([best, *free], key=lambda title: share.get(title, 0.0))
-    if not best or (not share[best] and best not in usual):
-        return []
-    return [title for title in free if title == best or (_base(title) == _base(best) and share[title])]
+    usual = [title for choice in TITLES["image"] for title in free if _base(title) == choice]
+    good = [title for title in usual if share[title] > 0.5]
+    best = next(iter(good), max(free, key=lambda title: share[title], default=""))
+    if not best or not share[best]:
+        return usual[:1]
+    further = (_base(best), "additionalimagelink")
+    return [title for title in free if title == best or (_base(title) in further and share[title])]
 
 
 def _base(title: str) -> str:

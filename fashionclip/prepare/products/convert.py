@@ -1,30 +1,27 @@
 """Any catalogue to a prepared dataset: a table with a row a photo or a product, read by a map of its columns.
 
 A row may name several photos: in one cell, in several columns, or in further rows of the same product. What a row does
-not say of its product, such as its title, the first row of that product which says it does.
+not say of its product, such as its title, the first row of that product says which has it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import html
-import json
 import os
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
 import pandas as pd
 
-from fashionclip.errors import InputError
 from fashionclip.images import SUFFIXES
 from fashionclip.manifest import (
     MANIFEST_COLUMNS,
     RATIOS,
+    SPLITS,
     PreparedDataset,
     assign_splits,
     check_ratios,
@@ -32,17 +29,16 @@ from fashionclip.manifest import (
     text_key,
 )
 from fashionclip.prepare.conversion import conversion
-from fashionclip.prepare.find_photos import photos_below
+from fashionclip.prepare.download import download_photos
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
-from fashionclip.prepare.products.columns import KNOWN_TITLES, ProductColumns, choose_columns, titles_in
-from fashionclip.tables import Table, composed, match_photos, read_table, value_of
+from fashionclip.prepare.products.columns import SPLIT_NAMES, ProductColumns, choose_columns
+from fashionclip.prepare.products.photos import NamedPhotos, is_address
+from fashionclip.prepare.products.source import read_catalogue
+from fashionclip.tables import Table, value_of, whole_number
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx")
-PHOTO_FOLDERS = ("images", "photos", "data", ".")  # beside the table
 SAYS_KIND = (20, 0.05)  # a text that more photos and a larger share of them have is not one product's
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
-_WHOLE = re.compile(r"(\d+)\.0+")  # a number that a program wrote with decimals
 
 
 def prepare_products(
@@ -51,6 +47,11 @@ def prepare_products(
     source: Path | str,
     root: Path | str,
     columns: Mapping[str, str | list[str] | Mapping[str, str | None] | None] | None = None,
+    allow_outside_root: bool = False,
+    cache: Path | str = "data/raw/photos",
+    max_bytes: int = 20_000_000,
+    retries: int = 2,
+    timeout: float = 20.0,
     max_side: int = 448,
     ratios: Mapping[str, float] = RATIOS,
     seed: int = 0,
@@ -65,13 +66,18 @@ def prepare_products(
 
     Args:
         name: Name of the dataset, for the record.
-        source: Table, or folder with exactly one.
+        source: Table, or folder of which `read_catalogue` knows the form, or `hf:NAME`.
         root: Folder of the prepared dataset.
         columns: Titles of the table's columns by what they mean: `image` (one or several), `texts` (by field, such as
             title and description), `item` (the product), `group` (what must not straddle splits, such as a style),
-            `category`, and further names of attributes. What is not given is guessed; null: the table has none.
+            `category`, `split`, and further names of attributes. What is not given is guessed; null: there is none.
+        allow_outside_root: Whether photos may lie outside the folder of the table.
+        cache: Folder of photos that are downloaded, or taken out of a Hugging Face dataset.
+        max_bytes: Largest size of a downloaded photo.
+        retries: Number of further tries of a download.
+        timeout: Seconds that one try may take.
         max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
-        ratios: Shares of train, val and test.
+        ratios: Shares of train, val and test, where the catalogue gives no splits.
         seed: Seed of the split.
         workers: Number of processes, by default one a core.
 
@@ -79,144 +85,110 @@ def prepare_products(
         InputError: Source or columns are missing, or no row is left.
     """
     check_ratios(ratios)
-    file = _find_table(Path(source))
-    print(f"reading {file}")
-    table = read_table(file, titles=[*KNOWN_TITLES, *titles_in(columns)])
-    photos = _Photos(file.parent)
-    chosen = choose_columns(table, columns, names_photo=photos.names_one, where=str(file))
-    rows, dropped = _rows(table, chosen, photos)
-    config = {"name": name, "columns": columns, "max_side": max_side, "ratios": dict(ratios), "seed": seed}
+    catalogue = read_catalogue(str(source), columns=columns, cache=Path(cache))
+    download = partial(download_photos, cache=Path(cache), max_bytes=max_bytes, retries=retries, timeout=timeout)
+    photos = NamedPhotos(catalogue.folders, download=download, allow_outside=allow_outside_root)
+    given = {**catalogue.columns, **(columns or {})}
+    return prepare_table(
+        catalogue.table,
+        choose_columns(catalogue.table, given, names_photo=photos.names_one, where=catalogue.where),
+        photos,
+        root=Path(root),
+        config={"name": name, "columns": columns, "max_side": max_side, "ratios": dict(ratios), "seed": seed},
+        data=catalogue.data,
+        record={"source": str(source)},
+        workers=workers,
+    )
+
+
+def prepare_table(
+    table: Table,
+    columns: ProductColumns,
+    photos: NamedPhotos,
+    *,
+    root: Path,
+    config: Mapping[str, Any],
+    data: bytes,
+    files: Iterable[Path] = (),
+    record: Mapping[str, Any],
+    needed: str | None = None,
+    distinct: Sequence[str] = (),
+    workers: int | None,
+) -> PreparedDataset:
+    """Prepares what a table says of photos.
+
+    Args:
+        table: Catalogue.
+        columns: Meaning of its columns.
+        photos: What finds its photos.
+        root: Folder of the prepared dataset.
+        config: Settings, `max_side`, `ratios` and `seed` among them, which `dataset.json` records.
+        data: Contents of the table, compared byte for byte.
+        files: Further files that the table was made of.
+        record: What `dataset.json` says in `config` beside the settings.
+        needed: Text field, or "text", without which a row is dropped.
+        distinct: Text fields of which no two rows may have the same, where they have the first of them.
+        workers: Number of processes, by default one a core.
+    """
+    rows, dropped = _rows(table, columns, photos, needed=needed)
+    read = len(rows) + len(dropped)
     with conversion(
-        Path(root),
+        root,
         config=config,
-        files=sorted(photos.files.values()),
-        data=file.read_bytes(),
-        besides={"grouped_by": "item, group, words of texts"},
+        files=[*sorted(photos.files.values()), *files],
+        data=data,
+        besides={"grouped_by": "item, group, words of texts that are not many photos'"},
     ) as new:
         if new.standing:
             return new.standing
-        read = len(rows) + len(dropped)
         jobs = [(photos.files[row["photo"]], new.folder / row["path"]) for row in rows]
         kept, hashes = [], []
-        for row, written in zip(rows, write_photos(jobs, max_side=max_side, workers=workers), strict=True):
-            if written.error:
-                dropped.append((row["image_id"], "photo_unreadable", written.error))
+        seen: set[tuple[str, ...]] = set()
+        for row, photo in zip(rows, write_photos(jobs, max_side=config["max_side"], workers=workers), strict=True):
+            said = tuple(row[field] for field in distinct)
+            if photo.error:
+                dropped.append((row["image_id"], "photo_unreadable", photo.error))
+            elif said and said[0] and said in seen:
+                dropped.append((row["image_id"], "duplicate", f"same {' and '.join(distinct)} as an earlier row"))
             else:
+                seen.add(said)
                 kept.append(row)
-                hashes.append(written.hash)
-        manifest = _manifest(kept, hashes, chosen, ratios=ratios, seed=seed)
-        values = {name: manifest[name].nunique() for name in chosen.attributes if name in manifest}
-        shared = [name for name, count in values.items() if 2 * count <= len(manifest)]
+                hashes.append(photo.hash)
+        manifest = _manifest(kept, hashes, columns, ratios=config["ratios"], seed=config["seed"])
+        values = {name: manifest[name].nunique() for name in columns.attributes if name in manifest}
+        wordless = sum(not row["text"] for row in kept)
         return new.finish(
             manifest=manifest,
-            about={"text_fields": _fields(chosen), "attributes": shared},
+            about={
+                "text_fields": _fields(columns, manifest),
+                "attributes": [name for name, count in values.items() if 2 * count <= len(manifest)],
+            },
             dropped=dropped,
             read=read,
-            record={"source": str(source), "table": file.name},
+            record={**record, "mended_rows": table.mended},
+            says=[
+                *([f"mended {table.mended} rows"] if table.mended else []),
+                *([f"{wordless:,} of {len(kept):,} photos have no text"] if wordless else []),
+            ],
         )
-
-
-def _find_table(source: Path) -> Path:
-    if source.is_file():
-        return source
-    found = sorted(file for file in source.glob("*") if file.suffix.lower() in TABLE_SUFFIXES)
-    if len(found) != 1:
-        got = (
-            f"found {len(found)} tables {[file.name for file in found]}"
-            if source.exists()
-            else "no such file or folder"
-        )
-        raise InputError(
-            f"dataset.source={source}: {got}. Expected a table ({', '.join(TABLE_SUFFIXES)}), or a folder with exactly "
-            "one. Name the file itself as dataset.source."
-        )
-    return found[0]
-
-
-class _Photos:
-    """Photos that a table names, found by path, or by a name that only one photo below its folder has.
-
-    Attributes:
-        files: File of each name that was found.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folders = [folder / name for name in PHOTO_FOLDERS if (folder / name).is_dir()]
-        self.files: dict[str, Path] = {}
-        self._direct = lru_cache(maxsize=None)(self._look_up)
-
-    def names_one(self, cell: str) -> bool:
-        """Whether all that a cell names look like photos, or are there."""
-        return all(_like_a_photo(name) or self._direct(name) for name in self.split(cell))
-
-    def split(self, cell: str) -> list[str]:
-        """The photos that a cell names: one, a JSON list, or several parted by "|", ";" or ","."""
-        if cell.startswith("[") and cell.endswith("]"):
-            try:
-                return [str(name) for name in json.loads(cell) if name]
-            except ValueError:
-                pass
-        for separator in "|;," if not self._direct(cell) else "":
-            parts = [part.strip() for part in cell.split(separator) if part.strip()]
-            if len(parts) > 1 and all(_like_a_photo(part) or self._direct(part) for part in parts):
-                return parts
-        return [cell]
-
-    def find(self, names: Sequence[str]) -> None:
-        """Finds the files of distinct names, and says which photos are not among them."""
-        self.files = {name: file for name in names if (file := self._direct(name))}
-        folder = self.folders[0]
-        listed = photos_below(folder)
-        rest = [name for name in names if name not in self.files]
-        matches = match_photos(listed, rest).rows
-        several = Counter(matches)
-        for path, place in zip(listed, matches, strict=True):
-            if place is not None and several[place] == 1:
-                self.files[rest[place]] = folder / path
-        known = {os.path.realpath(file) for file in self.files.values()}
-        if alone := [path for path in listed if os.path.realpath(folder / path) not in known]:
-            print(f"{folder}: {len(alone):,} of {len(listed):,} photos have no row, such as {alone[0]!r}")
-
-    def ids(self) -> dict[str, str]:
-        """The image id of each name that was found: path of its photo, without suffix where that is enough."""
-        keys = {name: self._key(file) for name, file in self.files.items()}
-        stems = {key: key.rpartition(".")[0] for key in keys.values()}
-        many = Counter(stems.values())
-        return {name: stems[key] if many[stems[key]] == 1 else key for name, key in keys.items()}
-
-    def _key(self, file: Path) -> str:
-        for folder in self.folders:
-            if file.is_relative_to(folder):
-                return composed(file.relative_to(folder).as_posix())
-        return f"outside/{hashlib.blake2b(str(file).encode(), digest_size=8).hexdigest()}/{file.name}"
-
-    def _look_up(self, name: str) -> Path | None:
-        if name.lower().startswith("file:"):
-            name = unquote(urlsplit(name).path)
-        name = name.replace("\\", "/")
-        forms = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
-        files = (os.path.normpath(folder / form) for folder in self.folders for form in forms)
-        return next((Path(file) for file in files if os.path.isfile(file)), None)
-
-
-def _like_a_photo(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _rows(
-    table: Table, columns: ProductColumns, photos: _Photos
+    table: Table, columns: ProductColumns, photos: NamedPhotos, *, needed: str | None
 ) -> tuple[list[dict[str, str]], list[tuple[str, str, str]]]:
-    """One row a photo (`photo`, its name; `image_id, path, item_id, group, category, text`, fields, attributes), and
-    image id, reason and detail of what is left out."""
-    dropped = [(first, "malformed", f"line {line}: {why}") for line, first, why in table.unread]
+    """One row a photo (`photo`, its name; `image_id, path, item_id, group, category, split, text`, fields, attributes),
+    and image id, reason and detail of what is left out."""
+    dropped = [(_stem(first), "malformed", f"line {line}: {why}") for line, first, why in table.unread]
+    cells = {title: table.column(title) for title in table.header}
+    roles = {"item": columns.item, "group": columns.group, "category": columns.category, "split": columns.split}
     products: list[dict[str, str]] = []  # one each row of the table
     named: list[list[str]] = []
-    cells = {title: table.column(title) for title in table.header}
     for place in range(len(table.rows)):
-        row = {field: _clean(cells[title][place]) for field, title in {**columns.texts, **columns.attributes}.items()}
-        for role, title in (("item", columns.item), ("group", columns.group), ("category", columns.category)):
-            row[role] = cells[title][place] if title else ""
-        row["item"] = whole[1] if (whole := _WHOLE.fullmatch(row["item"])) else row["item"]
+        row = {name: cells[title][place] if title else "" for name, title in roles.items()}
+        row |= {name: clean(cells[title][place]) for name, title in (columns.texts | columns.attributes).items()}
+        row |= {name: "" for name in columns.texts if not any(map(str.isalnum, row[name]))}  # such as a dash
+        row["category"], row["split"] = clean(row["category"]), SPLIT_NAMES.get(row["split"].casefold(), "")
+        row["item"], row["group"] = whole_number(row["item"]), whole_number(row["group"])
         products.append(row)
         images = (cells[title][place] for title in columns.image)
         named.append([name for cell in images if cell for name in photos.split(cell)])
@@ -226,21 +198,25 @@ def _rows(
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
     for product, names, line in zip(products, named, table.lines, strict=True):
+        product["text"] = ". ".join(part for part in (product[field] for field in columns.texts) if part)
+        item = product["item"] or next((ids[name] for name in names if name in ids), "")
         if not names:
-            dropped.append((product["item"], "no_photo", f"line {line}: names no photo"))
-        known = [ids[name] for name in names if name in ids]
+            dropped.append((item, "no_photo", f"line {line}: names no photo"))
         for name in names:
-            if name not in ids:
-                dropped.append((name, "photo_missing", f"line {line}: no photo {name!r}"))
-                continue
-            image_id = ids[name]
+            image_id = ids.get(name, _stem(name))
             if image_id in seen:
                 dropped.append((image_id, "repeated_photo", f"line {line}: an earlier row has this photo"))
-                continue
-            seen.add(image_id)
-            text = ". ".join(part for part in (product[field] for field in columns.texts) if part)
-            own = {"photo": name, "image_id": image_id, "path": f"images/{image_id}.jpg", "text": text}
-            rows.append({**product, **own, "item_id": product["item"] or known[0]})
+            elif needed and not product[needed]:
+                dropped.append((image_id, f"no_{needed}", f"line {line}: it has no {needed}"))
+            elif name not in ids:
+                why = photos.missing[name] or f"no photo {name!r}"
+                reason = "download_failed" if is_address(name) else "photo_missing"
+                dropped.append((image_id, reason, f"line {line}: {why}"))
+            else:
+                seen.add(image_id)
+                rows.append(
+                    {**product, "photo": name, "image_id": image_id, "path": f"images/{image_id}.jpg", "item_id": item}
+                )
     return rows, dropped
 
 
@@ -270,15 +246,49 @@ def _manifest(
     pairs = near_pairs(hashes)
     for values in (manifest["item_id"], manifest["group"], *texts):
         pairs += _neighbours(values)
-    manifest["group_id"] = joined_groups(manifest["image_id"], pairs=pairs)
-    manifest["split"] = assign_splits(manifest["group_id"], ratios=ratios, seed=seed)
+    given = manifest["split"].tolist()
+    apart = [(one, other) for one, other in pairs if given[one] != given[other]]
+    if apart:
+        one, other = (manifest["image_id"][place] for place in apart[0])
+        print(
+            f"{len(apart):,} pairs of photos that belong together lie in two of the given splits, such as {one!r} and "
+            f"{other!r}; the splits are kept as they are"
+        )
+    manifest["group_id"] = joined_groups(manifest["image_id"], pairs=[pair for pair in pairs if pair not in {*apart}])
+    manifest["split"] = _splits(manifest["group_id"], given, ratios=ratios, seed=seed)
     manifest["domain"] = "catalog"
-    return manifest[[*MANIFEST_COLUMNS, *_fields(columns), *columns.attributes]].astype(str)
+    fields = _fields(columns, manifest)
+    return manifest[[*MANIFEST_COLUMNS, *fields, *columns.attributes]].astype(str)
 
 
-def _fields(columns: ProductColumns) -> list[str]:
-    """Parts of the text that are columns of the manifest as well."""
-    return list(columns.texts) if len(columns.texts) > 1 else []
+def _fields(columns: ProductColumns, manifest: pd.DataFrame) -> list[str]:
+    """Parts of the text that are columns of the manifest as well: none where it has one part only."""
+    fields = [name for name in columns.texts if name in manifest and (manifest[name] != "").any()]
+    return fields if len(fields) > 1 else []
+
+
+def _splits(groups: Sequence[str], given: Sequence[str], *, ratios: Mapping[str, float], seed: int) -> list[str]:
+    """The given splits, and chosen ones where none is given; one that nothing is given for gets a part of another.
+
+    That is train for val, and val for test; all are parts of train where nothing else is given.
+    """
+    has = {split for split in given if split}
+    deal: dict[str, Sequence[str]] = {"": SPLITS}
+    if has == {"train"}:
+        deal["train"] = SPLITS
+    elif has == {"train", "test"}:
+        deal["train"] = ("train", "val")
+    elif has == {"train", "val"}:
+        deal["val"] = ("val", "test")
+    chosen = list(given)
+    for split, parts in deal.items():
+        places = [place for place, one in enumerate(given) if one == split]
+        total = sum(ratios[part] for part in parts)
+        shares = {part: ratios[part] / total if total and part in parts else 0.0 for part in SPLITS}
+        dealt = assign_splits([groups[place] for place in places], ratios=shares if total else ratios, seed=seed)
+        for place, one in zip(places, dealt, strict=True) if total else ():
+            chosen[place] = one
+    return chosen
 
 
 def _own_texts(texts: Sequence[str]) -> list[str]:
@@ -300,5 +310,15 @@ def _neighbours(values: Sequence[str]) -> list[tuple[int, int]]:
     return pairs
 
 
-def _clean(value: str) -> str:
-    return value_of(" ".join(html.unescape(_TAG.sub(" ", value)).split()))
+def clean(value: str) -> str:
+    """A text on one line, without tags and entities of HTML and without quotes around it."""
+    if "<" in value or "&" in value:
+        value = html.unescape(_TAG.sub(" ", value))
+    value = " ".join(value.split())
+    return value_of(value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value)
+
+
+def _stem(name: str) -> str:
+    """A name of a photo without the suffix that it may have."""
+    stem, suffix = os.path.splitext(name.strip().replace("\\", "/"))
+    return stem if suffix.lower() in SUFFIXES else stem + suffix

@@ -98,7 +98,7 @@ def judge_table(
         raise InputError(f"{to}: holds something else than verdicts, so it is left alone. Name another file to write.")
     layout = layout_of(table, titles=(*REQUIRED, LABEL))
     header, place = _header(table, layout)
-    first = [cells for _, cells in islice(records(table, layout), 1, 1 + LOOKED_AT) if len(cells) == len(header)]
+    first = [row.cells for row in islice(records(table, layout), 1, 1 + LOOKED_AT) if len(row.cells) == len(header)]
     paths = [cells[place["image_path"]].strip() for cells in first]
     root = choose_root(paths, table=table) if image_root is None else image_root
     settings = [judge.encoder.digest, judge.threshold, judge.scale, judge.bias, str(root.resolve()), allow_outside_root]
@@ -121,15 +121,12 @@ def judge_table(
             out.seek(done.size)
             out.truncate()
         while group := list(islice(rows, ROWS)):
-            asked = [
-                cells if isinstance(cells, str) else _question(cells, header, place, root, allow_outside_root)
-                for _, cells in group
-            ]
+            asked = [row.fault or _question(row.cells, header, place, root, allow_outside_root) for row in group]
             answers = iter(judge.many([question for question in asked if not isinstance(question, str)]))
             written = []
-            for (line, cells), question in zip(group, asked, strict=True):
-                verdict = f"line {line}: {question}" if isinstance(question, str) else next(answers)
-                kept = [*cells, *[""] * len(header)][: len(header)] if isinstance(cells, list) else [""] * len(header)
+            for row, question in zip(group, asked, strict=True):
+                verdict = f"line {row.line}: {question}" if isinstance(question, str) else next(answers)
+                kept = [*row.cells, *[""] * len(header)][: len(header)]
                 written.append([*kept, *_added(verdict)])
                 done.count(verdict, kept[place[LABEL]].strip().casefold() if LABEL in place else "")
             out.write(_lines(written, layout))
@@ -152,8 +149,8 @@ def _is_judged(file: Path) -> bool:
 
 def _header(table: Path, layout: Layout) -> tuple[list[str], dict[str, int]]:
     """The titles, and which of them are image_path, text and perhaps label."""
-    cells = next((cells for _, cells in records(table, layout)), [])
-    header = [cell.strip() for cell in cells] if isinstance(cells, list) else []
+    titles = next(records(table, layout), None)
+    header = [cell.strip() for cell in titles.cells] if titles else []
     place = columns_of(header, {name: name for name in (*REQUIRED, LABEL)})
     missing = [name for name in REQUIRED if name not in place]
     taken = sorted(columns_of(header, {name: name for name in ADDED}))

@@ -79,7 +79,11 @@ def test_a_map_of_columns_says_what_each_is(tmp_path, capsys):
     ("columns", "message"),
     [
         ({"image": "photo"}, r"dataset\.columns\.image: no column 'photo' in .*shop\.csv; has \['image', 'name'\]"),
-        ({"split": "name"}, "got 'split' as the name of an attribute, which the manifest keeps for itself"),
+        ({"path": "name"}, "got 'path' as the name of an attribute, which the manifest keeps for itself"),
+        (
+            {"split": "name"},
+            r"column 'name' has 'dress', expected a split: train, .*or give dataset\.columns\.split=null",
+        ),
     ],
 )
 def test_a_map_that_does_not_fit_is_one_error(tmp_path, columns, message):
