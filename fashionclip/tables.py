@@ -34,6 +34,7 @@ EXAMPLES = 3  # names said of those that do not match
 STRAY = "not readable as CSV: a quote is not closed, or not doubled within quotes"
 # What Excel writes above the titles, and expects there.
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
+_SUFFIX = re.compile(r"\.[a-zA-Z]{3,4}$")  # of a photo, which a table may have in another case or as another kind
 _WHOLE = re.compile(r"(\d+)\.0+")  # an id that a program took for a number
 csv.field_size_limit(1 << 24)  # characters of a cell; a page of HTML is larger than Python's own limit of 131,072
 
@@ -350,7 +351,8 @@ def match_photos(paths: Sequence[str], names: Sequence[str]) -> Matches:
 
     ends: dict[str, int | None] = {}  # of the paths that are left; None where two end alike
     for row in {row_of[name] for name in said if name} - set(rows) if None in rows else ():
-        for end in list(spellings(said[row]))[1:]:
+        meant = list(spellings(said[row]))
+        for end in dict.fromkeys([*meant[1:], *(_SUFFIX.sub("", path) for path in meant)]):
             ends[end] = None if end in ends else row
     for photo, path in enumerate(paths if ends else ()):
         if rows[photo] is None:

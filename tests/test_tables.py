@@ -171,12 +171,14 @@ def test_stray_quotes_swallow_no_line(tmp_path):
         (["caf\xe9.jpg"], ["cafe\u0301.jpg"], [0], []),
         (["15970.jpg", "007.jpg"], ["15970.0", "007"], [0, 1], []),
         (["a.jpg", "b.jpg"], ["a.jpg", "a.jpg", "", "c.jpg"], [1, None], [2, 3]),
+        (["a.jpg", "b.JFIF"], ["a.JPG", "shop/b.jpe"], [0, 1], []),
+        (["a.webp"], ["a.jpg", "a.png"], [None], [0, 1]),
         ([], ["a.jpg"], [], [0]),
         (["a.jpg"], [], [None], []),
     ],
     ids=[
         "path", "file-name-and-stem", "backslash", "folders-above", "end-of-two", "other-folder", "macos-photo",
-        "macos-table", "numbers", "repeated", "no-photos", "no-rows",
+        "macos-table", "numbers", "repeated", "other-suffix", "suffix-of-two", "no-photos", "no-rows",
     ],
 )  # fmt: skip
 def test_photo_finds_its_row_however_it_is_named(paths, names, rows, strangers):

@@ -247,14 +247,14 @@ def _manifest(
     for values in (manifest["item_id"], manifest["group"], *texts):
         pairs += _neighbours(values)
     given = manifest["split"].tolist()
-    apart = [(one, other) for one, other in pairs if given[one] != given[other]]
+    apart = dict.fromkeys((one, other) for one, other in pairs if given[one] != given[other])
     if apart:
-        one, other = (manifest["image_id"][place] for place in apart[0])
+        one, other = (manifest["image_id"][place] for place in next(iter(apart)))
         print(
             f"{len(apart):,} pairs of photos that belong together lie in two of the given splits, such as {one!r} and "
             f"{other!r}; the splits are kept as they are"
         )
-    manifest["group_id"] = joined_groups(manifest["image_id"], pairs=[pair for pair in pairs if pair not in {*apart}])
+    manifest["group_id"] = joined_groups(manifest["image_id"], pairs=[pair for pair in pairs if pair not in apart])
     manifest["split"] = _splits(manifest["group_id"], given, ratios=ratios, seed=seed)
     manifest["domain"] = "catalog"
     fields = _fields(columns, manifest)

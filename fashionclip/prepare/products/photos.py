@@ -134,7 +134,9 @@ class NamedPhotos:
             files = (os.path.normpath(folder / form) for folder in self.folders for form in forms)
             file = next(filter(os.path.isfile, files), None)
             if file and not self.allow_outside and not os.path.realpath(file).startswith(self._tops):
-                self.missing[name] = f"{name!r} lies outside {self.folders[-1]}"
+                self.missing[name] = (
+                    f"{name!r} lies outside {self.folders[-1]}; dataset.allow_outside_root=true takes it"
+                )
                 file = None
             self._known[name] = Path(file) if file else None
         return self._known[name]
