@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 DOMAINS = {"user": "query", "shop": "catalog"}  # of an annotation's `source`
 LEVELS = (1, 2, 3)  # of scale, occlusion, zoom_in and viewpoint
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 BEYOND_ANY_LABEL = 10**9  # a damaged number may have any length, a table's column has 64 bits
 
 
@@ -42,38 +43,53 @@ CATEGORIES = {
 }
 
 
-class AnnotatedItem(NamedTuple):
-    """One piece of clothing on a photo.
+class Crop(NamedTuple):
+    """One piece of clothing on a photo, to be cut out of it.
 
     Attributes:
-        number: k of the annotation's `itemk`, from 1.
+        split: Split of the release.
+        photo_id: Photo's file name without suffix.
+        file: Photo's file name.
+        domain: "query" where a user took the photo, "catalog" where a shop did.
+        pair_id: Number of the photos that show the same products; each split numbers its own.
+        number: Number k of the annotation's `itemk`, from 1.
         style: Number, above 0, of a design, colour or print of the pair.
         category_id: Key of `CATEGORIES`.
-        box: Left, top, right, bottom in pixels of the upright photo.
+        box: Left, top, right and bottom in pixels of the upright photo.
         occlusion: 1 slight or none, 2 medium, 3 heavy.
         viewpoint: 1 no wear, 2 frontal, 3 side or back.
         scale: 1 small, 2 modest, 3 large; 0 where it is not given.
         zoom_in: 1 none, 2 medium, 3 large; 0 where it is not given.
     """
 
+    split: str
+    photo_id: str
+    file: str
+    domain: str
+    pair_id: int
     number: int
     style: int
     category_id: int
-    box: tuple[int, int, int, int]
+    box: Box
     occlusion: int
     viewpoint: int
     scale: int
     zoom_in: int
 
+    @property
+    def sku_id(self) -> str:
+        """The SKU within its split."""
+        return f"{self.pair_id:06d}_{self.style:02d}_{self.category_id:02d}"
 
-class AnnotatedPhoto(NamedTuple):
-    """A photo with its items. `pair_id` tells which photos show the same products; each split numbers its own."""
+    @property
+    def image_id(self) -> str:
+        """The crop in the manifest."""
+        return f"{self.split}/{self.photo_id}_item{self.number}"
 
-    photo_id: str
-    file: str
-    domain: str
-    pair_id: int
-    items: tuple[AnnotatedItem, ...]
+    @property
+    def path(self) -> str:
+        """The written crop, relative to the dataset's folder."""
+        return f"{self.split}/{self.domain}/{self.sku_id}/{self.photo_id}_item{self.number}.jpg"
 
 
 class Dropped(NamedTuple):
@@ -92,22 +108,7 @@ class AnnotationJob(NamedTuple):
     photos: tuple[tuple[str, str], ...]
 
 
-def sku_id(photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
-    """The SKU within its split."""
-    return f"{photo.pair_id:06d}_{item.style:02d}_{item.category_id:02d}"
-
-
-def image_id(split: str, photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
-    """The crop in the manifest."""
-    return f"{split}/{photo.photo_id}_item{item.number}"
-
-
-def crop_path(split: str, photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
-    """Where the crop lies below the dataset's folder."""
-    return f"{split}/{photo.domain}/{sku_id(photo, item)}/{photo.photo_id}_item{item.number}.jpg"
-
-
-def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
+def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Crop], list[Dropped]]:
     """Reads annotations; whatever is wrong with one is a reason to drop it, never an error.
 
     Args:
@@ -115,9 +116,9 @@ def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Annotat
         min_side: Shorter side of a box in pixels, at least; to be asked again once boxes are clamped to their photo.
 
     Returns:
-        Photos with at least one usable item, and what was dropped: photos without a usable annotation, and items.
+        Usable items in the order of the photos, and what was dropped: photos without a usable annotation, and items.
     """
-    photos: list[AnnotatedPhoto] = []
+    crops: list[Crop] = []
     dropped: list[Dropped] = []
     for photo_id, file in job.photos:
         name = f"{job.split}/{photo_id}"
@@ -132,15 +133,13 @@ def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Annotat
         except _NotUsableError as error:
             dropped.append(Dropped(name, error.reason, str(error)))
             continue
-        items = []
         for number in numbers:
             try:
-                items.append(_item(number, annotation[f"item{number}"], min_side=min_side))
+                labels = _labels(annotation[f"item{number}"], min_side=min_side)
+                crops.append(Crop(job.split, photo_id, file, domain, pair_id, number, **labels))
             except _NotUsableError as error:
                 dropped.append(Dropped(f"{name}_item{number}", error.reason, str(error)))
-        if items:
-            photos.append(AnnotatedPhoto(photo_id, file, domain, pair_id, tuple(items)))
-    return photos, dropped
+    return crops, dropped
 
 
 class _NotUsableError(Exception):
@@ -169,44 +168,36 @@ def _image_labels(annotation: Mapping[str, Any]) -> tuple[str, int]:
     return DOMAINS[source], pair_id
 
 
-def _item(number: int, data: object, *, min_side: int) -> AnnotatedItem:
+def _labels(data: object, *, min_side: int) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _NotUsableError("item_unreadable", f"expected a JSON object, got {type(data).__name__}")
-    style, category_id, occlusion, viewpoint, scale, zoom_in = (
-        _whole(data.get(key)) for key in ("style", "category_id", "occlusion", "viewpoint", "scale", "zoom_in")
-    )
+    labels = {
+        key: _whole(data.get(key)) for key in ("style", "category_id", "occlusion", "viewpoint", "scale", "zoom_in")
+    }
+    style = labels["style"]
     if style == 0:
         raise _NotUsableError("style_zero", "style 0: the release pairs it with nothing")
-    if category_id not in CATEGORIES:
+    if labels["category_id"] not in CATEGORIES:
         raise _NotUsableError("unknown_category", f"category_id {data.get('category_id')!r}, expected 1 to 13")
-    if style is None or style < 0 or occlusion not in LEVELS or viewpoint not in LEVELS:
+    if style is None or style < 0 or labels["occlusion"] not in LEVELS or labels["viewpoint"] not in LEVELS:
         got = {key: data.get(key) for key in ("style", "occlusion", "viewpoint")}
         raise _NotUsableError("bad_label", f"got {got}, expected a style from 0, occlusion and viewpoint from 1 to 3")
-    return AnnotatedItem(
-        number=number,
-        style=style,
-        category_id=category_id,
-        box=_box(data.get("bounding_box"), min_side=min_side),
-        occlusion=occlusion,
-        viewpoint=viewpoint,
-        scale=scale if scale in LEVELS else 0,
-        zoom_in=zoom_in if zoom_in in LEVELS else 0,
-    )
+    optional = {key: labels[key] if labels[key] in LEVELS else 0 for key in ("scale", "zoom_in")}
+    return labels | optional | {"box": _box(data.get("bounding_box"), min_side=min_side)}
 
 
-def _box(value: object, *, min_side: int) -> tuple[int, int, int, int]:
+def _box(value: object, *, min_side: int) -> Box:
     numbers = value if isinstance(value, list) and len(value) == 4 else []
     usable = [round(n) for n in numbers if type(n) in (int, float) and abs(n) < BEYOND_ANY_LABEL]  # nor nan
     if len(usable) != 4:
         raise _NotUsableError("no_box", f"bounding_box {value!r}, expected [x1, y1, x2, y2]"[:200])
-    left, top, right, bottom = usable
-    fault = box_fault((left, top, right, bottom), min_side=min_side)
-    if fault:
+    box = (usable[0], usable[1], usable[2], usable[3])
+    if fault := box_fault(box, min_side=min_side):
         raise _NotUsableError(*fault)
-    return left, top, right, bottom
+    return box
 
 
-def box_fault(box: tuple[int, int, int, int], *, min_side: int) -> tuple[str, str] | None:
+def box_fault(box: Box, *, min_side: int) -> tuple[str, str] | None:
     """Why a box cannot be cut, as a reason and a detail; None where it can."""
     width, height = box[2] - box[0], box[3] - box[1]
     if width <= 0 or height <= 0:

@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,16 +26,7 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, assign_splits
 from fashionclip.parallel import on_all_cores
 from fashionclip.prepare.conversion import conversion
-from fashionclip.prepare.deepfashion2.annotations import (
-    CATEGORIES,
-    AnnotatedPhoto,
-    AnnotationJob,
-    Dropped,
-    crop_path,
-    image_id,
-    read_annotations,
-    sku_id,
-)
+from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, AnnotationJob, Crop, Dropped, read_annotations
 from fashionclip.prepare.deepfashion2.crops import CropJob, cut_items
 from fashionclip.prepare.deepfashion2.release import RELEASE_SPLITS, ReleaseSplit, find_splits, named_splits
 from fashionclip.prepare.deepfashion2.side_files import prompt_of, write_split_files
@@ -121,24 +112,21 @@ def prepare_deepfashion2_sku(
             return new.standing
         cut = partial(cut_items, folder=new.folder, margin=margin, min_side=min_side, max_side=max_side)
         read, dropped = 0, list[Dropped]()
-        kept: dict[str, list[AnnotatedPhoto]] = {}
+        kept: dict[str, list[Crop]] = {}
+        images = {split.name: split.images.relative_to(source).as_posix() for split in found}
         for split in found:
-            photos, unusable = _read(split, min_side=min_side, workers=workers)
-            read += len(unusable) + sum(len(photo.items) for photo in photos)
-            photos, unpaired = choose(split.name, photos)
-            photos, not_cut = _cut(split, photos, cut=cut, workers=workers)
-            kept[split.name], bereft = choose(split.name, photos)  # of SKUs that lost their other domain's crops
+            crops, unusable = _read(split, min_side=min_side, workers=workers)
+            read += len(unusable) + len(crops)
+            crops, unpaired = choose(crops)
+            crops, not_cut = _cut(split, crops, cut=cut, workers=workers)
+            crops, bereft = choose(crops)  # of SKUs that lost their other domain's crops
+            kept[split.name] = crops
             dropped += [*unusable, *unpaired, *not_cut, *bereft]
             write_split_files(
-                new.folder,
-                split=split.name,
-                photos=kept[split.name],
-                images=split.images.relative_to(source).as_posix(),
-                df2_root=source,
-                out_root=root,
+                new.folder, split=split.name, crops=crops, images=images[split.name], df2_root=source, out_root=root
             )
         shutil.rmtree(new.folder / "records", ignore_errors=True)
-        manifest = _manifest(kept, found, source=source)
+        manifest = _manifest(kept, images)
         if len(manifest):
             manifest["split"] = _splits(manifest, dev_split=dev_split, seed=seed)
         return new.finish(
@@ -151,117 +139,92 @@ def prepare_deepfashion2_sku(
         )
 
 
-def keep_skus(
-    split: str, photos: Sequence[AnnotatedPhoto], *, only_pairs: bool, keep_distractors: bool
-) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
-    """Parts the items of SKUs that are kept from the others; see `prepare_deepfashion2_sku`."""
+def keep_skus(crops: Sequence[Crop], *, only_pairs: bool, keep_distractors: bool) -> tuple[list[Crop], list[Dropped]]:
+    """Parts the crops of SKUs that are kept from the others; see `prepare_deepfashion2_sku`."""
     if not only_pairs:
-        return list(photos), []
-    domains = _domains(photos)
+        return list(crops), []
+    domains = _domains(crops)
     kept, dropped = [], []
-    for photo in photos:
-        items = []
-        for item in photo.items:
-            shown_by = domains[photo.pair_id, item.style, item.category_id]
-            if len(shown_by) == 2 or (keep_distractors and shown_by == {"catalog"}):
-                items.append(item)
-            else:
-                detail = f"SKU {sku_id(photo, item)} has crops of the {photo.domain} alone"
-                dropped.append(Dropped(image_id(split, photo, item), "unpaired", detail))
-        if items:
-            kept.append(photo._replace(items=tuple(items)))
+    for crop in crops:
+        if len(domains[crop.sku_id]) == 2 or (keep_distractors and domains[crop.sku_id] == {"catalog"}):
+            kept.append(crop)
+        else:
+            detail = f"SKU {crop.sku_id} has crops of the {crop.domain} alone"
+            dropped.append(Dropped(crop.image_id, "unpaired", detail))
     return kept, dropped
 
 
-def _domains(photos: Sequence[AnnotatedPhoto]) -> dict[tuple[int, int, int], set[str]]:
-    """In which domains each SKU has crops."""
-    domains: dict[tuple[int, int, int], set[str]] = defaultdict(set)
-    for photo in photos:
-        for item in photo.items:
-            domains[photo.pair_id, item.style, item.category_id].add(photo.domain)
+def _domains(crops: Sequence[Crop]) -> dict[str, set[str]]:
+    """Domains in which each SKU of a split has crops."""
+    domains: dict[str, set[str]] = defaultdict(set)
+    for crop in crops:
+        domains[crop.sku_id].add(crop.domain)
     return domains
 
 
-def _read(split: ReleaseSplit, *, min_side: int, workers: int | None) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
+def _read(split: ReleaseSplit, *, min_side: int, workers: int | None) -> tuple[list[Crop], list[Dropped]]:
     starts = range(0, len(split.photos), ANNOTATIONS_A_JOB)
     jobs = [AnnotationJob(split.name, split.annos, split.photos[start : start + ANNOTATIONS_A_JOB]) for start in starts]
     return _all(partial(read_annotations, min_side=min_side), jobs, f"{split.name} annotations", workers)
 
 
 def _cut(
-    split: ReleaseSplit, photos: Sequence[AnnotatedPhoto], *, cut: Callable[[CropJob], Any], workers: int | None
-) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
+    split: ReleaseSplit, crops: Sequence[Crop], *, cut: Callable[[CropJob], Any], workers: int | None
+) -> tuple[list[Crop], list[Dropped]]:
+    photos = [list(of) for _, of in groupby(crops, key=lambda crop: crop.photo_id)]
     starts = range(0, len(photos), PHOTOS_A_JOB)
     jobs = [
-        CropJob(number, split.name, split.images, tuple(photos[start : start + PHOTOS_A_JOB]))
+        CropJob(number, split.name, split.images, photos[start : start + PHOTOS_A_JOB])
         for number, start in enumerate(starts)
     ]
     return _all(cut, jobs, f"{split.name} photos", workers)
 
 
 def _all(
-    work: Callable[[Job], tuple[list[AnnotatedPhoto], list[Dropped]]],
-    jobs: Sequence[Job],
-    title: str,
-    workers: int | None,
-) -> tuple[list[AnnotatedPhoto], list[Dropped]]:
+    work: Callable[[Job], tuple[list[Crop], list[Dropped]]], jobs: Sequence[Job], title: str, workers: int | None
+) -> tuple[list[Crop], list[Dropped]]:
     """The results of all jobs one after the other, under a progress bar that counts photos."""
-    photos: list[AnnotatedPhoto] = []
+    crops: list[Crop] = []
     dropped: list[Dropped] = []
     done = on_all_cores(work, jobs, workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=1)
     with tqdm(total=sum(len(job.photos) for job in jobs), desc=title, unit="photo") as bar:
         for job, (more, less) in zip(jobs, done, strict=True):
-            photos += more
+            crops += more
             dropped += less
             bar.update(len(job.photos))
-    return photos, dropped
+    return crops, dropped
 
 
-def _manifest(kept: dict[str, list[AnnotatedPhoto]], found: Sequence[ReleaseSplit], *, source: Path) -> pd.DataFrame:
-    """One row a crop, the release's split in the column `split`."""
+def _manifest(kept: Mapping[str, Sequence[Crop]], images: Mapping[str, str]) -> pd.DataFrame:
+    """One row a crop, the release's split in the column `split`.
+
+    Args:
+        kept: Crops of each split.
+        images: Folder of each split's photos, relative to the release.
+    """
 
     def rows() -> Iterator[tuple[Any, ...]]:
-        for split in found:
-            images = split.images.relative_to(source).as_posix()
-            domains = _domains(kept[split.name])
-            for photo in kept[split.name]:
-                for item in photo.items:
-                    category, sku = CATEGORIES[item.category_id], sku_id(photo, item)
-                    yield (
-                        image_id(split.name, photo, item),
-                        crop_path(split.name, photo, item),
-                        split.name,
-                        photo.domain,
-                        f"{split.name}/{sku}",
-                        f"{split.name}/{photo.pair_id:06d}",
-                        prompt_of(photo, item),
-                        category.name,
-                        category.garment,
-                        category.sleeve,
-                        split.name,
-                        sku,
-                        photo.pair_id,
-                        item.style,
-                        item.category_id,
-                        item.occlusion,
-                        item.viewpoint,
-                        item.scale,
-                        item.zoom_in,
-                        ",".join(map(str, item.box)),
-                        item.number,
-                        f"{images}/{photo.file}",
-                        len(domains[photo.pair_id, item.style, item.category_id]) == 2,
-                    )
+        for split, crops in kept.items():
+            domains = _domains(crops)
+            for crop in crops:
+                category = CATEGORIES[crop.category_id]
+                yield (
+                    crop.image_id, crop.path, split, crop.domain, f"{split}/{crop.sku_id}",
+                    f"{split}/{crop.pair_id:06d}", prompt_of(crop), *category, split, crop.sku_id, crop.pair_id,
+                    crop.style, crop.category_id, crop.occlusion, crop.viewpoint, crop.scale, crop.zoom_in,
+                    ",".join(map(str, crop.box)), crop.number, f"{images[split]}/{crop.file}",
+                    len(domains[crop.sku_id]) == 2,
+                )  # fmt: skip
 
     crops = rows()
-    frames = []  # in pieces: one list of all rows takes as much again as the table
-    while some := list(islice(crops, 10_000)):
+    frames = [pd.DataFrame(columns=list(CROP_COLUMNS))]
+    while some := list(islice(crops, 10_000)):  # in pieces: one list of all rows takes as much again as the table
         frames.append(pd.DataFrame(some, columns=list(CROP_COLUMNS)))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(CROP_COLUMNS))
+    return pd.concat(frames[1:] or frames, ignore_index=True)
 
 
 def _splits(manifest: pd.DataFrame, *, dev_split: float, seed: int) -> list[str]:
-    later = {"validation": "test", "test": "test"} if dev_split else {"validation": "val", "test": "test"}
+    later = {"validation": "test" if dev_split else "val", "test": "test"}
     ratios = {"train": 1 - dev_split, "val": dev_split, "test": 0.0}
     dealt = assign_splits(manifest["group_id"].tolist(), ratios=ratios, seed=seed)
     return [later.get(release, ours) for release, ours in zip(manifest["release_split"], dealt, strict=True)]

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, AnnotatedItem, AnnotatedPhoto, crop_path, sku_id
+from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, Crop
 
 PHOTOGRAPHER = {"query": "user", "catalog": "shop"}
 OCCLUSION = {1: "slightly or not occluded", 2: "moderately occluded", 3: "heavily occluded"}
@@ -21,85 +21,64 @@ PLURAL = ("shorts", "trousers")
 
 
 def write_split_files(
-    folder: Path, *, split: str, photos: Sequence[AnnotatedPhoto], images: str, df2_root: Path, out_root: Path
+    folder: Path, *, split: str, crops: Sequence[Crop], images: str, df2_root: Path, out_root: Path
 ) -> None:
     """Writes `<split>_sku_metadata.json` and `<split>_image_text.jsonl`, a SKU and a crop at a time.
 
     Args:
         folder: Folder to write to.
         split: Split of the release.
-        photos: Photos of that split, with the items to list.
+        crops: Crops of that split.
         images: Folder of the photos, relative to `df2_root`.
         df2_root, out_root: Folders of the release and of the dataset, for the record.
     """
-    crops = [(photo, item) for photo in photos for item in photo.items]
-    crops.sort(key=lambda crop: (sku_id(*crop), crop[0].domain, crop[0].photo_id, crop[1].number))
-    skus = [(name, list(group)) for name, group in groupby(crops, key=lambda crop: sku_id(*crop))]
+    crops = sorted(crops, key=lambda crop: (crop.sku_id, crop.domain, crop.photo_id, crop.number))
+    skus = [(name, list(of)) for name, of in groupby(crops, key=lambda crop: crop.sku_id)]
     head = {"split": split, "df2_root": str(df2_root.resolve()), "out_root": str(out_root), "num_skus": len(skus)}
     with (folder / f"{split}_sku_metadata.json").open("w", encoding="utf-8") as file:
         file.write("{\n" + "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items()))
         file.write('"skus": {\n')
-        file.writelines(_lines(f"{json.dumps(name)}: {json.dumps(_sku(split, images, of))}" for name, of in skus))
-        file.write("}\n}\n")
+        for number, (name, of) in enumerate(skus):
+            sku: dict[str, Any] = {**_product(of[0]), "catalog": [], "query": []}
+            for crop in of:
+                sku[crop.domain].append({"crop_path": crop.path, **_shot(images, crop)})
+            file.write(",\n" * (number > 0) + f"{json.dumps(name)}: {json.dumps(sku)}")
+        file.write("\n}\n}\n")
     with (folder / f"{split}_image_text.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(_sample(split, images, photo, item)) + "\n" for photo, item in crops)
+        for crop in crops:
+            sample = {"split": split, "sku_id": crop.sku_id, **_product(crop), "domain": crop.domain}
+            sample |= {"image_path": crop.path, **_shot(images, crop), "text": prompt_of(crop)}
+            file.write(json.dumps(sample) + "\n")
 
 
-def _lines(members: Iterator[str]) -> Iterator[str]:
-    """Members of a JSON object, a line each."""
-    for number, member in enumerate(members):
-        yield f",\n{member}" if number else member
-    yield "\n"
-
-
-def _product(photo: AnnotatedPhoto, item: AnnotatedItem) -> dict[str, Any]:
+def _product(crop: Crop) -> dict[str, Any]:
     return {
-        "pair_id": photo.pair_id,
-        "style": item.style,
-        "category_id": item.category_id,
-        "category_name": CATEGORIES[item.category_id].name,
+        "pair_id": crop.pair_id,
+        "style": crop.style,
+        "category_id": crop.category_id,
+        "category_name": CATEGORIES[crop.category_id].name,
     }
 
 
-def _shot(images: str, photo: AnnotatedPhoto, item: AnnotatedItem) -> dict[str, Any]:
+def _shot(images: str, crop: Crop) -> dict[str, Any]:
     return {
-        "orig_image_path": f"{images}/{photo.file}",
-        "image_id": photo.photo_id,
-        "item_idx": item.number,
-        "bbox": list(item.box),
-        "occlusion": item.occlusion,
-        "viewpoint": item.viewpoint,
+        "orig_image_path": f"{images}/{crop.file}",
+        "image_id": crop.photo_id,
+        "item_idx": crop.number,
+        "bbox": list(crop.box),
+        "occlusion": crop.occlusion,
+        "viewpoint": crop.viewpoint,
     }
 
 
-def _sku(split: str, images: str, crops: Sequence[tuple[AnnotatedPhoto, AnnotatedItem]]) -> dict[str, Any]:
-    entry: dict[str, Any] = {**_product(*crops[0]), "catalog": [], "query": []}
-    for photo, item in crops:
-        entry[photo.domain].append({"crop_path": crop_path(split, photo, item), **_shot(images, photo, item)})
-    return entry
-
-
-def _sample(split: str, images: str, photo: AnnotatedPhoto, item: AnnotatedItem) -> dict[str, Any]:
-    return {
-        "split": split,
-        "sku_id": sku_id(photo, item),
-        **_product(photo, item),
-        "domain": photo.domain,
-        "image_path": crop_path(split, photo, item),
-        **_shot(images, photo, item),
-        "text": prompt_of(photo, item),
-    }
-
-
-def prompt_of(photo: AnnotatedPhoto, item: AnnotatedItem) -> str:
+def prompt_of(crop: Crop) -> str:
     """The sentence of a crop: what its labels say, and nothing that identifies the product.
 
-    >>> item = AnnotatedItem(1, style=1, category_id=1, box=(0, 0, 9, 9), occlusion=3, viewpoint=3, scale=1, zoom_in=1)
-    >>> prompt_of(AnnotatedPhoto("1", "1.jpg", "query", 1, (item,)), item)
+    >>> prompt_of(Crop("train", "1", "1.jpg", "query", 1, 1, 1, 1, (0, 0, 9, 9), 3, 3, 1, 1))
     'A user photo of a person wearing a heavily occluded short sleeve top from the side or back.'
     """
-    category = CATEGORIES[item.category_id].name
-    clothes = f"{'' if category in PLURAL else 'a '}{OCCLUSION[item.occlusion]} {category}"
-    worn = item.viewpoint != 1
-    shown = f"a person wearing {clothes} {VIEWPOINT[item.viewpoint]}" if worn else f"{clothes} with no wearer"
-    return f"A {PHOTOGRAPHER[photo.domain]} photo of {shown}."
+    category = CATEGORIES[crop.category_id].name
+    clothes = f"{'' if category in PLURAL else 'a '}{OCCLUSION[crop.occlusion]} {category}"
+    worn = crop.viewpoint != 1
+    shown = f"a person wearing {clothes} {VIEWPOINT[crop.viewpoint]}" if worn else f"{clothes} with no wearer"
+    return f"A {PHOTOGRAPHER[crop.domain]} photo of {shown}."

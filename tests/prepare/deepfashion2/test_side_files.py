@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 
-from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, AnnotatedItem, AnnotatedPhoto
+from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, Crop
 from fashionclip.prepare.deepfashion2.side_files import prompt_of
 
 NAMES = (
@@ -13,8 +13,8 @@ LABELS = list(product(("query", "catalog"), range(1, 14), (1, 2, 3), (1, 2, 3)))
 
 
 def prompt(domain, category_id, occlusion, viewpoint):
-    item = AnnotatedItem(1, 1, category_id, (0, 0, 9, 9), occlusion, viewpoint, scale=0, zoom_in=0)
-    return prompt_of(AnnotatedPhoto("000001", "000001.jpg", domain, 1, (item,)), item)
+    box = (0, 0, 9, 9)
+    return prompt_of(Crop("train", "1", "1.jpg", domain, 1, 1, 1, category_id, box, occlusion, viewpoint, 0, 0))
 
 
 @pytest.mark.parametrize("category_id", range(1, 14))
