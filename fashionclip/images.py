@@ -21,20 +21,20 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from fashionclip.errors import InputError
 
-# Not all that Pillow reads: some of it is given to other programs (EPS to Ghostscript), whatever a file is called.
-Image.init()  # a format that is not registered, as AVIF in some builds, may not be asked for
+# Pillow reads more, but hands some of it to other programs (EPS to Ghostscript), whatever the file is called.
+Image.init()  # to ask for a format that is not registered, such as AVIF in some builds, is an error
 FORMATS = tuple(one for one in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF") if one in Image.OPEN)
-# Files that are taken for photos wherever a folder is looked through.
+# Endings by which photos are found in a folder.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"))
 MAX_PIXELS = 178_956_970  # Pillow's own limit against decompression bombs (a 13,000 x 13,000 photo)
-MAX_SCANS = 100  # of a JPEG, as libtiff has it; a progressive one has about 10, and each costs as much as a whole photo
-SCANNED = 600_000_000  # pixels that the scans of a JPEG may pass over in all: 100 of 6 megapixels, 50 of 12
-USUAL_SCANS = 16  # which a JPEG of any size may have
-MAX_RATIO = 20  # of a photo's sides, for what a model sees
-LARGE = 1 << 25  # pixels; above, photos are decoded one at a time in a process, since each takes hundreds of MB
-BAND = 1 << 22  # pixels converted at a time, so that copies on the way are small beside the photo
+MAX_SCANS = 100  # scans of a JPEG, as in libtiff; a progressive one has about 10, and each costs as much as a photo
+SCANNED = 600_000_000  # pixels that all scans of a JPEG may decode: 100 scans of 6 megapixels, or 50 of 12
+USUAL_SCANS = 16  # scans that a JPEG of any size may have
+MAX_RATIO = 20  # longer side over shorter side of what a model sees
+LARGE = 1 << 25  # pixels; a process decodes larger photos one at a time, since each takes hundreds of MB
+BAND = 1 << 22  # pixels that are converted at a time, so that copies are small beside the photo
 HASH_SIDE = 16
-HASH_MARGIN = 4  # of 255: flat white studio backgrounds must not turn JPEG noise into hash bits
+HASH_MARGIN = 4  # grey levels of 255: JPEG noise on a flat white background must not become hash bits
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,10 +45,10 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SAME_COLOUR = 3  # of 255: profiles that call themselves sRGB differ by that much
+SAME_COLOUR = 3  # levels of 255, by which profiles that call themselves sRGB differ
 _SRGB = ImageCms.createProfile("sRGB")
 _one_large = threading.Lock()
-# What follows coded data or a segment of a JPEG: not a stuffed byte, fill, or a marker without a length.
+# The marker of a JPEG's segment with a length: no stuffed byte, no fill byte, no marker without a length.
 _SEGMENT = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 
 
@@ -62,10 +62,10 @@ class Preprocess:
 
     Attributes:
         size: Side of the square input in pixels.
-        mean, std: Per channel, of pixels scaled to [0, 1].
-        interpolation: "bicubic", "bilinear" or "random".
-        resize_mode: "shortest" (then centre crop), "longest" (then pad) or "squash".
-        fill_color: Grey level 0..255 of the padding for "longest".
+        mean, std: Mean and standard deviation of each channel, of pixels scaled to [0, 1].
+        interpolation: Filter of the resizing: "bicubic", "bilinear" or "random".
+        resize_mode: Way to the square: "shortest" (side to size, then centre crop), "longest" (then pad) or "squash".
+        fill_color: Grey level of the padding for "longest", 0 to 255.
     """
 
     size: int
@@ -78,24 +78,24 @@ class Preprocess:
 
 @contextmanager
 def open_photo(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
-    """Opens a photo of one of `FORMATS` and reads its header; whatever is raised within is this photo's fault.
+    """Opens a photo of one of `FORMATS` and reads its header; what the body of the `with` raises counts as its fault.
 
     Args:
-        path: A file, or one that is open.
+        path: Path of the file, or the file opened for reading.
 
     Yields:
-        The picture, without its pixels yet.
+        The picture, its pixels not yet decoded.
 
     Raises:
-        UnreadableImageError: The file is missing, no file but a pipe or device, truncated or no image, has over
-            `MAX_PIXELS` pixels, or too many scans for its size. Its `__cause__` is what the decoder raised.
+        UnreadableImageError: The file is missing, a pipe or a device, truncated, no image, of over `MAX_PIXELS` pixels,
+            or has too many scans for its size. Its `__cause__` is what the decoder raised.
     """
     try:
         with (
             open_file(path) if isinstance(path, (str, Path)) else nullcontext(path) as file,
             warnings.catch_warnings(),
         ):
-            warnings.simplefilter("ignore")  # odd metadata, and a bomb that below MAX_PIXELS is a photo
+            warnings.simplefilter("ignore")  # of odd metadata, and of bombs, which are photos up to MAX_PIXELS
             with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise UnreadableImageError(_too_large(path, image.width * image.height))
@@ -110,7 +110,7 @@ def open_photo(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
         raise UnreadableImageError(f"{path}: no such photo. Put it there or re-run prepare.py.") from None
     except Exception as error:  # decoders raise anything: OSError, SyntaxError, RuntimeError, NotImplementedError, ...
         reason = str(error) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):  # whose own words are of a stream, not of a name
+        if isinstance(error, UnidentifiedImageError):  # its message names the stream, not the file
             error = UnidentifiedImageError("cannot identify image file")
             reason = f"{error} as {', '.join(FORMATS)}"
         raise UnreadableImageError(
@@ -119,11 +119,11 @@ def open_photo(path: Path | str | BinaryIO) -> Iterator[Image.Image]:
 
 
 def open_file(path: Path | str) -> BinaryIO:
-    """Opens a photo's file to read its bytes; to open a pipe that is called `.jpg` would wait for ever.
+    """Opens a photo's file to read its bytes. Python's own `open` would wait for ever on a pipe called `.jpg`.
 
     Raises:
-        UnreadableImageError: It is no regular file.
-        OSError: It cannot be opened.
+        UnreadableImageError: The path is no regular file.
+        OSError: The file cannot be opened.
     """
     return open(path, "rb", opener=_open_regular)
 
@@ -135,13 +135,13 @@ def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> I
     show it; colours of another profile, such as Adobe RGB, become those of sRGB; the EXIF orientation is applied.
 
     Args:
-        path: Any file of `FORMATS`, or one that is open.
-        at_least: If given, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side stays at or
-            above this many pixels (Pillow's `draft`; 1080x1440 to 224: 3.8 ms against 16.0), and what has over `LARGE`
-            pixels is shrunk by a whole number.
+        path: Path of a file of `FORMATS`, or the file opened for reading.
+        at_least: Pixels that the shorter side needs at least, or None for the full size. A JPEG may be decoded at 1/2,
+            1/4 or 1/8 of its size (Pillow's `draft`; 1080x1440 to 224: 3.8 ms against 16.0), and a photo of over
+            `LARGE` pixels is shrunk by a whole number.
 
     Raises:
-        UnreadableImageError: See `open_photo`.
+        UnreadableImageError: The photo cannot be opened or decoded, as in `open_photo`.
     """
     with open_photo(path) as image:
         if at_least is not None:
@@ -157,9 +157,9 @@ def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> I
 
 
 def without_ends(image: Image.Image) -> Image.Image:
-    """Cuts a strip to its middle, of at most `MAX_RATIO` times its shorter side; leaves any other photo alone.
+    """Cuts a strip to its middle, `MAX_RATIO` times as long as its shorter side; leaves any other photo alone.
 
-    Resizing for a model makes 224 pixels of a shorter side of one, and of 16,000 beside it what takes 4 GB.
+    Resized for a model, a strip of 1 x 16,000 pixels would have 224 x 3,584,000, which takes 4 GB.
     """
     most = MAX_RATIO * min(image.size)
     if max(image.size) <= most:
@@ -179,21 +179,21 @@ def fit_within(image: Image.Image, *, max_side: int) -> Image.Image:
 
 
 def difference_hash(image: Image.Image) -> str:
-    """A 256-bit perceptual hash as 64 hex digits, a few bits apart for a picture re-encoded or slightly resized.
+    """A 256-bit perceptual hash as 64 hex digits; re-encoding or resizing a picture slightly changes a few bits.
 
     Each bit says whether a cell of a 17x16 grey thumbnail is clearly brighter than its right neighbour. Photos must be
     decoded in full: `draft` moves up to 27 bits.
 
     Source: N. Krawetz, "Kind of Like That" (2013), with a margin added (`HASH_MARGIN`).
     """
-    # Not BOX: it weighs whole pixels, and scaling a photo to 0.75 then moved 16 % of hashes by over 4 bits (now 0.3 %).
+    # With BOX, which weighs whole pixels, scaling to 0.75 moved 16 % of hashes by over 4 bits; with LANCZOS 0.3 %.
     grey = np.asarray(image.convert("L").resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.LANCZOS), dtype=np.int16)
     bits = grey[:, :-1] - grey[:, 1:] > HASH_MARGIN  # (16, 16)
     return np.packbits(bits).tobytes().hex()
 
 
 def _open_regular(path: str, flags: int) -> int:
-    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has neither this nor such pipes
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has no such flag and no such pipes
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
         raise UnreadableImageError(f"{path}: cannot be decoded (no file, but a folder, pipe or device). Leave it out.")
@@ -201,7 +201,7 @@ def _open_regular(path: str, flags: int) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """As EXIF states it, from 1 to 8; 1 where it states none or anything else: the pixels are whole all the same."""
+    """The EXIF orientation, 1 to 8; 1 where it is missing or damaged, since the pixels are whole all the same."""
     try:
         value = image.getexif().get(EXIF_ORIENTATION)
     except Exception:
@@ -227,16 +227,16 @@ def _to_srgb(image: Image.Image, *, shrink: int) -> Image.Image:
 
 
 def _white(image: Image.Image) -> float:
-    """The number that is white, of pixels that are numbers: what 8 or 16 bits hold, or 1, by the largest there is."""
+    """The value of white in a picture of numbers: 1, 255 or 65535, the least that its largest pixel does not exceed."""
     if image.mode not in ("I", "F"):
-        return 65535  # 16 bits say so, however dark the photo is
+        return 65535  # the mode says 16 bits, however dark the photo is
     high = image.getextrema()[1]
-    assert isinstance(high, int | float)  # one band
+    assert isinstance(high, int | float)  # the mode has one band
     return next((white for white in (1, 255, 65535)[image.mode == "I" :] if high <= white), high)
 
 
 def _on_white(image: Image.Image, *, white: float) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # convert("RGB") would clip 16 bits to white, and 0 to 1 to black
+    if image.mode.startswith(("I", "F")):  # convert("RGB") would clip 16 bits to white, and turn 0 to 1 into black
         values = np.asarray(image)
         grey = np.nan_to_num(values / (white / 255)).round().clip(0, 255)
         grey[values == image.info.get("transparency", np.nan)] = 255
@@ -248,7 +248,7 @@ def _on_white(image: Image.Image, *, white: float) -> Image.Image:
 
 
 def _by_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """In sRGB; an RGB picture is changed itself."""
+    """The picture in sRGB; one that is RGB already is changed in place."""
     mode = image.mode if image.mode in ("L", "CMYK") else "RGB"
     transform = _transform(profile, mode) if profile else None
     if transform is None:
@@ -259,7 +259,7 @@ def _by_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From the colours of a profile to sRGB; None where they are the same, or it is broken or of another mode."""
+    """The transform from a profile to sRGB; None where they are the same, or it is broken or of another mode."""
     try:
         made = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.ImageCmsTransform(made, ImageCms.ImageCmsProfile(_SRGB), mode, "RGB")
@@ -278,8 +278,8 @@ def _check_scans(path: Path | str | BinaryIO, image: JpegImageFile) -> None:
     file = image.fp
     assert file is not None
     back = 8 + 2 * image.layers
-    if "progressive" not in image.info and file.tell() >= back:  # of several pictures (MPO), Pillow is at the start
-        # Pillow has just read the header of the first scan. Where it has all colours, libjpeg takes no other one.
+    if "progressive" not in image.info and file.tell() >= back:  # of a file of several pictures, Pillow is at the start
+        # Pillow has just read the header of the first scan. If that has all colours, libjpeg decodes no other scan.
         header = bytes((0xFF, 0xDA, 0, back - 2, image.layers))
         file.seek(-back, os.SEEK_CUR)
         if file.read(len(header)) == header:
@@ -289,13 +289,13 @@ def _check_scans(path: Path | str | BinaryIO, image: JpegImageFile) -> None:
     most = max(USUAL_SCANS, min(MAX_SCANS, SCANNED // (image.width * image.height)))
     if data.count(b"\xff\xda") > most and (scans := _scans(data)) > most:
         raise UnreadableImageError(
-            f"{path}: {scans:,} scans in a JPEG, at most {most} are decoded of one of its size (a progressive one has "
-            "about 10). Save it anew."
+            f"{path}: {scans:,} scans in a JPEG, at most {most} are decoded at its size (a progressive one has about "
+            "10). Save it anew."
         )
 
 
 def _scans(data: bytes) -> int:
-    """Scans of the first picture in a JPEG's bytes; metadata, and what follows the picture, may look like more."""
+    """Number of scans of a JPEG's first picture; bytes in metadata and behind the picture may only look like one."""
     scans, place = 0, 2
     while (marker := _SEGMENT.search(data, place)) and marker[1] != b"\xd9":
         scans += marker[1] == b"\xda"
