@@ -88,6 +88,7 @@ def train(cfg: DictConfig) -> float:
         num_workers=cfg.data.num_workers,
         seed=cfg.seed,
         frozen_image_part=frozen_image_part,
+        frozen_text_part=backbone.frozen_text_part() if cfg.data.cache_features else None,
     )
 
     if "adapter" in cfg.loss:

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Sampler
 from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
-from fashionclip.data.features import write_features
+from fashionclip.data.features import Photos, write_features
 from fashionclip.data.judgements import judgements_of
-from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.data.manifest_tensors import ManifestTensors, PackedStrings
 from fashionclip.data.relations import BatchPlanner, Relation
 from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import Transform, eval_transform, train_transform
@@ -44,6 +44,7 @@ class RetrievalDataModule(L.LightningDataModule):
             then.
         frozen_image_part: The part of an image tower that photos are run through once before training; its features
             are kept in `<root>/features`, and augmentation is impossible then.
+        frozen_text_part: The part of a text tower that texts are run through once before training, likewise.
 
     Attributes:
         rows: The manifest with the dataset's judgements, where the relation uses them.
@@ -64,6 +65,7 @@ class RetrievalDataModule(L.LightningDataModule):
         seed: int = 0,
         seen_skus: bool = True,
         frozen_image_part: nn.Module | None = None,
+        frozen_text_part: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
@@ -80,26 +82,36 @@ class RetrievalDataModule(L.LightningDataModule):
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
         self.seed = seed
         self.frozen_image_part = frozen_image_part
-        self.features: Path | None = None
-        if frozen_image_part is not None:
-            name = _fingerprint(frozen_image_part, self.eval_transform, self.rows)
-            self.features = dataset.root / "features" / f"{name}.npy"
+        self.frozen_text_part = frozen_text_part if relation.uses_text else None
+        self.features = self.text_features = None
+        if self.frozen_image_part is not None:
+            self.features = self._features_path(self.frozen_image_part, self.rows.path, self.eval_transform)
+        if self.frozen_text_part is not None:
+            self.text_features = self._features_path(self.frozen_text_part, self.rows.text, tokenize(["a"]))
 
     def prepare_data(self) -> None:
-        """Computes the features of a frozen image tower, on one process a machine."""
-        if self.frozen_image_part is None or self.features is None:
-            return
+        """Computes the features of frozen towers, on one process a machine."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        write_features(
-            self.frozen_image_part,
-            self.rows,
-            self.features,
-            transform=self.eval_transform,
-            decode_size=self.decode_size,
-            device=device,
-            batch_size=self.eval_batch_size,
-            num_workers=self.num_workers,
-        )
+        if self.frozen_image_part is not None and self.features is not None:
+            photos = Photos(self.rows, transform=self.eval_transform, decode_size=self.decode_size)
+            write_features(
+                self.frozen_image_part,
+                photos,
+                self.features,
+                device=device,
+                batch_size=self.eval_batch_size,
+                num_workers=self.num_workers,
+            )
+        if self.frozen_text_part is not None and self.text_features is not None:
+            write_features(
+                self.frozen_text_part,
+                self.rows.text,
+                self.text_features,
+                tokenize=self.tokenize,
+                device=device,
+                batch_size=self.eval_batch_size,
+                num_workers=0,
+            )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         chosen = self.rows.of_split("train")
@@ -129,6 +141,13 @@ class RetrievalDataModule(L.LightningDataModule):
         test = self._evaluation(self.rows.of_split("test"))
         return [test, self._evaluation(self.seen)] if len(self.seen) else test
 
+    def _features_path(self, encoder: nn.Module, inputs: PackedStrings, how: object) -> Path:
+        """Named by the encoder with its weights, the paths or texts that it is given, and how they are brought to it."""
+        digest = hashlib.sha256(f"{how}{encoder}".encode() + inputs.bytes.numpy().tobytes())
+        for name, tensor in encoder.state_dict().items():
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return self.dataset.root / "features" / f"{digest.hexdigest()[:16]}.npy"
+
     def _evaluation(self, chosen: Tensor) -> DataLoader[Batch]:
         return self._loader(chosen, self.relation.evaluated(), self.eval_transform, self.eval_batch_size)
 
@@ -151,6 +170,7 @@ class RetrievalDataModule(L.LightningDataModule):
             tokenize=self.tokenize,
             decode_size=self.decode_size,
             features=self.features,
+            text_features=self.text_features,
             seed=self.seed,
             process=distributed.rank() if train else 0,
             processes=distributed.world_size() if train else 1,
@@ -170,10 +190,3 @@ class RetrievalDataModule(L.LightningDataModule):
 
 def _whole(batch: Any) -> Any:
     return batch
-
-
-def _fingerprint(encoder: nn.Module, transform: Transform, rows: ManifestTensors) -> str:
-    digest = hashlib.sha256(f"{transform}{encoder}".encode() + rows.path.bytes.numpy().tobytes())
-    for name, tensor in encoder.state_dict().items():
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -37,6 +37,7 @@ class RetrievalDataset(Dataset):
         tokenize: T texts to (T, L) token ids.
         decode_size: Side in pixels below which a JPEG need not be decoded.
         features: A `.npy` of (rows, F) features to use in place of the photos.
+        text_features: A `.npy` of (T, F) features to use in place of the T distinct texts.
         seed: Seed of what a relation draws, together with the positions.
         process, processes: Rank among the processes that share a batch, and their number.
     """
@@ -51,6 +52,7 @@ class RetrievalDataset(Dataset):
         tokenize: Tokenize,
         decode_size: int,
         features: Path | None = None,
+        text_features: Path | None = None,
         seed: int = 0,
         process: int = 0,
         processes: int = 1,
@@ -62,6 +64,7 @@ class RetrievalDataset(Dataset):
         self.tokenize = tokenize
         self.decode_size = decode_size
         self.features = features
+        self.text_features = text_features
         self.seed = seed
         self.process, self.processes = process, processes
 
@@ -75,11 +78,10 @@ class RetrievalDataset(Dataset):
         draws = torch.Generator().manual_seed(stable_hash(f"{self.seed}/{list(positions)}"))
         related = self.relation.plan(self.rows, self.chosen[torch.as_tensor(positions)], draws=draws)
         image_row, text_id = self._share(related.image_row), self._share(related.text_id)
-        texts = [self.rows.text[i] for i in text_id.tolist()]
         return Batch(
             images=self.load(image_row),
             image_row=image_row,
-            texts=self.tokenize(texts) if texts else _NO_TOKENS,
+            texts=self.load_texts(text_id) if len(text_id) else _NO_TOKENS,
             text_id=text_id,
             relation=related.relation,
             joint_images=len(related.image_row),
@@ -96,3 +98,9 @@ class RetrievalDataset(Dataset):
             return torch.from_numpy(np.load(self.features, mmap_mode="r")[image_row.numpy()])
         photos = (self.rows.root / self.rows.path[i] for i in image_row.tolist())
         return torch.stack([self.transform(load_image(photo, at_least=self.decode_size)) for photo in photos])
+
+    def load_texts(self, text_id: Tensor) -> Tensor:
+        """The (T, L) token ids, or (T, F) features, of some texts."""
+        if self.text_features is not None:
+            return torch.from_numpy(np.load(self.text_features, mmap_mode="r")[text_id.numpy()])
+        return self.tokenize([self.rows.text[i] for i in text_id.tolist()])

@@ -1,14 +1,15 @@
-"""Running the frozen part of an image tower once a photo, instead of once a photo and epoch."""
+"""Running the frozen part of a tower once a photo or text, instead of once a photo or text and epoch."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from fashionclip.atomic import locked, naming
@@ -17,47 +18,53 @@ from fashionclip.data.transforms import Transform
 from fashionclip.images import load_image
 
 
-class _Photos(Dataset):
-    def __init__(self, rows: ManifestTensors, start: int, transform: Transform, decode_size: int) -> None:
-        self.rows, self.start, self.transform, self.decode_size = rows, start, transform, decode_size
+class Photos(Dataset):
+    """The photos of a prepared dataset, as an image tower takes them.
+
+    Args:
+        rows: The prepared dataset.
+        transform: Photo to (3, S, S) uint8.
+        decode_size: Side in pixels below which a JPEG need not be decoded.
+    """
+
+    def __init__(self, rows: ManifestTensors, *, transform: Transform, decode_size: int) -> None:
+        self.rows, self.transform, self.decode_size = rows, transform, decode_size
 
     def __len__(self) -> int:
-        return len(self.rows) - self.start
+        return len(self.rows)
 
-    def __getitem__(self, position: int) -> torch.Tensor:
-        photo = self.rows.root / self.rows.path[self.start + position]
-        return self.transform(load_image(photo, at_least=self.decode_size))
+    def __getitem__(self, row: int) -> Tensor:
+        return self.transform(load_image(self.rows.root / self.rows.path[row], at_least=self.decode_size))
 
 
 @torch.inference_mode()
 def write_features(
     encoder: nn.Module,
-    rows: ManifestTensors,
+    inputs: Photos | Sequence[str],
     path: Path,
     *,
-    transform: Transform,
-    decode_size: int,
+    tokenize: Callable[[list[str]], Tensor] | None = None,
     device: torch.device,
     batch_size: int,
     num_workers: int,
 ) -> None:
-    """Writes the (rows, F) float32 features of every photo to `path` (.npy); does nothing where it stands already.
+    """Writes the (N, F) float32 features of N photos or texts to `path` (.npy); does nothing where it stands already.
 
-    A stopped run goes on behind the last photo in `<path>.unfinished`. One process does it; another waits and finds it
+    A stopped run goes on behind the last one in `<path>.unfinished`. One process does it; another waits and finds it
     done. The generators of random numbers are left as they were, so that training draws the same with and without it.
 
     Args:
-        encoder: (B, 3, S, S) uint8 pixels to (B, F); brought to `device` and back to where it was.
-        rows: The prepared dataset.
+        encoder: (B, 3, S, S) uint8 pixels, or (B, L) token ids, to (B, F); brought to `device` and back to where it was.
+        inputs: The photos or texts.
         path: Its name must tell encoder, preprocessing and dataset apart.
-        transform: Photo to (3, S, S) uint8.
-        decode_size: Side in pixels below which a JPEG need not be decoded.
+        tokenize: T texts to (T, L) token ids; None for photos.
         device: Where to compute.
-        batch_size: Photos at a time.
-        num_workers: Decoding processes.
+        batch_size: Photos or texts at a time.
+        num_workers: Number of decoding processes.
     """
     if path.exists():
         return
+    kind, unit = ("image", "photo") if tokenize is None else ("text", "text")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     with locked(path.with_suffix(".lock"), name=path):
@@ -65,8 +72,9 @@ def write_features(
             return
         done, end = _written(unfinished)
         loader = DataLoader(
-            _Photos(rows, done, transform, decode_size),
+            Subset(inputs, range(done, len(inputs))),  # type: ignore[arg-type]  # a sequence serves as well
             batch_size=batch_size,
+            collate_fn=tokenize,
             num_workers=num_workers,
             generator=torch.Generator(),  # it draws a seed for its processes: not from the global one
         )
@@ -76,14 +84,14 @@ def write_features(
         with (
             naming(path),
             unfinished.open("r+b" if done else "wb") as stream,
-            tqdm(total=len(rows), initial=done, desc="features of the frozen image tower", unit="photo") as bar,
+            tqdm(total=len(inputs), initial=done, desc=f"features of the frozen {kind} tower", unit=unit) as bar,
         ):
             stream.seek(end)
             stream.truncate()
-            for images in loader:
-                output = encoder(images.to(device)).float().cpu().numpy()
+            for batch in loader:
+                output = encoder(batch.to(device)).float().cpu().numpy()
                 if not stream.tell():
-                    header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), output.shape[1])}
+                    header = {"descr": "<f4", "fortran_order": False, "shape": (len(inputs), output.shape[1])}
                     np.lib.format.write_array_header_1_0(stream, header)
                 stream.write(output.astype("<f4").tobytes())
                 stream.flush()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from open_clip.hf_model import HFTextEncoder
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 
@@ -31,19 +32,24 @@ SIGMOID_SCALE = 10.0  # on the cosine, where the sigmoid form begins
 class Tokenizer:
     """Texts to token ids, cut at the longest text of the call where that changes nothing.
 
-    In a causal text tower no position sees a later one, so what follows the end-of-text token is wasted work: product
-    names have about 9 tokens of 77. Elsewhere (SigLIP) the padding counts, and is kept.
+    In a causal text tower no position sees a later one, and towers of transformers mask the padding, so what follows
+    the end-of-text token is wasted work: product names have about 9 tokens of 77. Elsewhere (SigLIP) the padding
+    counts, and is kept.
+
+    Args:
+        tokenize: open_clip's tokenizer.
+        padding: Id of the tokens behind a text, where they change nothing; None where they do.
     """
 
-    def __init__(self, tokenize: Callable[[list[str]], Tensor], *, cut: bool) -> None:
+    def __init__(self, tokenize: Callable[[list[str]], Tensor], *, padding: int | None) -> None:
         self.tokenize = tokenize
-        self.cut = cut
+        self.padding = padding
 
     def __call__(self, texts: list[str]) -> Tensor:
         """(T, L) token ids of T texts; longer texts are truncated to the context length, as open_clip does."""
         tokens = self.tokenize(texts)
-        if self.cut:
-            tokens = tokens[:, : int(_lengths(tokens).max())]  # (T, L)
+        if self.padding is not None:
+            tokens = tokens[:, : int(_lengths(tokens, self.padding).max())]  # (T, L)
         return tokens
 
 
@@ -81,7 +87,7 @@ class Backbone(nn.Module):
         self.layout = _layout(self.clip.visual)
         if hasattr(self.clip.visual, "trunk"):
             self.clip.visual.trunk.to(memory_format=self.layout)
-        self.tokenizer = Tokenizer(tokenize, cut=_cuttable(text))
+        self.tokenizer = Tokenizer(tokenize, padding=_padding(text))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
         names = dict(clip.named_modules())
@@ -129,19 +135,26 @@ class Backbone(nn.Module):
         return F.normalize(embedding, dim=-1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """(B, L) token ids, L up to the context length, to (B, D) unit-norm embeddings."""
-        if not self.tokenizer.cut:
+        """(B, L) token ids, L up to the context length, or (B, F) features from `frozen_text_part`, to (B, D).
+
+        The embeddings are of unit norm.
+        """
+        if tokens.is_floating_point():
+            return F.normalize(tokens if not isinstance(self._text, HFTextEncoder) else self._text.proj(tokens), dim=-1)
+        if self.tokenizer.padding is None:
             return F.normalize(self.clip.encode_text(tokens), dim=-1)
         if tokens.device.type != "cpu" or len(tokens) <= GROUP:
             return self._encode_cut(tokens)
         # Groups of like length, each cut at its own longest: on 256 product names 1.6 times as fast as all at once.
-        lengths = _lengths(tokens)
+        lengths = _lengths(tokens, self.tokenizer.padding)
         order = lengths.argsort()
         groups = [self._encode_cut(tokens[group, : int(lengths[group].max())]) for group in order.split(GROUP)]
         return torch.cat(groups)[order.argsort()]
 
     def _encode_cut(self, tokens: Tensor) -> Tensor:
-        """open_clip's own forward of a causal text tower, but for any length up to the context length."""
+        """open_clip's own forward of a text tower whose padding says nothing, for any length up to the context length."""
+        if isinstance(self._text, HFTextEncoder):
+            return F.normalize(self._text(tokens), dim=-1)
         text, length = self._text, tokens.shape[1]
         dtype = text.transformer.get_cast_dtype()
         x = text.token_embedding(tokens).to(dtype) + text.positional_embedding[:length].to(dtype)  # (B, L, W)
@@ -175,6 +188,16 @@ class Backbone(nn.Module):
         if self._frozen_trunk():
             return _Frozen(self, visual.trunk)
         return _Frozen(self, visual) if not any(p.requires_grad for p in visual.parameters()) else None
+
+    def frozen_text_part(self) -> nn.Module | None:
+        """The part of the text tower whose output never changes in training, from (B, L) token ids to (B, F) features.
+
+        It need run only once a text. None where the tower is trained from its first layer.
+        """
+        text = self._text
+        if isinstance(text, HFTextEncoder) and not any(p.requires_grad for p in text.transformer.parameters()):
+            return _FrozenText(self)
+        return None
 
     def _frozen_trunk(self) -> bool:
         """timm towers are a trunk and a small trained head."""
@@ -214,6 +237,8 @@ class Backbone(nn.Module):
         bias = {} if self.logit_bias is None else {"init_logit_bias": self.logit_bias.item()}
         config = {"model_cfg": self.architecture | bias, "preprocess_cfg": asdict(self.preprocess)}
         with TemporaryDirectory() as folder:
+            if isinstance(self._text, HFTextEncoder):
+                self._text.config.save_pretrained(folder)
             if (save := getattr(self.tokenizer.tokenize, "save_pretrained", None)) is not None:
                 save(folder)
             files = {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir())}
@@ -229,6 +254,23 @@ class Backbone(nn.Module):
         """Keeps a trained logit scale within [0, log 100]; to be called after each optimizer step."""
         if self.logit_scale.requires_grad:
             self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+
+
+class _FrozenText(nn.Module):
+    """The frozen transformer of a text tower, and its pooling.
+
+    Args:
+        backbone: Backbone whose text tower is of transformers.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.part, self.pooler = backbone._text.transformer, backbone._text.pooler
+        self.padding = backbone._text.config.pad_token_id
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        mask = (tokens != self.padding).long()
+        return self.pooler(self.part(input_ids=tokens, attention_mask=mask), mask)
 
 
 class _Frozen(nn.Module):
@@ -254,13 +296,19 @@ def _layout(visual: nn.Module) -> torch.memory_format:
     return torch.contiguous_format if crashes else torch.channels_last
 
 
-def _lengths(tokens: Tensor) -> Tensor:
-    """(T,) how many of the (T, L) token ids come before the padding of 0, which may be one of them: "!" in "!/"."""
-    return ((tokens != 0) * torch.arange(1, tokens.shape[1] + 1, device=tokens.device)).amax(dim=1)
+def _lengths(tokens: Tensor, padding: int) -> Tensor:
+    """(T,) how many of the (T, L) token ids come before the padding, whose id may be among them: "!" in "!/"."""
+    return ((tokens != padding) * torch.arange(1, tokens.shape[1] + 1, device=tokens.device)).amax(dim=1)
 
 
-def _cuttable(text: nn.Module) -> bool:
-    """Causal, pooled at the end-of-text token, and built as open_clip's own text transformer."""
+def _padding(text: nn.Module) -> int | None:
+    """The id of tokens behind a text that change nothing; None where they do.
+
+    They change nothing in a tower of transformers, which masks them, and in open_clip's own where it is causal and
+    pooled at the end-of-text token.
+    """
+    if isinstance(text, HFTextEncoder):
+        return text.config.pad_token_id
     causal = getattr(text, "attn_mask", None) is not None and hasattr(text, "token_embedding")
     pool = getattr(text, "pool_type", None) or getattr(text, "text_pool_type", None)
-    return causal and pool in ("argmax", "eos") and getattr(text, "cls_emb", None) is None
+    return 0 if causal and pool in ("argmax", "eos") and getattr(text, "cls_emb", None) is None else None

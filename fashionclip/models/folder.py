@@ -44,6 +44,34 @@ TOKENIZER_SETTINGS = ("clean", "strip_sep_token", "language", "reduction_mask")
 CHANNELS = {"mean": (-10, 10), "std": (1e-3, 100)}  # of three each
 WHOLE = {"size": BOUNDS["image_size"], "fill_color": (0, 255)}
 CHOICES = {"interpolation": ("bicubic", "bilinear", "random"), "resize_mode": ("shortest", "longest", "squash")}
+TEXT_TOWER = "config.json"  # transformers' own name, of a text tower of theirs
+TEXT_TOWER_BOUNDS = {
+    "hidden_size": BOUNDS["width"],
+    "d_model": BOUNDS["width"],
+    "d_kv": BOUNDS["width"],
+    "intermediate_size": (1, 65536),
+    "d_ff": (1, 65536),
+    "num_hidden_layers": BOUNDS["layers"],
+    "num_layers": BOUNDS["layers"],
+    "num_decoder_layers": BOUNDS["layers"],
+    "num_attention_heads": BOUNDS["heads"],
+    "num_heads": BOUNDS["heads"],
+    "max_position_embeddings": (1, 65536),
+    "type_vocab_size": (1, 1024),
+    "vocab_size": BOUNDS["vocab_size"],
+}
+# Words of its config, all else being numbers: those that could lead elsewhere are not among them.
+TEXT_TOWER_WORDS = {
+    "model_type": "bert|roberta|xlm-roberta|mt5|m2m_100",  # open_clip builds no others
+    "architectures": r"\w+",
+    "hidden_act": r"\w+",
+    "feed_forward_proj": r"[\w-]+",
+    "dense_act_fn": r"\w+",
+    "position_embedding_type": "absolute",
+    "torch_dtype": "float32|float16|bfloat16",
+    "dtype": "float32|float16|bfloat16",
+    "transformers_version": r"[\w.]+",
+}
 LARGEST_CONFIG = 1_000_000  # bytes
 
 
@@ -69,11 +97,13 @@ def check_folder(folder: Path, *, weights: int | None = None) -> None:
     _check_preprocessing(config.get("preprocess_cfg", {}), where=str(file))
     for part in PARTS:
         if name := architecture.get(part, {}).get("hf_model_name"):
-            raise InputError(f"{file}: {part}.hf_model_name={name} is on a hub, and no folder may lead there.")
+            if part != "text_cfg" or not (folder / TEXT_TOWER).is_file():
+                raise InputError(f"{file}: {part}.hf_model_name={name} is on a hub, and no folder may lead there.")
+            _check_text_tower(folder / TEXT_TOWER)
     if architecture["text_cfg"].get("hf_tokenizer_name"):
         _check_tokenizer(folder)
     size = weights if weights is not None else _largest_weights(folder)
-    if size is not None and (count := _count(folder)) > size:
+    if size is not None and (count := _count(folder, architecture)) > size:
         raise InputError(f"{file}: describes a model of {count:,} weights, for which {size:,} bytes are too few.")
 
 
@@ -160,6 +190,40 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def local_text_tower(architecture: Mapping[str, Any], folder: Path, *, load_weights: bool) -> dict[str, Any]:
+    """What `open_clip.create_model` is given for a text tower of transformers to come from a folder, not from a hub.
+
+    Nothing where the tower is open_clip's own.
+
+    Args:
+        architecture: open_clip's `model_cfg`.
+        folder: Folder with the tower's `config.json`, and with its weights where they are wanted.
+        load_weights: Whether the tower's own weights are loaded.
+    """
+    if not architecture["text_cfg"].get("hf_model_name"):
+        return {}
+    return {"text_cfg": architecture["text_cfg"] | {"hf_model_name": str(folder), "hf_model_pretrained": load_weights}}
+
+
+def _check_text_tower(file: Path) -> None:
+    """Of transformers, whose config may name Python code, or kernels on a hub, under more than one key."""
+    config = _read(file)
+    for name, value in config.items():
+        known = TEXT_TOWER_WORDS.get(name)
+        if name in TEXT_TOWER_BOUNDS:
+            low, high = TEXT_TOWER_BOUNDS[name]
+            fits = value is None or (isinstance(value, int) and low <= value <= high)
+        elif known is not None:
+            words = [] if value is None else value if isinstance(value, list) else [value]
+            fits = all(isinstance(word, str) and re.fullmatch(known, word) for word in words)
+        else:
+            fits = value is None or isinstance(value, int | float)
+        if not fits:
+            raise InputError(f"{file}: {name}={str(value)[:50]}, which is not passed on to transformers.")
+    if missing := [name for name in ("model_type", "vocab_size") if config.get(name) is None]:
+        raise InputError(f"{file}: no {missing} in it. Expected transformers' config of a text tower.")
+
+
 def _check_tokenizer(folder: Path) -> None:
     """Of transformers, whose config may name a class in a Python file beside it."""
     if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
@@ -190,7 +254,7 @@ def _largest_weights(folder: Path) -> int | None:
     return max((file.stat().st_size for file in folder.iterdir() if file.suffix in kinds), default=None)
 
 
-def _count(folder: Path) -> int:
+def _count(folder: Path, architecture: Mapping[str, Any]) -> int:
     """Weights of the model, without room for them.
 
     Raises:
@@ -201,7 +265,11 @@ def _count(folder: Path) -> int:
     try:
         with torch.device("meta"):
             model = open_clip.create_model(
-                f"local-dir:{folder}", load_weights=False, pretrained_text=False, device="meta"
+                f"local-dir:{folder}",
+                load_weights=False,
+                pretrained_text=False,
+                device="meta",
+                **local_text_tower(architecture, folder, load_weights=False),
             )
     except Exception as error:  # of open_clip, timm or torch, of a setting missing, unknown or of a wrong type
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

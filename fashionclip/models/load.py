@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,7 +20,8 @@ from torch import Tensor, nn
 from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
 from fashionclip.models.backbone import COMPILED, Backbone
-from fashionclip.models.folder import BOUNDS, check_architecture, check_folder, read_weights
+from fashionclip.models.folder import BOUNDS, check_architecture, check_folder, local_text_tower, read_weights
+from fashionclip.models.minilm import MINILM, minilm_folder
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 TAGGED = ("mean", "std", "interpolation", "resize_mode")  # what a tag of open_clip says of preprocessing
@@ -70,6 +73,11 @@ def load_backbone(
     with _reachable(what, from_hub=from_hub), _weights(pretrained if load_weights else None) as weights:
         tokenize = _tokenizer(name)
         architecture = open_clip.get_model_config(name) or {}
+        text_tower = _text_tower(name, architecture)
+        if text_tower is not None:
+            from transformers.utils.logging import disable_progress_bar
+
+            disable_progress_bar()  # of a tenth of a second
         clip = open_clip.create_model(
             name,
             pretrained=weights,
@@ -80,6 +88,7 @@ def load_backbone(
             force_quick_gelu=quick_gelu,
             # open_clip knows it by the tag alone, which it is not given where the weights are not to be loaded.
             force_preprocess_cfg={key: tag[key] for key in TAGGED if key in tag},
+            **(local_text_tower(architecture, text_tower, load_weights=load_weights and plain) if text_tower else {}),
         )
     cfg = open_clip.get_model_preprocess_cfg(clip)
     if pretrained_image or image_weights is not None:
@@ -114,11 +123,6 @@ def _check_name(name: str) -> None:
         raise InputError(
             f"model.backbone.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
             "hf-hub:owner/repo or local-dir:folder."
-        )
-    if text := architecture["text_cfg"].get("hf_model_name"):
-        raise InputError(
-            f"model.backbone.name={name}: its text tower is {text} of transformers, known by its name on a hub alone. "
-            "Neither a checkpoint nor an export can hold it. Choose a model whose text tower is open_clip's own."
         )
 
 
@@ -155,8 +159,23 @@ def _tokenizer(name: str) -> Callable[..., Tensor]:
     check_architecture(architecture, where=name)
     if not architecture["text_cfg"].get("hf_tokenizer_name"):
         return open_clip.get_tokenizer(name)
+    if (packaged := _text_tower(name, architecture)) is not None and not name.startswith("local-dir:"):
+        length = architecture["text_cfg"]["context_length"]
+        return HFTokenizer(
+            str(packaged), context_length=length, trust_remote_code=False, local_files_only=True
+        )
     local = {"local_files_only": True} if name.startswith("local-dir:") else {}
     return open_clip.get_tokenizer(name, trust_remote_code=False, **local)
+
+
+def _text_tower(name: str, architecture: Mapping[str, Any]) -> Path | None:
+    """The folder that transformers reads a text tower from; None where the tower is open_clip's own, or on a hub."""
+    wanted = architecture["text_cfg"].get("hf_model_name")
+    if wanted is None:
+        return None
+    if name.startswith("local-dir:"):
+        return Path(name.removeprefix("local-dir:"))
+    return minilm_folder() if wanted == MINILM else None
 
 
 def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.features import write_features
+from fashionclip.data.features import Photos, write_features
 from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.relations import PairRelation
 from fashionclip.data.transforms import eval_transform
@@ -52,10 +52,8 @@ def write(tower, rows, batch_size=7, num_workers=0):
     path = rows.root / "features" / "a.npy"
     write_features(
         tower,
-        rows,
+        Photos(rows, transform=TRANSFORM, decode_size=16),
         path,
-        transform=TRANSFORM,
-        decode_size=16,
         device=torch.device("cpu"),
         batch_size=batch_size,
         num_workers=num_workers,
@@ -160,16 +158,31 @@ def test_a_second_process_waits_for_the_first_and_uses_its_features(rows):
     np.testing.assert_allclose(np.load(rows.root / "features" / "a.npy"), one_by_one(rows), atol=1e-6)
 
 
-def module(dataset, tower, preprocess=PREPROCESS):
+def tokenize(texts):
+    return torch.tensor([[len(text), ord((text or " ")[-1])] for text in texts])
+
+
+class TextTower(nn.Module):
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.factor, self.seen = nn.Parameter(torch.tensor(factor)), 0
+
+    def forward(self, tokens):
+        self.seen += len(tokens)
+        return tokens * self.factor
+
+
+def module(dataset, tower, preprocess=PREPROCESS, text_tower=None):
     return RetrievalDataModule(
         dataset=dataset,
         relation=PairRelation(),
-        tokenize=lambda texts: torch.zeros(len(texts), 4, dtype=torch.long),
+        tokenize=tokenize,
         preprocess=preprocess,
         batch_size=8,
         eval_batch_size=8,
         num_workers=0,
         frozen_image_part=tower,
+        frozen_text_part=text_tower,
     )
 
 
@@ -195,3 +208,23 @@ def test_another_model_or_preprocessing_does_not_reuse_the_features(dataset, tow
     settings = {"size": 8, "mean": (0.5,) * 3, "std": (0.5,) * 3, **preprocess}
     module(dataset, other, Preprocess(**settings)).prepare_data()
     assert other.seen == list(range(45))
+
+
+def test_a_frozen_text_tower_is_run_once_a_text(make_dataset):
+    texts = [f"text {i % 9}" for i in range(44)] + [""]
+    dataset = make_dataset([str(i) for i in range(45)], texts, ["train"] * 40 + ["val"] * 5)
+    tower = TextTower()
+    data = module(dataset, None, text_tower=tower)
+    data.prepare_data()
+    assert tower.seen == 10  # nine texts, and that of the photo without one
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        for batch in loader:
+            expected = tokenize([data.rows.text[i] for i in batch.text_id.tolist()])
+            torch.testing.assert_close(batch.texts, expected.float())
+    again = TextTower()
+    module(dataset, None, text_tower=again).prepare_data()
+    assert again.seen == 0
+    other = TextTower(factor=2.0)
+    data = module(dataset, None, text_tower=other)
+    data.prepare_data()
+    assert other.seen == 10, "other weights have other features"

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fashionclip.models.folder import check_folder
+from fashionclip.models.folder import check_folder, local_text_tower
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PlainOpenClip:
 
 
 def load_plain(folder: Path) -> PlainOpenClip:
-    """Loads a folder with open_clip alone.
+    """Loads a folder with open_clip alone; a text tower of transformers, of which open_clip would ask the hub, from it.
 
     Raises:
         InputError: It leads elsewhere, see `check_folder`.
@@ -57,7 +57,8 @@ def load_plain(folder: Path) -> PlainOpenClip:
     name = f"local-dir:{folder}"
     logging.disable(logging.WARNING)
     try:
-        model, _, transform = open_clip.create_model_and_transforms(name)
+        tower = local_text_tower(open_clip.get_model_config(name), folder, load_weights=False)
+        model, _, transform = open_clip.create_model_and_transforms(name, **tower)
         tokenizer = open_clip.get_tokenizer(name)
     finally:
         logging.disable(logging.NOTSET)
