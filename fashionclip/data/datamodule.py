@@ -142,7 +142,7 @@ class RetrievalDataModule(L.LightningDataModule):
         return [test, self._evaluation(self.seen)] if len(self.seen) else test
 
     def _features_path(self, encoder: nn.Module, inputs: PackedStrings, how: object) -> Path:
-        """Named by the encoder with its weights, the paths or texts that it is given, and how they are brought to it."""
+        """Named by the encoder, its weights, the paths or texts that it is given, and how they are brought to it."""
         digest = hashlib.sha256(f"{how}{encoder}".encode() + inputs.bytes.numpy().tobytes())
         for name, tensor in encoder.state_dict().items():
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())

@@ -54,7 +54,7 @@ def write_features(
     done. The generators of random numbers are left as they were, so that training draws the same with and without it.
 
     Args:
-        encoder: (B, 3, S, S) uint8 pixels, or (B, L) token ids, to (B, F); brought to `device` and back to where it was.
+        encoder: (B, 3, S, S) uint8 pixels, or (B, L) token ids, to (B, F); brought to `device` and back.
         inputs: The photos or texts.
         path: Its name must tell encoder, preprocessing and dataset apart.
         tokenize: T texts to (T, L) token ids; None for photos.

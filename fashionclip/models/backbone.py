@@ -152,7 +152,7 @@ class Backbone(nn.Module):
         return torch.cat(groups)[order.argsort()]
 
     def _encode_cut(self, tokens: Tensor) -> Tensor:
-        """open_clip's own forward of a text tower whose padding says nothing, for any length up to the context length."""
+        """Runs a text tower whose padding says nothing as open_clip does, for any length up to the context length."""
         if isinstance(self._text, HFTextEncoder):
             return F.normalize(self._text(tokens), dim=-1)
         text, length = self._text, tokens.shape[1]

@@ -161,9 +161,7 @@ def _tokenizer(name: str) -> Callable[..., Tensor]:
         return open_clip.get_tokenizer(name)
     if (packaged := _text_tower(name, architecture)) is not None and not name.startswith("local-dir:"):
         length = architecture["text_cfg"]["context_length"]
-        return HFTokenizer(
-            str(packaged), context_length=length, trust_remote_code=False, local_files_only=True
-        )
+        return HFTokenizer(str(packaged), context_length=length, trust_remote_code=False, local_files_only=True)
     local = {"local_files_only": True} if name.startswith("local-dir:") else {}
     return open_clip.get_tokenizer(name, trust_remote_code=False, **local)
 
