@@ -150,10 +150,15 @@ def load_image(path: Path | str | BinaryIO, *, at_least: int | None = None) -> I
         large = image.width * image.height > LARGE
         shrink = max(1, min(image.size) // at_least) if large and at_least is not None else 1
         with _one_large if large else nullcontext():
-            image.load()
-            turn = UPRIGHT.get(_orientation(image))
-            picture = _to_srgb(image, shrink=shrink)
-            return picture if turn is None else picture.transpose(turn)
+            return upright_rgb(image, shrink=shrink)
+
+
+def upright_rgb(image: Image.Image, *, shrink: int = 1) -> Image.Image:
+    """An opened photo as `load_image` gives it, its sides divided by `shrink`; the photo itself is used up."""
+    image.load()
+    turn = UPRIGHT.get(_orientation(image))
+    picture = _to_srgb(image, shrink=shrink)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def without_ends(image: Image.Image) -> Image.Image:

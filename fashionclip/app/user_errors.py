@@ -73,6 +73,8 @@ def _message(error: BaseException) -> str | None:
         if "Original Traceback" in message:  # torch's wrapping of what a loading process raised
             message = message.rpartition(f"{type(error).__name__}: ")[2]
         return message.strip()
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("fashionclip"):
+        return f"No module named {error.name!r}, which a lean install leaves out. Run: pip install fashionclip"
     if isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_WRITABLE):
         place = f"{error.filename}: " if error.filename else ""
         if error.errno in NO_ROOM:

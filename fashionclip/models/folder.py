@@ -20,7 +20,8 @@ import torch
 
 from fashionclip.errors import InputError
 
-CONFIG = "open_clip_config.json"  # open_clip's own name
+CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # open_clip's own names
+FACTS = "fashionclip.json"  # what an export says of itself
 PARTS = ("vision_cfg", "text_cfg", "multimodal_cfg")
 # Least and most of what decides how large a model is. The largest of open_clip's own have 56 layers, a width of 1,792,
 # 512 pixels and 901,629 words.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ from PIL import Image
 
 from fashionclip.data.transforms import eval_transform
 from fashionclip.errors import InputError
+from fashionclip.images import load_image, upright_rgb
 from fashionclip.models.backbone import Backbone
-from fashionclip.models.folder import CONFIG, run_instead
+from fashionclip.models.folder import CONFIG, FACTS, WEIGHTS, run_instead
 from fashionclip.models.load import load_backbone
-from fashionclip.retrieval.export.export import FACTS, WEIGHTS
+
+BATCH = 64  # photos or texts that are encoded at once
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,29 @@ class Encoder:
     def decode_size(self) -> int:
         """Pixels of a photo's shorter side that are enough to decode."""
         return 2 * self.backbone.preprocess.size
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """(T, D) float32 unit-norm embeddings of any number of texts; longer ones are cut at the context length."""
+        return self._in_batches(self.texts, texts)
+
+    def encode_image(self, photos: Sequence[Image.Image | Path | str]) -> np.ndarray:
+        """(I, D) float32 unit-norm embeddings of any number of photos: files, or pictures of Pillow of any mode.
+
+        Raises:
+            UnreadableImageError: A file cannot be decoded.
+        """
+        return self._in_batches(lambda some: self.images([self._opened(photo) for photo in some]), photos)
+
+    def _in_batches(self, encode: Callable[[Sequence[Any]], np.ndarray], given: Sequence[Any]) -> np.ndarray:
+        if isinstance(given, str | Path | Image.Image):
+            raise InputError(f"{given}: is one text or photo. Expected a list of them.")
+        parts = [encode(given[start : start + BATCH]) for start in range(0, len(given), BATCH)]
+        return np.concatenate([np.empty((0, self.backbone.architecture["embed_dim"]), np.float32), *parts])
+
+    def _opened(self, photo: Image.Image | Path | str) -> Image.Image:
+        if isinstance(photo, Image.Image):
+            return upright_rgb(photo.copy())
+        return load_image(photo, at_least=self.decode_size)
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> np.ndarray:

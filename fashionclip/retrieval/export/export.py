@@ -28,6 +28,7 @@ from torch import Tensor
 from fashionclip.atomic import alone_at, whole_folder
 from fashionclip.errors import InputError
 from fashionclip.models.backbone import Backbone
+from fashionclip.models.folder import FACTS, WEIGHTS
 from fashionclip.retrieval.export.model_card import model_card
 from fashionclip.retrieval.export.onnx import check_onnx, embed_with_onnx, write_onnx
 from fashionclip.retrieval.export.plain_open_clip import PlainOpenClip, load_plain
@@ -48,8 +49,6 @@ from fashionclip.retrieval.export.transformers_clip import (
     write_transformers,
 )
 
-WEIGHTS = "open_clip_model.safetensors"  # open_clip's own name
-FACTS = "fashionclip.json"
 CARD = "README.md"
 RUN = "the training run did"
 CLOSE = 0.9999  # least cosine between an embedding of the export and the backbone's
