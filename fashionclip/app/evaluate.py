@@ -14,7 +14,7 @@ from fashionclip.app.checkpoint import backbone_of, dataset_of, is_of, judge_of,
 from fashionclip.app.config import fill_groups, plain
 from fashionclip.app.datasets import open_dataset
 from fashionclip.app.examples import draw_offenders
-from fashionclip.app.metrics import judgement_metrics_of, metrics_of
+from fashionclip.app.metrics import judgement_metrics_of, metrics_of, ranking_latency
 from fashionclip.app.report import print_table, write_results
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
@@ -82,7 +82,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise InputError("trainer.limit_test_batches=0: nothing is left to measure. Leave it out.")
     measured = tested[0]
     if trainer.is_global_zero:
-        write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured})
+        latency = ranking_latency(module.metrics, data)
+        write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured, "ranking_latency": latency})
         print_table({"value": measured})
         print(f"results: {folder / 'results.json'}")
         if module.judged and draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):

@@ -13,6 +13,7 @@ from torch import Tensor
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.manifest import ROLES, read_triplets
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
+from fashionclip.metrics.latency import rank_times
 from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.metrics.sku_metrics import SkuScores
@@ -35,6 +36,7 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
         "item_id": rows.item_id,
         "text_id": torch.where(rows.worded, rows.text_id, -1),
         "text_key": torch.where(rows.worded, rows.text_key[rows.text_id], -1),
+        "photo_id": rows.photo_id,
         "group_id": torch.from_numpy(pd.factorize(dataset.manifest["group_id"])[0].astype("int64")),
     }
     domain = dataset.manifest["domain"]
@@ -60,7 +62,6 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
         )
     return RetrievalMetrics(
         **codes,
-        photo_id=rows.photo_id,
         functions=functions,
         alike=data.relation.alike(rows),
         texts=data.relation.uses_text,
@@ -68,6 +69,33 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
         apart=data.seen,
         of_apart=of_seen,
     )
+
+
+def ranking_latency(metrics: RetrievalMetrics, data: RetrievalDataModule) -> dict[str, dict[str, float]]:
+    """How long it takes to rank a gallery for one query, encoding not included, as `results.json` keeps it.
+
+    Args:
+        metrics: Metrics after their `compute`, with its embeddings.
+        data: What was evaluated.
+
+    Returns:
+        `rank_times` by direction: of queries against a catalogue's photos, a SKU scoring as its best one, and against
+        one mean vector a SKU; without a catalogue of texts, or else photos, against photos.
+    """
+    seen = metrics.embedded
+    row, image = seen.image_row.cpu(), seen.image.cpu()
+    domain = data.dataset.manifest["domain"].to_numpy()[row]
+    is_query, is_shown = (torch.from_numpy(domain == name) for name in ("query", "catalog"))
+    if is_query.any() and is_shown.any():
+        sku = data.rows.item_id[row[is_shown]].unique(return_inverse=True)[1]
+        mean = torch.zeros(1 + int(sku.max()), image.shape[1]).index_add_(0, sku, image[is_shown])
+        return {
+            "query_to_sku": rank_times(image[is_query], image[is_shown], owner=sku),
+            "query_to_sku_mean": rank_times(image[is_query], mean),
+        }
+    if len(seen.text):
+        return {"text_to_image": rank_times(seen.text.cpu(), image)}
+    return {"image_to_image": rank_times(image, image)}
 
 
 def judgement_metrics_of(data: RetrievalDataModule) -> JudgementMetrics | None:

@@ -26,7 +26,7 @@ from fashionclip.app.datasets import open_dataset
 from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
 from fashionclip.app.home import expand_config
 from fashionclip.app.malloc import keep_freed_memory
-from fashionclip.app.metrics import judgement_metrics_of, metrics_of
+from fashionclip.app.metrics import judgement_metrics_of, metrics_of, ranking_latency
 from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
 from fashionclip.app.run_folder import write_run_config
 from fashionclip.app.user_errors import quiet_lightning
@@ -161,7 +161,9 @@ def train(cfg: DictConfig) -> float:
 
     if trainer.is_global_zero:
         results = {"before": before, "after": after}
-        write_results(folder / "results.json", {"monitor": cfg.loss.monitor, "val": epochs.best, **results})
+        figures = {"monitor": cfg.loss.monitor, "val": epochs.best, **results}
+        figures["ranking_latency"] = ranking_latency(module.metrics, data)
+        write_results(folder / "results.json", figures)
         write_record(folder / RECORD, backbone, dataset)
         history = folder / "csv" / "metrics.csv"
         if history.is_file():  # without logger.csv, and in a trainer.fast_dev_run, there is none

@@ -72,7 +72,13 @@ def with_fellows(pairs: Tensor, key: Tensor) -> Tensor:
 
 @torch.no_grad()
 def rank_relevant(
-    query: Tensor, gallery: Tensor, relevant: Tensor, *, exclude: Tensor | None = None, block: int = 256
+    query: Tensor,
+    gallery: Tensor,
+    relevant: Tensor,
+    *,
+    exclude: Tensor | None = None,
+    owner: Tensor | None = None,
+    block: int = 256,
 ) -> Ranks:
     """Rank every right answer of every query by inner product, which for unit-norm embeddings is the cosine.
 
@@ -84,30 +90,38 @@ def rank_relevant(
         query, gallery: (Q, D) and (G, D), unit norm (`TIE` is meant for cosines).
         relevant: (P, 2) long, (query, gallery) indices of right answers in any order; repeated rows count once.
         exclude: (E, 2) long, (query, gallery) indices of what a query's gallery lacks, such as its own photo.
-        block: queries scored at a time.
+        owner: (G,) long, the product that each gallery photo shows, from 0. Then products are ranked, each by its best
+            photo, and the indices of `relevant` and `exclude` are products. None: photos are ranked.
+        block: Number of queries scored at a time.
 
     Raises:
-        ValueError: other shapes or dtypes, an empty gallery, an index out of range, an embedding that is not finite.
+        ValueError: Other shapes or dtypes, an empty gallery, an index out of range, an embedding that is not finite.
 
     Source: the pessimistic rank of Berrendorf et al. 2020, arXiv:2002.06914; the tolerance is ours.
     >>> query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.6, 0.8]])
     >>> rank_relevant(query, gallery, torch.tensor([[0, 0]])).rank  # item 1 is nearer, item 2 as near
     tensor([3])
+    >>> rank_relevant(query, gallery, torch.tensor([[0, 0]]), owner=torch.tensor([0, 0, 1])).rank  # of two products
+    tensor([1])
     """
     exclude = relevant[:0] if exclude is None else exclude
     query, gallery = query.float(), gallery.float()
-    _check(query, gallery, relevant, exclude)
-    right, absent = (pairs[:, 0] * len(gallery) + pairs[:, 1] for pairs in (relevant, exclude))
-    owner, item = _unique_pairs(right[~torch.isin(right, absent)], len(gallery)).T.contiguous()  # (P,) each
-    lacks, lacked = _unique_pairs(absent, len(gallery)).T.contiguous()  # (E,) each
-    nth = _count_up(owner.bincount(minlength=len(query)))  # 0, 1, ... for the right answers of each query
-    rank = torch.empty_like(owner)
-    for start in (owner // block * block).unique().tolist():
+    items = len(gallery) if owner is None else 1 + int(owner.max())
+    _check(query, gallery, relevant, exclude, items=items)
+    right, absent = (pairs[:, 0] * items + pairs[:, 1] for pairs in (relevant, exclude))
+    asking, item = _unique_pairs(right[~torch.isin(right, absent)], items).T.contiguous()  # (P,) each
+    lacks, lacked = _unique_pairs(absent, items).T.contiguous()  # (E,) each
+    nth = _count_up(asking.bincount(minlength=len(query)))  # 0, 1, ... for the right answers of each query
+    rank = torch.empty_like(asking)
+    for start in (asking // block * block).unique().tolist():
         edges = torch.tensor([start, start + block], device=query.device)
-        begin, end = torch.searchsorted(owner, edges).tolist()
-        row, column, i = owner[begin:end] - start, item[begin:end], nth[begin:end]
+        begin, end = torch.searchsorted(asking, edges).tolist()
+        row, column, i = asking[begin:end] - start, item[begin:end], nth[begin:end]
         with full_float32(query.device):
             cost = -query[start : start + block] @ gallery.T  # (B, G), the negative score: low is good
+        if owner is not None:
+            worst = cost.new_full((len(cost), items), torch.inf)
+            cost = worst.scatter_reduce(1, owner.expand(len(cost), -1), cost, "amin")  # (B, S), of S products
         limit = torch.full((len(cost), int(i.max()) + 1), torch.inf, device=query.device)  # (B, R), R <= G
         limit[row, i] = cost[row, column] + TIE
         limit = limit.sort(dim=1).values  # each row: the best right answer first, then inf
@@ -121,7 +135,7 @@ def rank_relevant(
         bin_of = torch.searchsorted(limit, cost) + bins * torch.arange(len(cost), device=query.device)[:, None]
         ahead = bin_of.flatten().bincount(minlength=len(cost) * bins).view(-1, bins).cumsum(1)  # (B, R + 1)
         rank[begin:end] = 1 + i + ahead[row, i]
-    return Ranks(rank=rank, query=owner, queries=len(query))
+    return Ranks(rank=rank, query=asking, queries=len(query))
 
 
 def recall(ranks: Ranks, *, k: int) -> Tensor:
@@ -261,7 +275,7 @@ def full_float32(device: torch.device) -> Iterator[None]:
         matmul.fp32_precision = before
 
 
-def _check(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor) -> None:
+def _check(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor, *, items: int) -> None:
     q, g = tuple(query.shape), tuple(gallery.shape)
     if len(q) != 2 or len(g) != 2 or q[1] != g[1] or not g[0]:
         raise ValueError(f"query, gallery: expected (Q, D) and (G, D) with the same D and G > 0, got {q} and {g}")
@@ -269,7 +283,7 @@ def _check(query: Tensor, gallery: Tensor, relevant: Tensor, exclude: Tensor) ->
         shape = (*pairs.shape[:1], 2)
         if pairs.shape != shape or pairs.dtype != torch.long:
             raise ValueError(f"{name}: expected {shape} torch.int64, got {tuple(pairs.shape)} {pairs.dtype}")
-        for column, size in enumerate((q[0], g[0])):
+        for column, size in enumerate((q[0], items)):
             index = pairs[:, column]
             wrong = index[(index < 0) | (index >= size)].tolist()
             if wrong:

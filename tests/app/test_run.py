@@ -68,7 +68,9 @@ def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_
     )  # but for that before training
     results = json.loads((tmp_path / "results.json").read_text())
     assert returned == pytest.approx(max(fitted)) == results["val"][MONITOR]
+    latency = results.pop("ranking_latency")
     assert results["monitor"] == MONITOR and set(results) == {"monitor", "val", "before", "after"}
+    assert 0 < latency["text_to_image"]["p50_ms"] <= latency["text_to_image"]["p95_ms"]
     printed = capsys.readouterr().out
     assert printed.count("before training   ") == 1 and "epoch 2/2   loss" in printed
     assert f"best: {MONITOR} {returned:.3f}, after epoch" in printed and "  mrr *" in printed
@@ -78,7 +80,9 @@ def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_
     checkpoint = (tmp_path / "checkpoints" / "best.ckpt").read_bytes()
     again = tmp_path / "again"
     assert run(f"hydra.runtime.output_dir={again}", of=tmp_path) == returned
-    assert json.loads((again / "results.json").read_text()) == results
+    assert json.loads((again / "results.json").read_text()) | {"ranking_latency": latency} == results | {
+        "ranking_latency": latency
+    }
     assert (tmp_path / "checkpoints" / "best.ckpt").read_bytes() == checkpoint, "stays as it was"
     assert (again / "checkpoints" / "best.ckpt").is_file() and json.loads((again / MADE_WITH).read_text()) == made
     said = capsys.readouterr().out

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.metrics.ranking import mean_reciprocal_rank, ndcg, recall
+from fashionclip.metrics.ranking import mean_reciprocal_rank, ndcg, rank_relevant, recall
 from fashionclip.metrics.retrieval_metrics import Embedded, RetrievalMetrics
-from fashionclip.metrics.sku_metrics import SkuScores, rank_sku
+from fashionclip.metrics.sku_metrics import SkuScores
 
 FUNCTIONS = {
     "recall@1": partial(recall, k=1),
@@ -16,6 +16,12 @@ FUNCTIONS = {
     "mrr": mean_reciprocal_rank,
     "ndcg@10": partial(ndcg, k=10),
 }
+
+
+def rank_sku(query, gallery, sku, right, **options):
+    """Ranks of each query's SKU; one without a photo in the catalogue is no query."""
+    asked = torch.isin(right, sku).nonzero()[:, 0]
+    return rank_relevant(query, gallery, torch.stack([asked, right[asked]], dim=1), owner=sku, **options)
 
 
 def slow_ranks(query, photo, sku, right):
@@ -78,6 +84,33 @@ def test_scores_of_a_small_catalogue():
     assert values["query_to_sku_mean/recall@1"] == 0
     assert values["text_to_sku/texts"] == 3
     assert values["text_to_sku/strict_ceiling@1"] == pytest.approx(3 / 5)  # of 0: SKUs 0, 1; of 1: 0, 1; of 2: SKU 2
+
+
+def test_a_photo_under_several_skus_is_right_for_all_of_them():
+    """A catalogue of SKU 0 (photos 1 and 2), SKU 1 (photo 3, the same file as 1) and SKU 2 (photo 4)."""
+    east, north, west = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
+    image = torch.tensor([east, east, north, east, west, north])
+
+    def values(photo_id):
+        item_id = torch.tensor([0, 0, 0, 1, 2, 2])
+        scores = SkuScores(
+            item_id=item_id,
+            text_id=torch.tensor([-1, 0, -1, 1, 2, -1]),
+            is_query=torch.tensor([True, False, False, False, False, True]),
+            functions=FUNCTIONS,
+            slices={"category": list("aaaaab")},
+            photo_id=torch.tensor(photo_id),
+        )
+        return scores(Embedded(torch.arange(6), image, torch.tensor([0, 1, 2]), torch.tensor([east, east, west])))
+
+    apart, same, asked_with = values([0, 1, 2, 3, 4, 5]), values([0, 1, 2, 1, 4, 5]), values([0, 1, 2, 1, 4, 2])
+    assert apart["query_to_sku/recall@1"] == 0, "query 0 is as near to SKU 1; query 5 to SKU 0"
+    assert same["query_to_sku/category/a/recall@1"] == 1 and same["query_to_sku/category/b/recall@1"] == 0
+    assert apart["query_to_sku_mean/recall@1"] == 0 and same["query_to_sku_mean/recall@1"] == 0.5
+    assert asked_with["query_to_sku/recall@1"] == 1, "query 5 is a photo of SKU 0 as well"
+    assert apart["text_to_sku/recall@1"] == pytest.approx(2 / 3) and same["text_to_sku/recall@1"] == 1
+    for name in ("query_to_sku/queries", "query_to_sku/category/b/queries", "text_to_sku/strict_ceiling@1"):
+        assert apart[name] == same[name] == asked_with[name]
 
 
 def test_without_queries_or_catalogue_there_is_nothing_to_say():
@@ -232,9 +265,9 @@ def test_rows_apart_change_nothing_of_the_others():
     assert both.embedded.image_row.tolist() == [0, 1, 2, 3] and both.embedded.text_id.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("wrong", ["query", "photo"])
+@pytest.mark.parametrize("wrong", ["query", "gallery"])
 def test_embeddings_that_are_not_finite_are_refused(wrong):
-    given = {"query": torch.ones(2, 2), "photo": torch.ones(2, 2)}
+    given = {"query": torch.ones(2, 2), "gallery": torch.ones(2, 2)}
     given[wrong][1, 0] = torch.nan
     with pytest.raises(ValueError, match=rf"{wrong}: expected finite numbers.*\[1\]"):
         rank_sku(**given, sku=torch.tensor([0, 1]), right=torch.tensor([0, 1]))
