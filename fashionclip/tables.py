@@ -14,7 +14,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -87,8 +87,20 @@ class Table:
         place = self.header.index(title)
         return [row[place] for row in self.rows]
 
+    def with_titles(self, titles: Sequence[str], *, where: Path | str, remedy: str) -> Table:
+        """The table with some titles as they are wanted, whether it has them in upper or lower case.
 
-def read_table(file: Path, *, titles: Collection[str], open_end: bool = False) -> Table:
+        Raises:
+            InputError: It lacks one; the message ends with the remedy.
+        """
+        place = columns_of(self.header, {title: title for title in titles})
+        if missing := [title for title in titles if title not in place]:
+            raise InputError(f"{where}: no column {', '.join(map(repr, missing))}; has {self.header}. {remedy}")
+        wanted = {at: title for title, at in place.items()}
+        return replace(self, header=[wanted.get(at, title) for at, title in enumerate(self.header)])
+
+
+def read_table(file: Path, *, titles: Collection[str], open_end: str | None = None) -> Table:
     """Reads a whole table, and says on the terminal what is unusual about it.
 
     Rows that are too short are filled up, since spreadsheets leave out empty cells at the end. Empty cells beyond the
@@ -97,7 +109,7 @@ def read_table(file: Path, *, titles: Collection[str], open_end: bool = False) -
     Args:
         file: CSV, JSON lines or a JSON list of objects, Parquet, or Excel workbook, of which the first sheet is read.
         titles: Some that its header may have, in upper or lower case.
-        open_end: Whether texts in the last column may hold separators without being quoted.
+        open_end: Title of which the texts may hold separators without being quoted, where it is the last.
 
     Raises:
         InputError: There is no such file, it holds no text or nothing, or its titles cannot be read.
@@ -164,7 +176,7 @@ def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
     return Layout(encoding=encoding, separator=max(SEPARATORS, key=score))
 
 
-def records(file: Path, layout: Layout, *, open_end: bool = False) -> Iterator[Record]:
+def records(file: Path, layout: Layout, *, open_end: str | None = None) -> Iterator[Record]:
     """The rows of a table, its titles first, without blank ones.
 
     A quote that is not closed, or not doubled within quotes, spoils no other line than its own; and that one only where
@@ -178,18 +190,20 @@ def records(file: Path, layout: Layout, *, open_end: bool = False) -> Iterator[R
     if layout.form != "CSV":
         yield from {EXCEL: _excel_rows, PARQUET: _parquet_rows, JSON: _json_rows}[layout.form](file, layout)
         return
-    width = 0
+    width, is_open = 0, False
     with file.open(encoding=layout.encoding, newline="") as stream:
         for line, cells, text, stray in _csv_rows(_noted(stream), layout.separator):
             if not any(cell.strip() for cell in cells):
                 continue
             if not width:
-                cells = _without_empty_end(cells) if open_end else cells
+                titled = _without_empty_end(cells)
+                is_open = open_end is not None and titled[-1].strip().casefold() == open_end.casefold()
+                cells = titled if is_open else cells
                 width = len(cells)
                 yield Record(line, cells, STRAY if stray else "")
                 continue
             cells = [*cells[:width], *_without_empty_end(cells[width:])]
-            mended = open_end and len(cells) > width
+            mended = is_open and len(cells) > width
             if mended:
                 parts = _without_empty_end(next(csv.reader(text, delimiter=layout.separator)))
                 cells = [*cells[: width - 1], layout.separator.join(parts[width - 1 :])]

@@ -117,13 +117,9 @@ def read_groups(
     groups = {base: f"photo {base}" for base in photos}
     if file is None:
         return groups
-    table = read_table(Path(file), titles=(image_column, group_column))
-    missing = [column for column in (image_column, group_column) if column not in table.header]
-    if missing:
-        raise InputError(
-            f"{file}: no column {', '.join(map(repr, missing))}; has {table.header}. Set "
-            "dataset.groups_image_column and dataset.groups_column to two of these."
-        )
+    titles = (image_column, group_column)
+    remedy = "Set dataset.groups_image_column and dataset.groups_column to two of these."
+    table = read_table(Path(file), titles=titles).with_titles(titles, where=file, remedy=remedy)
     names, group = table.column(image_column), table.column(group_column)
     paths = [path.relative_to(folder).as_posix() for path in photos.values()]
     matches = match_photos(paths, names)

@@ -16,7 +16,7 @@ from fashionclip.manifest import RATIOS, PreparedDataset, check_ratios
 from fashionclip.prepare.products.columns import ProductColumns
 from fashionclip.prepare.products.convert import clean, prepare_table
 from fashionclip.prepare.products.photos import NamedPhotos
-from fashionclip.tables import Table, read_table
+from fashionclip.tables import Table, read_table, whole_number
 
 STYLES_HEADER = (
     "id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year", "usage",
@@ -68,28 +68,20 @@ def prepare_kaggle_products(
     file, folder = _locate(_download(kaggle_handle) if download else Path(source))
     print(f"reading {file}")
     is_release = file.name == "styles.csv"
-    header = STYLES_HEADER if is_release else TABLE_HEADER
-    table = read_table(file, titles=header, open_end=is_release)
-    if missing := [title for title in header if title not in table.header]:
-        raise InputError(
-            f"{file}: no column {', '.join(map(repr, missing))}; has {table.header}. Expected the columns "
-            f"{', '.join(header)}. Rename the columns or give another file."
-        )
+    titles = STYLES_HEADER if is_release else TABLE_HEADER
+    remedy = f"Expected the columns {', '.join(titles)}. Rename the columns or give another file."
+    table = read_table(file, titles=titles, open_end=STYLES_HEADER[-1] if is_release else None)
+    table = table.with_titles(titles, where=file, remedy=remedy)
     descriptions = sorted((file.parent / "styles").glob("*.json")) if is_release else []
     table = _described(table, descriptions) if is_release else table
-    texts = (
-        {"name": header[-1], "description": "description"}
-        if is_release
-        else {"name": "display name", "description": "description"}
-    )
     place = table.header.index("description")
     for row in table.rows:
         row[place] = "" if clean(row[place]).lower() == NO_DESCRIPTION else row[place]
     return prepare_table(
         table,
         ProductColumns(
-            image=[header[0]],
-            texts=texts,
+            image=[titles[0]],
+            texts={"name": STYLES_HEADER[-1] if is_release else "display name", "description": "description"},
             item=None,
             group=None,
             category="articleType" if is_release else "category",
@@ -115,7 +107,7 @@ def _described(table: Table, files: list[Path]) -> Table:
 
     def description(row: list[str]) -> str:
         try:
-            data = json.loads(file_of[row[place]].read_text(encoding="utf-8"))["data"]
+            data = json.loads(file_of[whole_number(row[place])].read_text(encoding="utf-8"))["data"]
             return str(data["productDescriptors"]["description"]["value"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""

@@ -54,7 +54,8 @@ def prepare_judgements_derived(
         InputError: There is no prepared dataset, or settings are not usable.
     """
     source, root = Path(source), Path(root)
-    given = read_dataset(source).manifest.reset_index(drop=True)
+    dataset = read_dataset(source)
+    given = dataset.manifest.reset_index(drop=True)
     if root.resolve() == source.resolve():
         raise InputError(f"dataset.root={root}: the same as dataset.source. Choose another dataset.root.")
     check_shares(matches=matches, mismatches=mismatches, kinds=kinds, variations=variations)
@@ -92,6 +93,7 @@ def prepare_judgements_derived(
         listed = [f"  {split}: {', '.join(f'{n} {kind}' for kind, n in of.items())}" for split, of in counts.items()]
         return new.finish(
             manifest=manifest[judged].reset_index(drop=True),
+            about={name: dataset.info[name] for name in ("text_fields", "attributes") if name in dataset.info},
             dropped=dropped,
             read=len(given),
             record={"derived_from": str(source), "judgements": counts, "text_only_auroc": auroc},

@@ -40,6 +40,10 @@ TEXTS = {
         "beschreibung", "descripcion", "descrizione", "descricao",
     ),
 }  # fmt: skip
+ATTRIBUTES = {  # which judgements-derived knows by name
+    "colour": ("colour", "color", "basecolour", "basecolor", "colourname", "colorname", "farbe", "couleur", "colore"),
+    "gender": ("gender", "sex", "geschlecht", "genre", "genere", "genero"),
+}
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
@@ -114,6 +118,8 @@ def choose_columns(
         title = find.first(TITLES[role], used) if role not in given else None
         single[role] = next((find(one) for one in titles_in(given.get(role))), title)
         used |= {title} if title else set()
+    if not texts and "texts" not in given and single["category"]:
+        texts = {"title": single["category"]}
     values = {title: {*table.column(title)} - {""} for title in table.header}
     if single["split"] and (odd := sorted({value.casefold() for value in values[single["split"]]} - {*SPLIT_NAMES})):
         if "split" in given:
@@ -189,7 +195,8 @@ def _named(titles: Sequence[str], *, taken: set[str]) -> dict[str, str]:
     """Names in the manifest of columns that have none given: their titles as words of a variable."""
     named: dict[str, str] = {}
     for title in titles:
-        name = re.sub(r"\W+", "_", title.casefold()).strip("_") or "column"
+        known = (name for name, titles in ATTRIBUTES.items() if plain_title(title) in titles and name not in named)
+        name = next(known, re.sub(r"\W+", "_", title.lower()).strip("_") or "column")
         while name in _TAKEN | taken | named.keys():
             name = f"table_{name}"
         named[name] = title

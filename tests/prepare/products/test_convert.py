@@ -35,9 +35,9 @@ def column(dataset, name):
 
 def test_odd_titles_are_guessed_and_said(tmp_path, capsys):
     rows = [
-        ("Foto", "Bezeichnung", "Artikelnummer", "Farbe der Ware"),
-        ("1.jpg", "Rotes Kleid", "007", "rot"),
-        ("2.jpg", "Blaues Hemd", "008.0", "blau"),
+        ("Foto", "Bezeichnung", "Artikelnummer", "Farbe", "Größe in cm"),
+        ("1.jpg", "Rotes Kleid", "007", "rot", "90"),
+        ("2.jpg", "Blaues Hemd", "008.0", "blau", "NA"),
     ]
     source = write_shop(tmp_path / "shop", rows, photos=["1.jpg", "2.jpg"], separator=";")
     dataset = prepare(source, tmp_path / "set")
@@ -49,9 +49,12 @@ def test_odd_titles_are_guessed_and_said(tmp_path, capsys):
         "group_id": ["1", "2"],
         "text": ["Rotes Kleid", "Blaues Hemd"],
         "category": ["", ""],
-        "farbe_der_ware": ["rot", "blau"],
+        "colour": ["rot", "blau"],
+        "größe_in_cm": ["90", ""],
     }
-    said = "guessed from its titles: image: 'Foto', texts: title 'Bezeichnung', item: 'Artikelnummer', attributes: 'Far"
+    said = (
+        "guessed from its titles: image: 'Foto', texts: title 'Bezeichnung', item: 'Artikelnummer', attributes: 'Farbe'"
+    )
     assert said in capsys.readouterr().out
 
 
