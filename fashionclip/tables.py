@@ -155,7 +155,7 @@ def layout_of(file: Path, *, titles: Collection[str]) -> Layout:
         InputError: There is no such file, or it holds no text.
     """
     if not file.is_file():
-        raise InputError(f"{file}: no such file. Give a table, such as a CSV.")
+        raise InputError(f"{file}: no such file. Give a CSV or another table.")
     with file.open("rb") as start:
         begins = start.read(4)
     if begins in SIGNATURES:

@@ -110,7 +110,7 @@ def test_the_separator_that_excel_writes_above_the_titles_counts(tmp_path, first
         (b"\n \n", r"table\.csv: empty\. Expected a line of titles"),
         ("a,b\n".encode("utf-16-le"), "holds zero bytes, so it is no text in a known encoding"),
         (b'"a" b,c\n1,2\n', r"table\.csv: its titles in line 1 are not readable as CSV"),
-        (None, r"table\.csv: no such file\. Give a table, such as a CSV"),
+        (None, r"table\.csv: no such file\. Give a CSV or another table"),
     ],
 )
 def test_what_is_no_table_is_one_error(tmp_path, content, message):
