@@ -175,6 +175,9 @@ class Conversion:
         for line in says:
             print(line)
         print(f"dropped {reasons or 'none'} (listed in dropped.csv)")
+        first = {reason: f"{image_id!r}: {detail}" for image_id, reason, detail in reversed(dropped)}
+        for reason in reasons:
+            print(f"  {reason}, such as {first[reason]}")
         if empty := [name for name in SPLITS if not splits[name]]:
             print(
                 f"{root}: no row fell to {' or '.join(empty)}. train.py needs rows in all three splits, evaluate.py in "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from fashionclip.errors import InputError
@@ -21,16 +21,21 @@ TWO_NEEDED = (
 )
 
 
-def photos_below(folder: Path) -> list[str]:
+def photos_below(folder: Path, *, without: Collection[Path] = ()) -> list[str]:
     """Finds the photos in a folder and its subfolders, and says on the terminal what is left out, and why.
 
     Names that begin with a dot are passed over. A link to a photo in the folder is a photo; whatever leads out of it
     is left out, and so is a linked folder in it, whose photos are found where they are.
 
+    Args:
+        folder: Folder to look in.
+        without: Folders in it that are passed over, such as that of the dataset to be made.
+
     Returns:
         Paths below the folder, with "/", sorted.
     """
     top, found = os.path.realpath(folder), list[str]()
+    passed = {os.path.realpath(one) for one in without}
     left_out: dict[tuple[str, str], list[str]] = defaultdict(list)  # what, why: names
     inside = [""]
     while inside:
@@ -47,7 +52,7 @@ def photos_below(folder: Path) -> list[str]:
             if not is_utf8(entry.name):
                 left_out["file names", "they are not UTF-8"].append(path)
             elif entry.is_dir(follow_symlinks=False):
-                inside.append(f"{path}/")
+                inside += [] if os.path.realpath(entry.path) in passed else [f"{path}/"]
             elif entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(top):
                 left_out["links", "they lead out of the folder (copy what they lead to)"].append(path)
             elif suffix in NOT_READ:

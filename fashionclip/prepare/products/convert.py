@@ -85,9 +85,11 @@ def prepare_products(
         InputError: Source or columns are missing, or no row is left.
     """
     check_ratios(ratios)
-    catalogue = read_catalogue(str(source), columns=columns, cache=Path(cache))
+    catalogue = read_catalogue(str(source), columns=columns, root=Path(root), cache=Path(cache))
     download = partial(download_photos, cache=Path(cache), max_bytes=max_bytes, retries=retries, timeout=timeout)
-    photos = NamedPhotos(catalogue.folders, download=download, allow_outside=allow_outside_root)
+    photos = NamedPhotos(
+        catalogue.folders, download=download, without=(Path(root), Path(cache)), allow_outside=allow_outside_root
+    )
     given = {**catalogue.columns, **(columns or {})}
     return prepare_table(
         catalogue.table,

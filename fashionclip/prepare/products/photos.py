@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -33,6 +33,7 @@ class NamedPhotos:
     Args:
         folders: Folders that paths begin at, likeliest first; the first is listed for names that are no paths.
         download: What fetches photos by address.
+        without: Folders that are not looked through.
         allow_outside: Whether photos may lie in none of the folders.
 
     Attributes:
@@ -40,8 +41,15 @@ class NamedPhotos:
         missing: Why each other name was not.
     """
 
-    def __init__(self, folders: Sequence[Path], *, download: Download, allow_outside: bool = False) -> None:
-        self.folders, self.download, self.allow_outside = folders, download, allow_outside
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        *,
+        download: Download,
+        without: Collection[Path] = (),
+        allow_outside: bool = False,
+    ) -> None:
+        self.folders, self.download, self.without, self.allow_outside = folders, download, without, allow_outside
         self._tops = tuple(os.path.join(os.path.realpath(folder), "") for folder in folders)
         self.files: dict[str, Path] = {}
         self.missing: dict[str, str] = {}
@@ -111,7 +119,7 @@ class NamedPhotos:
 
     @cached_property
     def _listed(self) -> list[str]:
-        return photos_below(self.folders[0])
+        return photos_below(self.folders[0], without=self.without)
 
     @cached_property
     def _listed_keys(self) -> set[str]:

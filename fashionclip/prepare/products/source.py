@@ -42,13 +42,14 @@ class Catalogue:
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_catalogue(source: str, *, columns: Mapping[str, object] | None, cache: Path) -> Catalogue:
+def read_catalogue(source: str, *, columns: Mapping[str, object] | None, root: Path, cache: Path) -> Catalogue:
     """Reads a catalogue.
 
     Args:
         source: A table; a folder with exactly one; a folder of photos, of which the names of subfolders are categories;
             a folder that `datasets` has saved; or `hf:NAME` of its hub.
         columns: Titles by what they mean, as the user gives them; by these the separator of a CSV is known.
+        root: Folder of the dataset to be prepared, of which the photos are not taken for those of a source around it.
         cache: Folder for the photos of a Hugging Face dataset.
 
     Raises:
@@ -69,7 +70,7 @@ def read_catalogue(source: str, *, columns: Mapping[str, object] | None, cache: 
             "the file itself as dataset.source."
         )
     if not tables:
-        return _classes(folder)
+        return _classes(folder, photos_below(folder, without=(root, cache)))
     file = tables[0]
     print(f"reading {file}")
     table = read_table(file, titles=[*KNOWN_TITLES, *titles_in(columns)])
@@ -77,9 +78,8 @@ def read_catalogue(source: str, *, columns: Mapping[str, object] | None, cache: 
     return Catalogue(table, str(file), [*beside, file.parent], file.read_bytes())
 
 
-def _classes(folder: Path) -> Catalogue:
+def _classes(folder: Path, photos: list[str]) -> Catalogue:
     """A folder whose subfolders are classes, perhaps within others that are named as splits."""
-    photos = photos_below(folder)
     if not any("/" in path for path in photos):
         raise InputError(
             f"dataset.source={folder}: no table, no subfolders with photos, and {len(photos)} photos "

@@ -99,7 +99,8 @@ def _read(folder: Path, table: Path | None) -> Source:
         if table is not None:
             raise InputError(f"--table {table}: {folder} is a prepared dataset and has its own. Leave it out.")
         dataset = read_dataset(folder)
-        shown = dataset.manifest.drop(columns=["group_id", "photo_hash"], errors="ignore")
+        parts = dataset.info.get("text_fields", ())  # which `text` holds as well
+        shown = dataset.manifest.drop(columns=["group_id", "photo_hash", *parts], errors="ignore")
         return Source(folder, _typed(shown, keep=FIXED), dataset.info.get("fingerprint"))
     inside = photos_below(folder)
     if not inside:

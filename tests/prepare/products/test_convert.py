@@ -134,7 +134,7 @@ def test_numbered_columns_and_rows_of_one_item_are_photos_of_one_product(tmp_pat
     assert dataset.info["counts"]["dropped"] == {"repeated_photo": 1}
 
 
-def test_photos_outside_are_taken_only_where_that_is_allowed(tmp_path):
+def test_photos_outside_are_taken_only_where_that_is_allowed(tmp_path, capsys):
     source = write_shop(tmp_path / "shop", [("image", "title"), *TWO], photos=["1.jpg"])
     draw(2).save(tmp_path / "2.jpg")
     table = source / "shop.csv"
@@ -143,6 +143,10 @@ def test_photos_outside_are_taken_only_where_that_is_allowed(tmp_path):
     assert list(column(dataset, "text")) == ["1"]
     detail = pd.read_csv(dataset.root / "dropped.csv")["detail"][0]
     assert detail.startswith("line 3: 'file:///") and detail.endswith("allow_outside_root=true takes it")
+    assert (
+        "dropped {'photo_missing': 1} (listed in dropped.csv)\n  photo_missing, such as 'file:"
+        in capsys.readouterr().out
+    )
     assert len(prepare(source, tmp_path / "set", allow_outside_root=True).manifest) == 2
 
 
@@ -183,6 +187,15 @@ def test_subfolders_are_categories_and_their_words_texts(tmp_path, capsys):
     assert column(dataset, "text") == column(dataset, "category") == {**known, "test/4": ""}
     assert column(dataset, "split") == {name: name.partition("/")[0] for name in (*known, "test/4")}
     assert "1 of 4 photos have no text" in capsys.readouterr().out
+
+
+def test_a_dataset_within_its_source_is_not_read_again(tmp_path):
+    for name in ("a/1.jpg", "b/2.jpg"):
+        (tmp_path / name).parent.mkdir()
+        draw(name).save(tmp_path / name)
+    one = prepare(tmp_path, tmp_path / "set", cache=tmp_path / "cache")
+    two = prepare(tmp_path, tmp_path / "set", cache=tmp_path / "cache", seed=1)
+    assert list(column(one, "text")) == list(column(two, "text")) == ["a/1", "b/2"]
 
 
 def test_given_splits_are_kept_and_what_straddles_them_is_said(tmp_path, capsys):
