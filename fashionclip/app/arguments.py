@@ -22,6 +22,7 @@ WORDS = {  # how a user says it
     "a valid array": "a list",
     "an object": "keys with values",
 }
+RENAMED = {("mining", "given"): " What was mining=given is random now, drawn anew for each batch."}
 NODE = "a node with _target_"
 
 
@@ -50,23 +51,29 @@ def arguments_of(target: str, *, key: str) -> dict[str, Any]:
     return {name: hints.get(name, Any) for name in names}
 
 
-def check_types(node: Any, *, key: str = "") -> None:
+def check_types(node: Any, *, key: str = "", typed: Callable[[str], str] = str) -> None:
     """Refuses values of a type that the callee does not take, everywhere below a node of a plain config.
+
+    Args:
+        node: Plain values, in which nodes to build have a `_target_`.
+        key: Place of the node in the config.
+        typed: From the key of a value to the key under which it was given.
 
     Raises:
         InputError: Naming the key, what it got and what is expected.
     """
     if isinstance(node, list):
         for place, below in enumerate(node):
-            check_types(below, key=f"{key}[{place}]")
+            check_types(below, key=f"{key}[{place}]", typed=typed)
     if not isinstance(node, dict):
         return
     known = arguments_of(node["_target_"], key=key) if "_target_" in node else {}
     for name, value in node.items():
         below = f"{key}.{name}" if key else str(name)
         if name in known and value != "???" and (expected := _expected(value, known[name])):
-            raise InputError(f"{below}={'null' if value is None else value}: expected {expected}.")
-        check_types(value, key=below)
+            hint = RENAMED.get((name, value), "") if isinstance(value, str) else ""
+            raise InputError(f"{typed(below)}={'null' if value is None else value}: expected {expected}.{hint}")
+        check_types(value, key=below, typed=typed)
 
 
 def _expected(value: Any, hint: Any) -> str:
@@ -77,8 +84,9 @@ def _expected(value: Any, hint: Any) -> str:
         TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         said = [part["msg"].removeprefix("Input should be ") for part in error.errors()]
-        words = [WORDS.get(one, one) for one in said if "isinstance" not in one]
-        return " or ".join(dict.fromkeys([*words, *["null"] * (type(None) in typing.get_args(hint))])) or NODE
+        built = [one for one in said if "instance of" in one or "isinstance" in one or one == "callable"]
+        words = [NODE if one in built else WORDS.get(one, one) for one in said]
+        return " or ".join(dict.fromkeys([*words, *["null"] * (type(None) in typing.get_args(hint))]))
     except SchemaError:  # of a protocol, which no plain value is
         return NODE
     return ""

@@ -6,6 +6,7 @@ import math
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -15,6 +16,7 @@ from fashionclip.app.arguments import arguments_of, check_types
 from fashionclip.errors import InputError
 
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
+NEEDED = ("dataset", "loss", "model", "data", "optimizer", "trainer", "seed")  # of a training
 READ = ("loss.batch_size", "identity")  # where it is there, without being an argument of anything
 GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
     "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},
@@ -28,7 +30,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
-def fill_groups(cfg: DictConfig, groups: Iterable[str] = OPEN) -> None:
+def fill_groups(cfg: DictConfig, groups: Iterable[str] = (*OPEN, "augmentation")) -> None:
     """Makes a group that was left out (`~logger`) an empty one."""
     with open_dict(cfg):
         for group in groups:
@@ -167,6 +169,19 @@ def _is_number(value: Any, words: str) -> bool:
     return math.isfinite(value) and all(SIGNS[sign](value, float(bound)) for sign, bound in bounds)
 
 
+def typed_key(cfg: DictConfig, key: str) -> str:
+    """The key that a value comes from where the one at `key` only refers to others: loss.function.form to loss.form."""
+    *above, last = key.split(".")
+    parent = OmegaConf.select(cfg, ".".join(above)) if above else cfg
+    node = parent._get_node(last) if isinstance(parent, DictConfig) else None
+    referred = re.fullmatch(r"\$\{(\.*)([\w.]+)\}", str(getattr(node, "_value", lambda: "")()))
+    if referred is None:
+        return key
+    dots, name = referred.groups()
+    start = above[: len(above) - len(dots) + 1] if dots else []
+    return typed_key(cfg, ".".join([*start, name]))
+
+
 def check_values(cfg: DictConfig) -> None:
     """Refuses values of a wrong type or out of range, where Lightning, torch or a preparation would end in a traceback.
 
@@ -175,6 +190,9 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         InputError: Naming the key, what it got and what is expected.
     """
+    for group in NEEDED if "callbacks" in cfg else ():
+        if cfg.get(group) is None:
+            raise InputError(f"{group}: left out, and nothing can be trained without it. Leave it in.")
     try:
         if "loss" in cfg and not str(cfg.loss.get("monitor")).startswith("val/"):
             raise InputError(
@@ -199,14 +217,14 @@ def check_values(cfg: DictConfig) -> None:
         if isinstance(value, ListConfig) and key.startswith("optimizer."):
             continue  # such as Adafactor's eps: the optimizer's own types say whether it takes one
         if value is not ... and not _is_number(value, words):
-            raise InputError(f"{key}={'null' if value is None else value}: expected {words}.")
+            raise InputError(f"{typed_key(cfg, key)}={'null' if value is None else value}: expected {words}.")
     for group in OPEN:
         for name, node in (cfg.get(group) or {}).items():
             if node is not None and not (isinstance(node, DictConfig) and "_target_" in node):
                 raise InputError(
                     f"{group}.{name}={node}: expected a node with _target_, or ~{group}.{name} to leave it out."
                 )
-    check_types(values)
+    check_types(values, typed=partial(typed_key, cfg))
     if "augmentation" in cfg:
         transform = {"_target_": "fashionclip.data.transforms.train_transform", **values["augmentation"]}
         check_types(transform, key="augmentation")
@@ -222,10 +240,16 @@ def _check_training(cfg: DictConfig) -> None:
             f"data.cache_features=true: photos are embedded once, so augmentation={augmentation} could not act. "
             "Use augmentation=none or data.cache_features=false."
         )
+    for name, node in cfg.callbacks.items():
+        if node and node["_target_"].endswith("LearningRateFinder"):
+            raise InputError(
+                f"callbacks.{name}: Lightning's search for a rate cannot set that of optimizer. Compare some rates "
+                "instead: python train.py -m model.lr=1e-5,1e-4,1e-3"
+            )
     checkpoint = cfg.callbacks.get("checkpoint")
     if checkpoint is None:
         raise InputError("callbacks.checkpoint: left out, so no best checkpoint would be kept to test. Leave it in.")
-    if not cfg.logger and "learning_rate" in cfg.callbacks:
+    if not any(cfg.logger.values()) and cfg.callbacks.get("learning_rate"):
         raise InputError(
             "logger: none is left, and callbacks.learning_rate writes to them. Add ~callbacks.learning_rate."
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import StochasticWeightAveraging
 from omegaconf import DictConfig
 
 from fashionclip.app.again import check_places, differences, made_with, repeated_run, write_made_with
@@ -117,7 +118,7 @@ def train(cfg: DictConfig) -> float:
         metrics=metrics_of(data, functions=instantiate(cfg.metrics)),
         judged=judgement_metrics_of(data),
         optimizer=instantiate(cfg.optimizer),
-        scheduler=instantiate(cfg.scheduler),
+        scheduler=instantiate(cfg.get("scheduler")),
         weight_decay=cfg.optimizer.weight_decay,
         monitor=cfg.loss.monitor,
         config=named(plain(cfg)) | {"dataset_fingerprint": dataset.info["fingerprint"]},
@@ -125,8 +126,8 @@ def train(cfg: DictConfig) -> float:
     epochs = EpochLines(monitor=cfg.loss.monitor)
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        logger=list(instantiate(cfg.logger).values()),
-        callbacks=[stop, epochs, *instantiate(cfg.callbacks).values()],
+        logger=list(filter(None, instantiate(cfg.logger).values())),
+        callbacks=[stop, epochs, *filter(None, instantiate(cfg.callbacks).values())],
         plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),
         num_sanity_val_steps=0,  # the evaluation before training is the check
@@ -155,18 +156,25 @@ def train(cfg: DictConfig) -> float:
     trainer.fit(module, data)
     steps = trainer.global_step
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
-    if best is None and trainer.is_global_zero:
+    if any(isinstance(one, StochasticWeightAveraging) for one in trainer.callbacks):  # type: ignore[attr-defined]
+        of_an_epoch = epochs.best
+        trainer.validate(module, data, verbose=False)  # the average, which Lightning neither validates nor keeps
+        if epochs.best is not of_an_epoch and best is not None:
+            trainer.save_checkpoint(best)
+    if best is None and not cfg.trainer.get("fast_dev_run") and trainer.is_global_zero:
         print("no checkpoint was written: below are the weights as training left them")
     after, *_ = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False) or [{}]
 
-    if trainer.is_global_zero:
+    if cfg.trainer.get("fast_dev_run"):
+        print("trainer.fast_dev_run: training, validation and test have run through; no results are written")
+    elif trainer.is_global_zero:
         results = {"before": before, "after": after}
         figures = {"monitor": cfg.loss.monitor, "val": epochs.best, **results}
         figures["ranking_latency"] = ranking_latency(module.metrics, data)
         write_results(folder / "results.json", figures)
         write_record(folder / RECORD, backbone, dataset)
         history = folder / "csv" / "metrics.csv"
-        if history.is_file():  # without logger.csv, and in a trainer.fast_dev_run, there is none
+        if history.is_file():  # without logger.csv there is none
             draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)
         draw_examples(folder, data.rows, looked_at | {"after": examples_of(module.metrics, domain)})
         if module.judged:
@@ -176,5 +184,7 @@ def train(cfg: DictConfig) -> float:
         log_pictures(trainer.loggers, folder, step=steps)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
         print_table(results, monitor=cfg.loss.monitor)
+        for profile in sorted(folder.glob("*-profile.txt")):
+            print(f"profile: {profile}")
         print(f"run folder: {folder}")
     return epochs.best.get(cfg.loss.monitor, math.nan)  # none, where trainer.max_time was over before the first epoch

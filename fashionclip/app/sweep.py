@@ -16,6 +16,8 @@ class SweepSummary(Callback):
     """After all jobs, prints what was varied and measured, best first, and writes `summary.csv` beside them."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        if OmegaConf.select(config, "trainer.fast_dev_run"):
+            return  # which leaves no results
         failed = summarize(Path(config.hydra.sweep.dir))
         if failed:
             raise SystemExit(f"error: failed jobs: {', '.join(failed)}; what each said is above")

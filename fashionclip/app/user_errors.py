@@ -22,7 +22,7 @@ from fashionclip.foreign_text import shown
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LOST_PROCESS = ("DistBackendError", "DistNetworkError", "DistStoreError")  # of torch, which is not imported here
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-REFUSED_ARGUMENTS = ("MisconfigurationException", "TypeError", "ValueError")
+REFUSED_ARGUMENTS = ("MisconfigurationException", "ModuleNotFoundError", "RuntimeError", "TypeError", "ValueError")
 
 
 @contextmanager
@@ -90,6 +90,8 @@ def _message(error: BaseException) -> str | None:
             return None
         key = str(error).rpartition("full_key: ")[2]
         return f"{key}: {error.__cause__} (HYDRA_FULL_ERROR=1 shows where it was refused)"
+    if isinstance(error, ModuleNotFoundError) and "pip install" in str(error):  # of a callback, when it is first used
+        return str(error)
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, of what its arguments mean together
         return f"trainer: {error}"
     return None
@@ -107,5 +109,6 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*sync_dist=True")
     warnings.filterwarnings("ignore", message=".*During `trainer.test\\(\\)`, it is recommended")
+    warnings.filterwarnings("ignore", message="You requested to overfit but enabled train dataloader shuffling")
     warnings.filterwarnings("ignore", message="Using `DistributedSampler`")  # a row that comes twice counts once
     warnings.filterwarnings("ignore", message=".*in eval mode at the start")  # frozen towers are, on purpose

@@ -116,11 +116,13 @@ class RetrievalDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         chosen = self.rows.of_split("train")
         sampler = self.relation.sampler(self.rows, chosen, seed=self.seed)
-        if getattr(self.trainer, "overfit_batches", 0) and distributed.world_size() > 1:
-            raise InputError(
-                "trainer.overfit_batches: with it Lightning itself deals out the rows to several processes, which then "
-                "cannot share a batch. Use trainer.devices=1, or trainer.limit_train_batches."
-            )
+        if getattr(self.trainer, "overfit_batches", 0):
+            if distributed.world_size() > 1:
+                raise InputError(
+                    "trainer.overfit_batches: with it Lightning itself deals out the rows to several processes, which "
+                    "then cannot share a batch. Use trainer.devices=1, or trainer.limit_train_batches."
+                )
+            chosen = chosen[list(sampler)]  # Lightning takes them from the first on, in place of our sampler
         processes, rows = distributed.world_size(), len(sampler)  # type: ignore[arg-type]  # all of ours have a length
         if rows < processes:
             raise InputError(

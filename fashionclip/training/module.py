@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,7 +33,8 @@ class RetrievalModule(L.LightningModule):
         metrics: Of an evaluation pass.
         judged: Of its judgements, where there are any; what they choose on val is kept in the checkpoint.
         optimizer: From parameter groups to an optimizer.
-        scheduler: From an optimizer and `total_steps` to a learning rate schedule, by steps or `ReduceLROnPlateau`.
+        scheduler: From an optimizer (and `total_steps`, where it is an argument) to a learning rate schedule by steps,
+            or `ReduceLROnPlateau`; None: the rate stays as it is.
         weight_decay: Of matrices and kernels.
         monitor: Validation metric that a plateau schedule watches.
         config: Plain resolved config, kept in every checkpoint so that it can be loaded by itself.
@@ -111,8 +113,9 @@ class RetrievalModule(L.LightningModule):
         optimizer = self.make_optimizer(parameter_groups(self, weight_decay=self.weight_decay))
         if self.make_scheduler is None:
             return optimizer
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = self.make_scheduler(optimizer, total_steps=total_steps)
+        asked = inspect.signature(self.make_scheduler).parameters  # torch's own schedules plan without it
+        total = {"total_steps": int(self.trainer.estimated_stepping_batches)} if "total_steps" in asked else {}
+        scheduler = self.make_scheduler(optimizer, **total)
         if isinstance(scheduler, ReduceLROnPlateau):
             validated = self.trainer.check_val_every_n_epoch or 1  # epochs in between have nothing to go by
             return {

@@ -53,10 +53,8 @@ def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1
     return LambdaLR(optimizer, factor)
 
 
-def plateau(optimizer: Optimizer, *, total_steps: int, factor: float = 0.1, patience: int = 2) -> ReduceLROnPlateau:
+def plateau(optimizer: Optimizer, *, factor: float = 0.1, patience: int = 2) -> ReduceLROnPlateau:
     """Learning rate that is multiplied by `factor` after `patience` validations without a higher monitored metric.
-
-    `total_steps` is there because every schedule is told; this one does not plan ahead.
 
     Raises:
         InputError: `patience` is below 1.

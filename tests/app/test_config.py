@@ -138,12 +138,12 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
         (["data.batch_size=-1"], "data.batch_size=-1: expected"),
         (["data.batch_size=abc"], "data.batch_size=abc: expected"),
         (["data.eval_batch_size=1.5"], "data.eval_batch_size=1.5: expected"),
-        (["model.lr=abc"], "optimizer.lr=abc: expected a number > 0."),
+        (["model.lr=abc"], "model.lr=abc: expected a number > 0."),
         (["optimizer.lr=0"], "optimizer.lr=0: expected"),
         (["optimizer.betas=0.9"], "optimizer.betas=0.9: expected a list"),
-        (["model.weight_decay=-1"], "optimizer.weight_decay=-1: expected a number >= 0."),
+        (["model.weight_decay=-1"], "model.weight_decay=-1: expected a number >= 0."),
         (["scheduler.warmup=1"], "scheduler.warmup=1: expected a number >= 0 and < 1."),
-        (["model.lr=nan"], "optimizer.lr=nan: expected a number > 0."),
+        (["model.lr=nan"], "model.lr=nan: expected a number > 0."),
         (["seed=-1"], "seed=-1: expected"),
         (["seed=abc"], "seed=abc: expected"),
         (["loss=contrastive", "loss.temperature=0"], "loss.temperature=0: expected a number > 0 or null."),
@@ -156,11 +156,20 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
             "loss.parts.triplet_semipos.margin=-7: expected a number >= -1 or null.",
         ),
         (["loss.form=abc"], "loss.form=abc: expected 'ordered' or 'edit'."),
+        (["loss=contrastive", "loss.form=abc"], "loss.form=abc: expected 'softmax' or 'sigmoid'."),
+        (["loss=mixed", "loss.parts.contrastive.form=a"], "loss.parts.contrastive.form=a: expected 'softmax' or"),
+        (["loss.mining=given"], "loss.mining=given: expected 'random', 'all', 'batch-hard' or 'semi-hard'. What was"),
+        (["identity.mining=x"], "identity.mining=x: expected 'random', 'all'"),
+        (["loss=metric-learning", "loss.miner=3"], "loss.miner=3: expected a node with _target_ or null."),
         (["callbacks.checkpoint.monitor=val/other"], "callbacks.checkpoint: monitor=val/other"),
         (["~callbacks.checkpoint"], "callbacks.checkpoint: left out"),
         (["~logger.csv", "~logger.tensorboard"], "Add ~callbacks.learning_rate."),
         (["~logger"], "Add ~callbacks.learning_rate."),
         (["~callbacks"], "callbacks.checkpoint: left out"),
+        (["logger.csv=null", "logger.tensorboard=null"], "Add ~callbacks.learning_rate."),
+        (["~optimizer"], "optimizer: left out, and nothing can be trained without it. Leave it in."),
+        (["~data"], "data: left out, and nothing"),
+        (["+callbacks.x._target_=lightning.pytorch.callbacks.LearningRateFinder"], "callbacks.x: Lightning's search"),
         (["trainer.check_val_every_n_epoch=null"], "Add +trainer.val_check_interval=N"),
         (["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=0.5"], "a whole number of steps"),
         (["data.batch_size=[1]"], "data.batch_size=[1]: expected"),
@@ -191,6 +200,7 @@ def test_values_that_cannot_work_are_one_line_each(overrides, message):
     with pytest.raises(InputError) as refused:
         check_values(cfg)
     assert message in str(refused.value) and "\n" not in str(refused.value)
+    assert not message.startswith("loss.") or str(refused.value).startswith(message), "by the key that was given"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +211,7 @@ def test_values_that_cannot_work_are_one_line_each(overrides, message):
         ["loss=match-mismatch", "dataset=match-mismatch", "optimizer=adam", "trainer.devices=[0]"],
         ["trainer.max_epochs=-1", "+trainer.max_steps=3", "optimizer.lr=1", "dataset.overlays.logo=null"],
         ["~logger", "~callbacks.learning_rate"],
-        ["~metrics", "~logger.csv"],
+        ["~metrics", "~logger.csv", "~scheduler", "~augmentation", "callbacks.early_stopping=null"],
         ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=2", "trainer.log_every_n_steps=null"],
         ["optimizer._target_=torch.optim.Adafactor", "~optimizer.betas", "optimizer.eps=[null,1e-3]"],
         ["+loss.batch_size=32"],

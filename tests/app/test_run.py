@@ -1,21 +1,29 @@
 """Whole runs in this process, of a model so small that they take seconds."""
 
 import json
+import re
+import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import open_clip
 import pandas as pd
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.loggers import Logger
 from omegaconf import open_dict
 
+from fashionclip import losses
 from fashionclip.app.again import MADE_WITH
 from fashionclip.app.run import train
 from fashionclip.errors import InputError
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+REPO = Path(__file__).parents[2]
+CONFIGS, README = REPO / "configs", REPO / "README.md"
 SMALL = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
@@ -90,27 +98,64 @@ def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_
     assert f"\n  torch is {made['torch']}, was 1.0\n  gone is missing, was 3\n" in said
 
 
-@pytest.mark.slow
-def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypatch):
-    """Two files, and logger.csv left out besides: the picture of the history needs its table."""
+class TinyLogger(Logger):
+    """The least that Lightning asks of a logger."""
+
+    name, version = "tiny", 0
+
+    def __init__(self, *, file):
+        super().__init__()
+        self.file = Path(file)
+
+    def log_hyperparams(self, params):
+        pass
+
+    def log_metrics(self, metrics, step=None):
+        with self.file.open("a") as stream:
+            print(step, *metrics, file=stream)
+
+
+def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypatch, capsys):
+    """With a callback and a logger more, and some fewer."""
+    recipe = re.search(r"```yaml\n(# configs/loss/mine\.yaml.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    forward = re.search(r"forward\((self|\*).*\)", recipe[1])[0].replace("(*", "(self, *")
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(recipe[1])
+    module = "fashionclip.losses." if "fashionclip.losses.mine" in recipe[1] else ""
     (tmp_path / "mine.py").write_text(
-        "from torch import nn\n"
-        "class MyLoss(nn.Module):\n"
-        "    def forward(self, *, image, text, item_id, text_id):\n"
+        f"from torch import nn\nclass MyLoss(nn.Module):\n    def {forward}:\n"
         "        return 1 - (image * text).sum(1).mean()\n"
     )
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "mine.yaml").write_text(
-        "relation:\n"
-        "  _target_: fashionclip.data.relations.PairRelation\n"
-        "function:\n"
-        "  _target_: mine.MyLoss\n"
-        "monitor: val/text_to_image/recall@1\n"
-    )
+    monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
     monkeypatch.syspath_prepend(str(tmp_path))
-    run("loss=mine", f"hydra.searchpath=[file://{tmp_path}]", "~logger.csv", "~callbacks.learning_rate")
-    assert json.loads((tmp_path / "results.json").read_text())["monitor"] == "val/text_to_image/mrr"
-    assert not (tmp_path / "training_history.png").exists()
+    monkeypatch.setitem(sys.modules, "tiny", SimpleNamespace(TinyLogger=TinyLogger))
+    average = "lightning.pytorch.callbacks.StochasticWeightAveraging"
+    more = [f"+callbacks.swa._target_={average}", "+callbacks.swa.swa_lrs=1e-3", "trainer.max_epochs=2"]
+    more += ["+logger.mine._target_=tiny.TinyLogger", f"+logger.mine.file={tmp_path / 'logged'}"]
+    fewer = ["~logger.csv", "~callbacks.early_stopping", "callbacks.collapse=null", "~scheduler", "~augmentation"]
+    run("loss=mine", f"hydra.searchpath=[file://{tmp_path}]", *more, *fewer)
+    assert f"{module}mine" in sys.modules
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["monitor"] == "val/text_to_image/mrr" and results["before"] != results["after"]
+    assert not (tmp_path / "training_history.png").exists(), "whose table is logger.csv's"
+    logged = (tmp_path / "logged").read_text()
+    assert {"train/loss", "lr-AdamW/pg1", MONITOR, "test/spread"} <= set(logged.split())
+    assert "\naveraged weights   " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_averaged_weights_that_are_better_on_val_become_the_best_checkpoint(run, tmp_path, monkeypatch, capsys):
+    falling = count(0, -1)  # so that the first of two, each new validation, is worth more
+    monkeypatch.setattr("fashionclip.training.epochs._worth", lambda value: next(falling))
+    swa = "{_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 1e-3}"
+    run("~logger.csv", "~callbacks.learning_rate", f"+callbacks.swa={swa}", "trainer.max_epochs=2")
+    assert re.search(rf"averaged weights   {MONITOR} [\d.]+   best so far", capsys.readouterr().out)
+    best, last = (
+        torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+        for name in ("best", "last")
+    )
+    name = "backbone.clip.visual.proj"
+    assert not torch.equal(best[name], last[name]), "the last one is of before the average"
 
 
 @pytest.mark.slow
@@ -125,7 +170,6 @@ def test_losses_of_pytorch_metric_learning_train(run, tmp_path, target):
 @pytest.mark.parametrize(
     ("overrides", "best"),
     [
-        (["+trainer.fast_dev_run=true"], False),
         pytest.param(
             ["trainer.check_val_every_n_epoch=null", "+trainer.val_check_interval=3", "trainer.log_every_n_steps=null"],
             True,
@@ -133,6 +177,16 @@ def test_losses_of_pytorch_metric_learning_train(run, tmp_path, target):
         ),
         pytest.param(["~logger", "~callbacks.learning_rate"], True, marks=pytest.mark.slow),
         pytest.param(["+trainer.overfit_batches=2"], True, marks=pytest.mark.slow),
+        pytest.param(
+            [
+                "scheduler._target_=torch.optim.lr_scheduler.StepLR",
+                "~scheduler.warmup",
+                "~scheduler.final",
+                "+scheduler.step_size=2",
+            ],
+            True,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(["+trainer.limit_val_batches=1", "+trainer.limit_test_batches=1"], True, marks=pytest.mark.slow),
         pytest.param(["+trainer.limit_test_batches=0"], True, marks=pytest.mark.slow),
         pytest.param(
@@ -154,6 +208,30 @@ def test_short_runs_and_other_settings_of_the_trainer_work(run, tmp_path, overri
 def test_a_profiler_reports(run, caplog):
     run("+trainer.profiler=simple")
     assert "FIT Profiler Report" in caplog.text
+
+
+def test_debug_fast_runs_a_batch_of_each_and_writes_no_results(run, tmp_path, capsys):
+    run("debug=fast")
+    said = capsys.readouterr().out
+    assert "epoch 1/1   loss" in said and said.endswith("have run through; no results are written\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "made_with.json", "small.json"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["contrastive", "semipos"])
+def test_debug_overfit_learns_its_batch_by_heart(run, tmp_path, loss):
+    monitor = "val/image_to_image/recall@1"
+    run("debug=overfit", f"loss={loss}", f"loss.monitor={monitor}", "model.lr=1e-2", "trainer.max_epochs=30")
+    loss = pd.read_csv(tmp_path / "csv" / "metrics.csv")["train/loss"].dropna().tolist()
+    assert len(loss) == 30 and loss[-1] < 0.6 * loss[0]
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_debug_profile_leaves_a_report(run, tmp_path, capsys):
+    run("debug=profile")
+    report = tmp_path / "fit-profile.txt"
+    assert f"profile: {report}" in capsys.readouterr().out and "RetrievalModule.optimizer_step" in report.read_text()
 
 
 def test_a_monitor_that_is_not_measured_ends_before_the_first_step(run, tmp_path):

@@ -73,14 +73,14 @@ def test_warmup_and_cosine(warmup, final, expected):
 def test_plateau_waits_for_validations_that_do_not_rise():
     for patience, expected in (1, [1, 1, 0.5, 0.25, 0.25]), (2, [1, 1, 1, 0.5, 0.5]):
         optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        schedule = plateau(optimizer, total_steps=100, factor=0.5, patience=patience)
+        schedule = plateau(optimizer, factor=0.5, patience=patience)
         rates = []
         for recall in (0.1, 0.2, 0.2, 0.2, 0.3):
             schedule.step(recall)
             rates.append(optimizer.param_groups[0]["lr"])
         assert rates == expected
     with pytest.raises(InputError, match=r"scheduler\.patience: got 0, expected 1 or more"):
-        plateau(optimizer, total_steps=100, patience=0)
+        plateau(optimizer, patience=0)
 
 
 def test_trained_share():
