@@ -1,7 +1,7 @@
 """Draws a small fashion catalogue in the layout of the Kaggle set 'Fashion Product Images'.
 
-It needs no download and no font: tests and the first demo run go down the same road as real data. What every picture
-shows is known exactly, because the texts are written from the attributes that the garment is drawn from.
+It needs no download and no font, and is prepared as real data are. What every picture shows is known exactly, because
+its text is written from the attributes that the garment is drawn from.
 
     styles.csv          one row a photo; the photos of an item share its name and have ids of their own
     images/<id>.jpg     the first photo of an item is shop-like, the others are user-like
@@ -35,10 +35,11 @@ from fashionclip.drawing.garments import (
 from fashionclip.errors import InputError
 from fashionclip.parallel import on_all_cores
 
-FIRST_ID = 1_000_001  # above every id of the release, so that the two never mix
+HEADER = "id gender masterCategory subCategory articleType baseColour season year usage productDisplayName"
+FIRST_ID = 1_000_001  # above every id of the release, so that drawn and real photos never mix
 BRANDS = ("Nordlund", "Quillmere", "Tavasko", "Brindlewick", "Zephrane", "Halvenne", "Dravica", "Mirrowen")
-READABLE = 60  # the two colours of a pattern differ at least so much in brightness (0 to 255)
-SMALL_JOB = 40  # so many photos are drawn before worker processes have started
+READABLE = 60  # least difference in brightness, 0 to 255, between the two colours of a pattern
+SMALL_JOB = 40  # photos; fewer are drawn before worker processes have started
 
 
 def draw_items(*, count: int, seed: int) -> list[DrawnItem]:
@@ -69,23 +70,11 @@ def shuffled_items(*, article: str, rng: random.Random) -> list[DrawnItem]:
         colours = [(colour, accent) for colour in COLOURS for accent in accents(colour=colour, pattern=pattern)]
         looks = list(product(kind.genders, colours, kind.sleeves, kind.lengths))
         rng.shuffle(looks)
-        by_pattern.append(
-            [
-                DrawnItem(
-                    article=article,
-                    gender=gender,
-                    colour=colour,
-                    accent=accent,
-                    pattern=pattern,
-                    sleeve=sleeve,
-                    length=length,
-                    brand=rng.choice(BRANDS),
-                    season=rng.choice(kind.seasons),
-                    year=rng.randint(2012, 2018),
-                )
-                for gender, (colour, accent), sleeve, length in looks
-            ]
-        )
+        items = []
+        for gender, (colour, accent), sleeve, length in looks:
+            brand, season, year = rng.choice(BRANDS), rng.choice(kind.seasons), rng.randint(2012, 2018)
+            items.append(DrawnItem(article, gender, colour, accent, pattern, sleeve, length, brand, season, year))
+        by_pattern.append(items)
     return in_turns(by_pattern)
 
 
@@ -104,9 +93,9 @@ def draw_shot(item: DrawnItem, *, shot: int, seed: int, size: tuple[int, int] = 
     """Photographs an item: shot 0 as a shop would, every later one as its owner would.
 
     Args:
-        item: What to draw.
-        shot: The number of the picture, from 0.
-        seed: The same item, shot and seed give the same picture.
+        item: Item to draw.
+        shot: Number of the picture, from 0.
+        seed: Seed of the picture, with item and shot.
         size: Width and height in pixels.
 
     Returns:
@@ -116,24 +105,15 @@ def draw_shot(item: DrawnItem, *, shot: int, seed: int, size: tuple[int, int] = 
     hanger = shot > 0 and ARTICLES[item.article].sub in HANGABLE and rng.random() < 0.4
     garment = draw_garment(item=item, side=max(size), hanger=hanger, seed=seed)
     if shot == 0:
-        return draw_shop_shot(garment=garment, white=item.colour == "White", size=size, rng=rng)
-    return draw_user_shot(garment=garment, upright=hanger, size=size, rng=rng)
-
-
-def draw_shop_shot(*, garment: Image.Image, white: bool, size: tuple[int, int], rng: random.Random) -> Image.Image:
-    # White needs a background that it stands out from.
-    grey = rng.randint(206, 220) if white else rng.randint(232, 248)
-    scene = tinted(soft_noise(size=size, cells=(2, 3), low=242, rng=rng), (grey, grey, grey + rng.randint(0, 4)))
-    frame = camera_frame(garment=garment, size=size, zoom=1.16)
-    return lay_down(garment, scene=scene, frame=frame, drop=(0, 5))
-
-
-def draw_user_shot(*, garment: Image.Image, upright: bool, size: tuple[int, int], rng: random.Random) -> Image.Image:
+        # White needs a background that it stands out from.
+        grey = rng.randint(206, 220) if item.colour == "White" else rng.randint(232, 248)
+        scene = tinted(soft_noise(size=size, cells=(2, 3), low=242, rng=rng), (grey, grey, grey + rng.randint(0, 4)))
+        return lay_down(garment, scene=scene, frame=camera_frame(garment=garment, size=size, zoom=1.16), drop=(0, 5))
     frame = camera_frame(
         garment=garment,
         size=size,
         zoom=rng.uniform(1.0, 1.6),
-        turn=math.radians(rng.uniform(-10, 10) if upright else rng.uniform(-35, 35)),
+        turn=math.radians(rng.uniform(-10, 10) if hanger else rng.uniform(-35, 35)),
         shift=(rng.uniform(-0.13, 0.13), rng.uniform(-0.1, 0.1)),
         tilt=[rng.uniform(-0.1, 0.1) for _ in range(8)],
     )
@@ -156,12 +136,12 @@ def camera_frame(
     """Where the corners of the picture lie on the garment: x, y of upper left, lower left, lower right, upper right.
 
     Args:
-        garment: The cut-out garment.
+        garment: Garment, cut out.
         size: Width and height of the picture, of which only the ratio counts.
-        zoom: How much larger the picture is than the garment; below 1 it cuts something off.
+        zoom: Size of the picture over that of the garment; below 1 the garment is cut off.
         turn: Rotation in radians.
-        shift: How far the garment lies from the middle, as shares of the picture's width and height.
-        tilt: How far each corner is moved, as shares of the picture's width and height: perspective and shear.
+        shift: Distance of the garment from the middle, as shares of the picture's width and height.
+        tilt: Distances that the corners are moved, as shares of the picture's width and height: perspective and shear.
     """
     height = zoom * max(garment.height, garment.width * size[1] / size[0])
     width = height * size[0] / size[1]
@@ -175,7 +155,7 @@ def camera_frame(
 
 
 def lay_down(garment: Image.Image, *, scene: Image.Image, frame: list[float], drop: tuple[int, int]) -> Image.Image:
-    """The scene with the garment on it as the camera frame says, and a soft shadow beside it."""
+    """The scene with the garment on it, seen through the camera frame, and with a soft shadow beside it."""
     seen = garment.transform(scene.size, Image.Transform.QUAD, frame, Image.Resampling.BILINEAR)
     shadow = levels(seen.getchannel("A").filter(ImageFilter.BoxBlur(6)), high=102)
     scene.paste((30, 26, 24), drop, shadow)
@@ -313,24 +293,11 @@ def save_shots(job: tuple[int, DrawnItem], *, folder: Path, shots: int, seed: in
 
 
 def write_table(path: Path, photos: Sequence[tuple[int, DrawnItem]]) -> None:
-    rows = [table_row(photo_id, item) for photo_id, item in photos]
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def table_row(photo_id: int, item: DrawnItem) -> dict[str, object]:
-    article = ARTICLES[item.article]
-    return {
-        "id": photo_id,
-        "gender": item.gender,
-        "masterCategory": article.master,
-        "subCategory": article.sub,
-        "articleType": item.article,
-        "baseColour": item.colour,
-        "season": item.season,
-        "year": item.year,
-        "usage": article.usage,
-        "productDisplayName": item.name,
-    }
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER.split())
+        for photo_id, item in photos:
+            article = ARTICLES[item.article]
+            kind = (article.master, article.sub, item.article)
+            made = (item.colour, item.season, item.year, article.usage)
+            writer.writerow((photo_id, item.gender, *kind, *made, item.name))

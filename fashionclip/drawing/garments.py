@@ -14,7 +14,7 @@ from functools import lru_cache
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 Point = tuple[float, float]
-Outline = Sequence[tuple[float, ...]]  # (x, y) is a corner; (bend x, bend y, x, y) a curve that leans towards the bend
+Outline = Sequence[tuple[float, ...]]  # (x, y) is a corner; (bend x, bend y, x, y) ends a curve towards the bend
 Colour = tuple[int, int, int]
 
 COLOURS: dict[str, Colour] = {
@@ -43,7 +43,7 @@ OFF_WHITE, GOLD, LEATHER, INK = (236, 234, 228), (201, 160, 70), (104, 66, 40), 
 
 @dataclass(frozen=True)
 class DrawnItem:
-    """One product: the attributes that its pictures show, and what the catalogue says besides.
+    """One product: the attributes that its pictures show, then brand, season and year, which only the catalogue says.
 
     An attribute that does not apply to the article is the empty string.
     """
@@ -137,7 +137,7 @@ def mix(colour: Colour, other: Colour, share: float) -> Colour:
 
 
 def trace(path: Outline) -> list[Point]:
-    """Points along a path, its curves (quadratic Bezier) broken into short lines."""
+    """Points along a path; its curves (quadratic Bezier) become short lines."""
     points: list[Point] = []
     for *bend, x, y in path:
         if bend:
@@ -415,7 +415,7 @@ def draw_tie(pen: Pen, item: DrawnItem) -> None:
 
 @dataclass(frozen=True)
 class Article:
-    """What an article type is in the Kaggle table, which attributes apply to it, and how it is drawn."""
+    """An article type: its words in the Kaggle table, the attributes that apply to it, and how it is drawn."""
 
     noun: str
     master: str
@@ -465,7 +465,7 @@ HANGABLE = ("Topwear", "Dress")
 
 @lru_cache(maxsize=4)  # the shots of an item follow one another
 def draw_garment(*, item: DrawnItem, side: int, hanger: bool, seed: int) -> Image.Image:
-    """The garment alone, cut out (RGBA), as large as it lies on a board of `side` pixels. Do not change it in place."""
+    """The garment alone, cut out (RGBA) of a board of `side` pixels. Do not change it in place: it is cached."""
     rng = random.Random(f"garment/{seed}/{item.name}")
     pen = Pen(item=item, side=2 * side, rng=rng)
     if hanger:

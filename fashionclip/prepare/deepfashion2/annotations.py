@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DOMAINS = {"user": "query", "shop": "catalog"}  # of an annotation's `source`
-LEVELS = (1, 2, 3)  # of scale, occlusion, zoom_in and viewpoint
+DOMAINS = {"user": "query", "shop": "catalog"}  # by an annotation's `source`
+LEVELS = (1, 2, 3)  # values of scale, occlusion, zoom_in and viewpoint
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
-BEYOND_ANY_LABEL = 10**9  # a damaged number may have any length, a table's column has 64 bits
+BEYOND_ANY_LABEL = 10**9  # a damaged number may have any length, but a table's column has 64 bits
 
 
 class Category(NamedTuple):
@@ -78,17 +78,17 @@ class Crop(NamedTuple):
 
     @property
     def sku_id(self) -> str:
-        """The SKU within its split."""
+        """Id of the SKU within its split."""
         return f"{self.pair_id:06d}_{self.style:02d}_{self.category_id:02d}"
 
     @property
     def image_id(self) -> str:
-        """The crop in the manifest."""
+        """Id of the crop in the manifest."""
         return f"{self.split}/{self.photo_id}_item{self.number}"
 
     @property
     def path(self) -> str:
-        """The written crop, relative to the dataset's folder."""
+        """Path of the crop below the dataset's folder."""
         return f"{self.split}/{self.domain}/{self.sku_id}/{self.photo_id}_item{self.number}.jpg"
 
 
@@ -100,19 +100,15 @@ class Dropped(NamedTuple):
     detail: str
 
 
-class AnnotationJob(NamedTuple):
-    """Photos of a split to read the annotations of: ids with file names, which are empty where there is no photo."""
-
-    split: str
-    annos: Path
-    photos: tuple[tuple[str, str], ...]
-
-
-def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Crop], list[Dropped]]:
+def read_annotations(
+    photos: Sequence[tuple[str, str]], *, split: str, annos: Path, min_side: int
+) -> tuple[list[Crop], list[Dropped]]:
     """Reads annotations; whatever is wrong with one is a reason to drop it, never an error.
 
     Args:
-        job: Photos whose annotations to read.
+        photos: Ids of photos with their file names, which are empty where there is only an annotation.
+        split: Split of the release.
+        annos: Folder of its annotations.
         min_side: Shorter side of a box in pixels, at least; to be asked again once boxes are clamped to their photo.
 
     Returns:
@@ -120,12 +116,12 @@ def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Crop], 
     """
     crops: list[Crop] = []
     dropped: list[Dropped] = []
-    for photo_id, file in job.photos:
-        name = f"{job.split}/{photo_id}"
+    for photo_id, file in photos:
+        name = f"{split}/{photo_id}"
         try:
             if not file:
                 raise _NotUsableError("image_missing", "an annotation, but no photo of this id")
-            annotation = _read_json(job.annos / f"{photo_id}.json")
+            annotation = _read_json(annos / f"{photo_id}.json")
             domain, pair_id = _image_labels(annotation)
             numbers = sorted(int(key[4:]) for key in annotation if re.fullmatch(r"item[1-9][0-9]{0,8}", key))
             if not numbers:
@@ -136,7 +132,7 @@ def read_annotations(job: AnnotationJob, *, min_side: int) -> tuple[list[Crop], 
         for number in numbers:
             try:
                 labels = _labels(annotation[f"item{number}"], min_side=min_side)
-                crops.append(Crop(job.split, photo_id, file, domain, pair_id, number, **labels))
+                crops.append(Crop(split, photo_id, file, domain, pair_id, number, **labels))
             except _NotUsableError as error:
                 dropped.append(Dropped(f"{name}_item{number}", error.reason, str(error)))
     return crops, dropped

@@ -26,13 +26,13 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, assign_splits
 from fashionclip.parallel import on_all_cores
 from fashionclip.prepare.conversion import conversion
-from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, AnnotationJob, Crop, Dropped, read_annotations
-from fashionclip.prepare.deepfashion2.crops import CropJob, cut_items
-from fashionclip.prepare.deepfashion2.release import RELEASE_SPLITS, ReleaseSplit, find_splits, named_splits
+from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, Crop, Dropped, read_annotations
+from fashionclip.prepare.deepfashion2.crops import cut_items
+from fashionclip.prepare.deepfashion2.release import RELEASE_SPLITS, find_splits, named_splits
 from fashionclip.prepare.deepfashion2.side_files import prompt_of, write_split_files
 
 ANNOTATIONS_A_JOB = 2048
-PHOTOS_A_JOB = 64  # as many are cut again, for each core, when a stopped run goes on
+PHOTOS_A_JOB = 64  # a stopped run that goes on cuts up to as many again for each core
 FEWEST_FOR_PROCESSES = 4  # jobs; starting processes takes longer than fewer
 
 CROP_COLUMNS = (
@@ -41,7 +41,7 @@ CROP_COLUMNS = (
     "box", "item_idx", "orig_image_path", "paired",
 )  # fmt: skip
 
-Job = TypeVar("Job", AnnotationJob, CropJob)
+Photo = TypeVar("Photo", tuple[str, str], list[Crop])  # an id with a file name, or the items to cut
 
 
 def prepare_deepfashion2_sku(
@@ -70,18 +70,18 @@ def prepare_deepfashion2_sku(
 
     Args:
         name: Name of the dataset, for the record.
-        source: Folder of the release, see `find_splits`.
+        source: Folder of the release, as `find_splits` expects it.
         root: Folder of the prepared dataset.
         splits: Splits of the release, as a list or between spaces. A test split without annotations is skipped.
         only_pairs: Whether to keep only SKUs that have crops in both domains.
-        keep_distractors: Whether to keep, even so, SKUs that only shops show: the gallery becomes harder, the queries
-            stay.
+        keep_distractors: Whether to keep SKUs that only shops show as well: they make the gallery harder, and leave the
+            queries as they are.
         dev_split: Share, in [0, 1), of the release's training pairs that becomes `val`; then its validation split
             becomes `test`. With 0 train, validation and test become `train`, `val` and `test`.
         min_side: Shorter side of a box, clamped to its photo, in pixels, at least.
         margin: Room around a box, as a share of its width and height on each side, 0 or more.
         max_side: Longer side of a written crop, in pixels, at most; about twice what the backbone sees.
-        check_counts: Whether to refuse a split that has nearly, but not exactly, as many photos as the release.
+        check_counts: Whether to refuse a split with nearly, but not exactly, as many photos as the release has.
         seed: Seed of the dev part.
         workers: Number of processes, by default one a core; 0 works in this process.
 
@@ -115,10 +115,14 @@ def prepare_deepfashion2_sku(
         kept: dict[str, list[Crop]] = {}
         images = {split.name: split.images.relative_to(source).as_posix() for split in found}
         for split in found:
-            crops, unusable = _read(split, min_side=min_side, workers=workers)
+            look = partial(read_annotations, split=split.name, annos=split.annos, min_side=min_side)
+            title = f"{split.name} annotations"
+            crops, unusable = _in_jobs(look, split.photos, size=ANNOTATIONS_A_JOB, title=title, workers=workers)
             read += len(unusable) + len(crops)
             crops, unpaired = choose(crops)
-            crops, not_cut = _cut(split, crops, cut=cut, workers=workers)
+            photos = [list(items) for _, items in groupby(crops, key=lambda crop: crop.photo_id)]
+            work, title = partial(cut, images=split.images), f"{split.name} photos"
+            crops, not_cut = _in_jobs(work, photos, size=PHOTOS_A_JOB, title=title, workers=workers)
             crops, bereft = choose(crops)  # of SKUs that lost their other domain's crops
             kept[split.name] = crops
             dropped += [*unusable, *unpaired, *not_cut, *bereft]
@@ -140,7 +144,7 @@ def prepare_deepfashion2_sku(
 
 
 def keep_skus(crops: Sequence[Crop], *, only_pairs: bool, keep_distractors: bool) -> tuple[list[Crop], list[Dropped]]:
-    """Parts the crops of SKUs that are kept from the others; see `prepare_deepfashion2_sku`."""
+    """Parts the crops of SKUs that are kept, by two settings of `prepare_deepfashion2_sku`, from the others."""
     if not only_pairs:
         return list(crops), []
     domains = _domains(crops)
@@ -162,36 +166,24 @@ def _domains(crops: Sequence[Crop]) -> dict[str, set[str]]:
     return domains
 
 
-def _read(split: ReleaseSplit, *, min_side: int, workers: int | None) -> tuple[list[Crop], list[Dropped]]:
-    starts = range(0, len(split.photos), ANNOTATIONS_A_JOB)
-    jobs = [AnnotationJob(split.name, split.annos, split.photos[start : start + ANNOTATIONS_A_JOB]) for start in starts]
-    return _all(partial(read_annotations, min_side=min_side), jobs, f"{split.name} annotations", workers)
-
-
-def _cut(
-    split: ReleaseSplit, crops: Sequence[Crop], *, cut: Callable[[CropJob], Any], workers: int | None
+def _in_jobs(
+    work: Callable[[Sequence[Photo]], tuple[list[Crop], list[Dropped]]],
+    photos: Sequence[Photo],
+    *,
+    size: int,
+    title: str,
+    workers: int | None,
 ) -> tuple[list[Crop], list[Dropped]]:
-    photos = [list(of) for _, of in groupby(crops, key=lambda crop: crop.photo_id)]
-    starts = range(0, len(photos), PHOTOS_A_JOB)
-    jobs = [
-        CropJob(number, split.name, split.images, photos[start : start + PHOTOS_A_JOB])
-        for number, start in enumerate(starts)
-    ]
-    return _all(cut, jobs, f"{split.name} photos", workers)
-
-
-def _all(
-    work: Callable[[Job], tuple[list[Crop], list[Dropped]]], jobs: Sequence[Job], title: str, workers: int | None
-) -> tuple[list[Crop], list[Dropped]]:
-    """The results of all jobs one after the other, under a progress bar that counts photos."""
+    """The results of all photos, worked on `size` at a time, under a progress bar."""
     crops: list[Crop] = []
     dropped: list[Dropped] = []
+    jobs = [photos[start : start + size] for start in range(0, len(photos), size)]
     done = on_all_cores(work, jobs, workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=1)
-    with tqdm(total=sum(len(job.photos) for job in jobs), desc=title, unit="photo") as bar:
+    with tqdm(total=len(photos), desc=title, unit="photo") as bar:
         for job, (more, less) in zip(jobs, done, strict=True):
             crops += more
             dropped += less
-            bar.update(len(job.photos))
+            bar.update(len(job))
     return crops, dropped
 
 

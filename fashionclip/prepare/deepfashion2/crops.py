@@ -1,43 +1,28 @@
-"""Cutting the items of DeepFashion2's photos out of them; a stopped run goes on behind what it has recorded."""
+"""Cutting items out of DeepFashion2's photos. A stopped run goes on behind what it has recorded."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from fashionclip.atomic import write_text
 from fashionclip.images import UnreadableImageError, fit_within, load_image
+from fashionclip.manifest import stable_hash
 from fashionclip.prepare.deepfashion2.annotations import Box, Crop, Dropped, box_fault
 from fashionclip.prepare.photos import write_jpeg
 
 JPEG_QUALITY = 92  # with halved colour, as the release's own photos are stored
 
 
-class CropJob(NamedTuple):
-    """A few photos of a split, whose crops are recorded together.
-
-    Attributes:
-        number: Number of the job within its split, which names its record.
-        split: Split of the release.
-        images: Folder of the photos.
-        photos: Items to cut of each photo.
-    """
-
-    number: int
-    split: str
-    images: Path
-    photos: list[list[Crop]]
-
-
 def cut_items(
-    job: CropJob, *, folder: Path, margin: float, min_side: int, max_side: int
+    photos: Sequence[Sequence[Crop]], *, images: Path, folder: Path, margin: float, min_side: int, max_side: int
 ) -> tuple[list[Crop], list[Dropped]]:
     """Cuts and writes the items of some photos, unless a stopped run has done so. Each photo is decoded once.
 
     Args:
-        job: Items to cut.
+        photos: Items to cut of each photo; the photos are recorded together.
+        images: Folder of the photos.
         folder: Folder of the dataset; crops go to `<split>/catalog|query/<sku_id>/`, a record of them to `records/`.
         margin: Room around a box, as a share of its width and height on each side, 0 or more; none beyond the photo.
         min_side: Shorter side of a box within its photo, in pixels, at least.
@@ -46,18 +31,18 @@ def cut_items(
     Returns:
         The items that were cut, their boxes clamped to the photo (without margin), and the others.
     """
-    record = folder / "records" / f"{job.split}-{job.number:06d}.json"
-    done = _recorded(record, {crop.image_id for photo in job.photos for crop in photo})
+    crops = [crop for photo in photos for crop in photo]
+    record = folder / "records" / f"{stable_hash(crops[0].image_id):016x}.json"
+    done = _recorded(record, {crop.image_id for crop in crops})
     if done is None:
         done = {}, []
-        for photo in job.photos:
-            _cut_photo(photo, job.images, done, folder=folder, margin=margin, min_side=min_side, max_side=max_side)
+        for photo in photos:
+            _cut_photo(photo, images, done, folder=folder, margin=margin, min_side=min_side, max_side=max_side)
         record.parent.mkdir(exist_ok=True)
         text = json.dumps({"boxes": done[0], "dropped": done[1]})
         write_text(record, text, sync=False)  # last, so that what a record names is whole
     boxes, dropped = done
-    crops = (crop for photo in job.photos for crop in photo if crop.image_id in boxes)
-    return [crop._replace(box=boxes[crop.image_id]) for crop in crops], dropped
+    return [crop._replace(box=boxes[crop.image_id]) for crop in crops if crop.image_id in boxes], dropped
 
 
 def _recorded(record: Path, names: set[str]) -> tuple[dict[str, Box], list[Dropped]] | None:

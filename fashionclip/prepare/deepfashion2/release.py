@@ -23,7 +23,7 @@ class ReleaseSplit:
     Attributes:
         name: One of `RELEASE_SPLITS`.
         images, annos: Folders of its photos and annotations.
-        photos: Photo ids, sorted, each with the photo's file name, which is empty where only an annotation exists.
+        photos: Ids of photos, sorted, each with its file name, which is empty where only an annotation exists.
     """
 
     name: str
@@ -42,10 +42,10 @@ def named_splits(splits: str | Sequence[str]) -> list[str]:
     """The splits that are asked for, in the release's order.
 
     Args:
-        splits: Names in a list, or between spaces or commas.
+        splits: Names of splits in a list, or between spaces or commas.
 
     Raises:
-        InputError: None is named, or one that the release does not have.
+        InputError: No split is named, or one that the release does not have.
     """
     names = re.split(r"[\s,]+", splits.strip()) if isinstance(splits, str) else list(splits)
     if not any(names) or set(names) - set(RELEASE_SPLITS):
@@ -57,7 +57,7 @@ def named_splits(splits: str | Sequence[str]) -> list[str]:
 
 
 def find_splits(source: Path, names: Sequence[str], *, check_counts: bool) -> list[ReleaseSplit]:
-    """Finds the splits' folders and lists them; says which split is skipped since the release does not annotate it.
+    """Finds the folders of splits and lists their photos. Says that a test split without annotations is skipped.
 
     A split is `<source>/<split>/{image,annos}`. An unzipped archive's own folder around it is accepted:
     `<source>/<split>/<split>/...`, or `<source>/<any>/<split>/...`.
@@ -68,7 +68,7 @@ def find_splits(source: Path, names: Sequence[str], *, check_counts: bool) -> li
         check_counts: Whether to refuse a split that has most of the published photos, but not all.
 
     Raises:
-        InputError: A split of which annotations exist is not there, or not whole, or none is left.
+        InputError: A split that the release annotates is missing or not whole, or no split is left.
     """
     if not source.is_dir():
         raise InputError(

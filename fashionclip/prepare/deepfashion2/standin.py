@@ -47,7 +47,7 @@ from fashionclip.prepare.deepfashion2.release import RELEASE_SPLITS
 from fashionclip.prepare.find_photos import find_photos, read_groups
 
 SHARES = {"train": 7, "validation": 2, "test": 1}  # of ten photos, and of ten groups of source photos
-FAULT_EVERY = 20  # photos
+FAULT_EVERY = 20  # photos, of which one has a fault
 FAULTS = (
     "image_missing",
     "image_unreadable",  # cut off in the middle
@@ -65,14 +65,14 @@ FAULTS = (
     "exif",  # stored lying, with an orientation that says so: to be read upright
 )
 LANDMARKS = {1: 25, 2: 33, 3: 31, 4: 39, 5: 15, 6: 15, 7: 10, 8: 14, 9: 8, 10: 29, 11: 37, 12: 19, 13: 19}
-LABELS = {  # of the clothing dataset: categories that it may be; other labels are left out
+LABELS = {  # categories that a label of the clothing dataset may be; photos with other labels are left out
     "T-Shirt": (1,), "Polo": (1,), "Longsleeve": (2,), "Shirt": (2,), "Hoodie": (2,), "Blouse": (2,), "Outwear": (4,),
     "Blazer": (4,), "Undershirt": (5,), "Top": (6,), "Body": (5,), "Shorts": (7,), "Pants": (8,), "Skirt": (9,),
     "Dress": (10, 11, 12, 13),
 }  # fmt: skip
 TINTS: tuple[Colour, ...] = ((214, 48, 49), (9, 132, 227), (0, 148, 90), (240, 180, 20), (130, 60, 180), (40, 40, 48))
 SIZES = ((600, 800), (720, 960), (800, 800))  # of a photo, in pixels
-SMALL_JOB = 40  # photos drawn before worker processes have started
+SMALL_JOB = 40  # photos; fewer are drawn before worker processes have started
 
 
 class Piece(NamedTuple):
@@ -100,7 +100,7 @@ class Plan(NamedTuple):
 
 
 class Garment(NamedTuple):
-    """A source photo and what it is."""
+    """A source photo and its category."""
 
     file: Path
     category_id: int
@@ -119,16 +119,16 @@ def write_deepfashion2_fixture(
     """Writes the tree; the same photos, numbers and seed give the same bytes, whatever the number of workers.
 
     Args:
-        folder: Folder to write, the later `DF2_ROOT`; created where it is missing.
-        photos: Folder of source photos, at least ten (with `table`: of ten senders); None for the demo catalogue's.
-        table: CSV with image, sender_id and label, see the module; None for photos that belong to nobody.
+        folder: Folder to write, to be `DF2_ROOT` later; created where it is missing.
+        photos: Folder of at least ten source photos (with `table`: of ten senders); None for the demo catalogue's.
+        table: CSV with the columns image, sender_id and label; None for photos that belong to nobody.
         images: Number of photos to write: 7 of 10 to train, 2 to validation, 1 to test.
         seed: Seed of everything left to chance.
         faults: Whether photos have the faults in `FAULTS`.
         workers: Number of processes, by default one a core; 0 works in this process.
 
     Returns:
-        How many photos have which fault.
+        Number of photos with each fault.
 
     Raises:
         InputError: `folder` holds something, or there are too few photos.
@@ -213,15 +213,9 @@ def _hide(photo: Image.Image, *, share: float, rng: random.Random) -> None:
     width, height = photo.size
     colour = rng.choice(((92, 70, 58), (206, 170, 146), (52, 56, 64), (150, 150, 144)))
     across, down = round(width * share), round(height * share)
-    box = rng.choice(
-        (
-            (0, 0, across, height),
-            (width - across, 0, width, height),
-            (0, 0, width, down),
-            (0, height - down, width, height),
-        )
-    )
-    ImageDraw.Draw(photo).rectangle(box, fill=colour)
+    columns, rows = ((0, across), (width - across, width)), ((0, down), (height - down, height))
+    boxes = [*((left, 0, right, height) for left, right in columns), *((0, top, width, low) for top, low in rows)]
+    ImageDraw.Draw(photo).rectangle(rng.choice(boxes), fill=colour)
 
 
 def _write_picture(picture: Image.Image, file: Path, *, fault: str) -> None:
@@ -350,7 +344,7 @@ def _plan_pair(
     chosen = [next(garments) for _ in range(rng.randint(1, 2))]
     for garment, tints in {garment.category_id: (garment, tints) for garment, tints in chosen}.values():
         skus += [(garment, tint, len(skus) + number) for number, tint in enumerate(tints, start=1)]
-    only = {0: "shop", 5: "user"}.get(pair_id % 10)  # show the last SKU
+    only = {0: "shop", 5: "user"}.get(pair_id % 10)  # who alone shows the last SKU
     photos = []
     for source, most in (("user", 3), ("shop", 2)):
         shown = skus if only in (None, source) or len(skus) == 1 else skus[:-1]

@@ -16,7 +16,7 @@ TRIES = 20  # an insertion beside a deletion can give the caption back; rare, so
 
 
 def caption_distance(one: str, other: str) -> float:
-    """The least number of inserted, deleted and replaced letters, over the length of the longer caption, in [0, 1].
+    """The least number of letters to insert, delete or replace, over the length of the longer caption: in [0, 1].
 
     >>> caption_distance("Big scarf energy", "Big scarf energy")
     0.0
@@ -27,12 +27,12 @@ def caption_distance(one: str, other: str) -> float:
 
 
 def edit_caption(caption: str, *, max_share: float, rng: random.Random) -> str:
-    """Inserts, deletes and replaces letters, at least one, at random places; spaces stay between words.
+    """Inserts, deletes and replaces letters, at least one, at random places; words stay apart by single spaces.
 
     Args:
         caption: Caption to edit, not blank.
         max_share: Largest `caption_distance` of the result, in (0, 1]; one letter is edited even where that is more.
-            The number of operations is uniform from one up to that.
+            The number of edits is drawn uniformly from one up to that share of the letters.
         rng: Source of chance.
     """
     places = [place for place, letter in enumerate(caption) if not letter.isspace()]

@@ -38,7 +38,7 @@ from fashionclip.prepare.synthetic_triplets.overlays import (
 )
 
 FEWEST_FOR_PROCESSES = 16  # base photos; starting processes takes longer than fewer
-TRIALS = 10  # on an empty photo; what fails as often would be dropped from nearly all
+TRIALS = 10  # on an empty photo; what never fits there would be dropped from nearly all photos
 VARIANT_COLUMNS = (
     "image_id", "path", "split", "domain", "item_id", "group_id", "text", "category",
     "base_id", "picture_id", "kind", "overlay", "caption", "rendered_caption", "edit", "semipos_distance",
@@ -88,18 +88,22 @@ def prepare_synthetic_triplet(
         name: Name of the dataset, for the record.
         source: Folder of photos, in any subfolder (see `photos_below`); None for those of the demo catalogue.
         demo_source: Folder where that catalogue is drawn, unless it is there.
-        demo_items: Number of its products, each of which has one photo.
+        demo_items: Number of products of that catalogue, each of which has one photo.
         limit: Number of base photos, taken by chance; None for all.
         groups_file: CSV that says which photos belong together, such as those of one sender; None if none do.
-        groups_image_column: Its column with the photo: file name or path, with suffix or without.
-        groups_column: Its column with the group.
+        groups_image_column: Column of that file with the photo: file name or path, with suffix or without.
+        groups_column: Column of that file with the group.
         root: Folder of the prepared dataset.
-        captions, min_length, max_length, max_captions: See `read_captions`.
-        captions_per_photo, logo_sets_per_photo, positives, semipositives: See `Rules`.
-        max_edited_share, replaced_share: See `Rules`.
-        held_out: Share of captions, logos and fonts that train never shows, in [0, 1); see `stocks_of`.
-        overlays: What draws captions, under `text`, and logos, under `logo`; None under a name leaves that kind out.
-            None for both kinds with their own defaults.
+        captions: Text file with a caption a line; None for those that come with this package.
+        min_length, max_length: Length of the shortest and of the longest caption, in characters.
+        max_captions: Number of captions taken of the file by chance; None for all.
+        captions_per_photo, logo_sets_per_photo: Number of families of a base photo with text, and with logos.
+        positives, semipositives: Number of positives and of semi-positives in a family, from 1.
+        max_edited_share: Share of a caption's characters that is edited at most, in (0, 1].
+        replaced_share: Share of the captions' semi-positives, in [0, 1], that show another caption, not an edited one.
+        held_out: Share of captions, logos and fonts, in [0, 1), that train never shows (`stocks_of`).
+        overlays: Overlay of captions, under `text`, and of logos, under `logo`; None there leaves that kind out. None
+            here takes both with their defaults.
         keep_in_centre_crop: Whether overlays stay in the centre square, so that a backbone's crop does not cut them.
         max_side: Longer side of a written photo, in pixels, at most.
         triplets_per_anchor: Number of triplets of each anchor of val and test.
@@ -122,7 +126,11 @@ def prepare_synthetic_triplet(
     )
     if overlays is None:
         overlays = {"text": TextOverlay(), "logo": LogoOverlay()}
-    used = _check_settings(overlays, rules, held_out=held_out)
+    used = {kind: overlay for kind, overlay in overlays.items() if overlay is not None}
+    if not used or set(used) - {"text", "logo"}:
+        raise InputError(f"dataset.overlays: got {sorted(used)}, expected text, logo or both. Name one of these.")
+    if not 0 <= held_out < 1:
+        raise InputError(f"dataset.held_out={held_out}: expected a share in [0, 1). Give 0.25, or 0 for none.")
     if save_hf:
         require_datasets()
     texts = read_captions(captions, min_length=min_length, max_length=max_length, most=max_captions, seed=seed)
@@ -156,20 +164,17 @@ def prepare_synthetic_triplet(
         bases = _base_photos(photos, groups, max_side=max_side, ratios=ratios, seed=seed, workers=workers)
         split = bases["split"].to_dict()
         logos: Any = used.get("logo")
+        plan = partial(
+            plan_variants,
+            logos_per_photo=logos.per_photo if logos else (0, 0),
+            position_of=logos.position_of if logos else None,
+            rules=rules,
+            seed=seed,
+        )
+        of_train = {kind: of[:1] for kind, of in stocks.items()}
         jobs = [
-            BasePhoto(
-                base,
-                file,
-                plan_variants(
-                    base,
-                    # a photo that cannot be read is of no split
-                    stocks={kind: of[: 1 if split.get(base, "train") == "train" else 2] for kind, of in stocks.items()},
-                    logos_per_photo=logos.per_photo if logos else (0, 0),
-                    position_of=logos.position_of if logos else None,
-                    rules=rules,
-                    seed=seed,
-                ),
-            )
+            # a photo that cannot be read is of no split
+            BasePhoto(base, file, plan(base, stocks=of_train if split.get(base, "train") == "train" else stocks))
             for base, file in photos.items()
         ]
         draw = partial(
@@ -218,7 +223,7 @@ def prepare_synthetic_triplet(
 def _stocks(
     captions: Sequence[str], overlays: Mapping[str, Overlay], *, share: float, seed: int
 ) -> dict[str, tuple[Stock, ...]]:
-    """What the families of each overlay may show: first in all splits, then in val and test alone."""
+    """Stocks of each kind of overlay: first that of all splits, then perhaps that of val and test alone."""
     stocks = {}
     if "text" in overlays:
         stocks["text"] = stocks_of(captions, fonts=overlays["text"].files, needed=2, share=share, seed=seed)
@@ -261,30 +266,12 @@ def _base_photos(
 
 
 def _listed(stocks: Sequence[Stock]) -> str:
-    """How many contents and fonts are shown where."""
+    """Number of contents and fonts in each stock, as a line of the report."""
     return ", ".join(
         f"{len(stock.contents)}{f' in {len(stock.fonts)} fonts' if stock.fonts else ''} in "
         + ("val and test alone" if stock.unseen else "all splits")
         for stock in stocks
     )
-
-
-def _check_settings(overlays: Mapping[str, Overlay | None], rules: Rules, *, held_out: float) -> dict[str, Overlay]:
-    """The overlays that are used, after a check of what would otherwise fail late or write nothing."""
-    used = {str(kind): overlay for kind, overlay in overlays.items() if overlay is not None}
-    if not used or set(used) - {"text", "logo"}:
-        raise InputError(f"dataset.overlays: got {sorted(used)}, expected text, logo or both. Name one of these.")
-    if not 0 <= held_out < 1:
-        raise InputError(f"dataset.held_out={held_out}: expected a share in [0, 1). Give 0.25, or 0 for none.")
-    counts = asdict(rules)
-    shares = {key: counts.pop(key) for key in ("max_edited_share", "replaced_share")}
-    low = {key: count for key, count in counts.items() if count < (0 if key.endswith("_photo") else 1)}
-    if low or not 0 < shares["max_edited_share"] <= 1 or not 0 <= shares["replaced_share"] <= 1:
-        raise InputError(
-            f"dataset: got {counts | shares}, expected positives and semipositives of 1 or more, no count below 0, "
-            "max_edited_share in (0, 1] and replaced_share in [0, 1]. Mend these keys."
-        )
-    return used
 
 
 def _check_room(

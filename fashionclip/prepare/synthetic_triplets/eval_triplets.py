@@ -21,11 +21,11 @@ def draw_triplets(manifest: pd.DataFrame, *, per_anchor: int, seed: int) -> pd.D
     Args:
         manifest: Rows of any splits.
         per_anchor: Number of triplets of each anchor.
-        seed: Each anchor's chance depends on nothing but this, its id and the rows it may draw.
+        seed: Seed of the draw; for an anchor it counts with its id and the rows that it may draw, nothing else.
 
     Returns:
-        `TRIPLET_COLUMNS`: ids of images, then the semi-positive's distance, how it was made, the kind of overlay, and
-        whether train never shows the captions or logos of anchor, positive and semi-positive.
+        Table of `TRIPLET_COLUMNS`: ids of images, then the semi-positive's distance, how it was made, the kind of
+        overlay, and whether train never shows the captions or logos of anchor, positive and semi-positive.
     """
     families: dict[tuple[Any, ...], dict[str, list[Any]]] = {}
     pools: dict[tuple[str, str], list[Any]] = defaultdict(list)  # by split and overlay

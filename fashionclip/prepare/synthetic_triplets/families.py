@@ -10,11 +10,12 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fashionclip.atomic import write_text
+from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
 from fashionclip.manifest import stable_hash
 from fashionclip.prepare.photos import JPEG_QUALITY, write_jpeg
@@ -27,13 +28,10 @@ TRIES = 20  # to find a set of logos that the photo does not have yet
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How many variants a base photo has, and of which kind.
+    """How many variants a base photo has, and of which kind: six settings of `prepare_synthetic_triplet`.
 
-    Attributes:
-        captions_per_photo, logo_sets_per_photo: Number of families of a base photo, with text and with logos.
-        positives, semipositives: Number of each in a family.
-        max_edited_share: Largest distance of an edited caption, in (0, 1].
-        replaced_share: Share, in [0, 1], of texts' semi-positives that show another caption instead of an edited one.
+    Raises:
+        InputError: A number is out of its range.
     """
 
     captions_per_photo: int
@@ -43,11 +41,30 @@ class Rules:
     max_edited_share: float
     replaced_share: float
 
+    def __post_init__(self) -> None:
+        if (
+            min(self.positives, self.semipositives) < 1
+            or min(self.captions_per_photo, self.logo_sets_per_photo) < 0
+            or not 0 < self.max_edited_share <= 1
+            or not 0 <= self.replaced_share <= 1
+        ):
+            raise InputError(
+                f"dataset: got {asdict(self)}, expected positives and semipositives of 1 or more, no count below 0, "
+                "max_edited_share in (0, 1] and replaced_share in [0, 1]. Mend these keys."
+            )
+
 
 @dataclass(frozen=True)
 class Variant:
-    """One photo to draw: its id, its role in its family, which overlay ("text", "logo") shows what, and whether train
-    never shows such a thing."""
+    """One photo to draw.
+
+    Attributes:
+        image_id: Id of the photo in the manifest.
+        kind: Role in its family: "anchor", "positive" or "semipositive".
+        overlay: Kind of its overlay: "text" or "logo".
+        content: What the overlay shows.
+        unseen: Whether train shows none of the captions or logos that the family is made of.
+    """
 
     image_id: str
     kind: str
@@ -78,12 +95,12 @@ def plan_variants(
 
     Args:
         base_id: Id of the base photo; the choice depends on nothing but it, the seed and the other arguments.
-        stocks: Stocks of captions under "text" and of logos under "logo", which the families of a base photo take in
+        stocks: Stocks of captions under "text" and of logos under "logo", of which the families of a base photo take
             turns. A stock has at least two captions, or more logos than are shown on a photo.
         logos_per_photo: Least and largest number of logos on a photo.
         rules: Counts and shares.
         seed: Seed of the choice.
-        position_of: Position of each class of logos; a photo shows one logo of a position. None: each has its own.
+        position_of: Position of each class of logos, of which a photo shows one logo; None if each has its own.
     """
     rng = random.Random(f"{seed}/plan/{base_id}")
     variants: list[Variant] = []
@@ -139,14 +156,14 @@ def draw_variants(
     Args:
         photo: Base photo with its variants.
         folder: Folder of the dataset; photos go to `images/`, and what is returned also to `rows/`.
-        overlays: Overlays by name.
+        overlays: Overlays by kind.
         max_side: Longer side of a written photo, in pixels, at most.
         keep_in_centre_crop: Whether overlays lie within the centre square.
-        seed: Seed of what is left to chance; each variant has its own, so that their order does not matter.
+        seed: Seed of what is left to chance; with it each variant seeds its own, so that their order does not matter.
 
     Returns:
-        No picture, only JSON values: `rows` of the manifest, `boxes` of placed logos, and `dropped` (image_id, reason,
-        detail).
+        Values of JSON, without pictures: `rows` of the manifest, `boxes` of placed logos, and `dropped` variants
+        (image_id, reason, detail).
     """
     record = folder / "rows" / f"{photo.base_id}.json"
     if record.is_file():
@@ -207,7 +224,7 @@ def _caption_contents(caption: str, *, captions: Sequence[str], rules: Rules, rn
     yield Content(caption, caption)
     phase = rng.random()
     while True:
-        # Edited and replaced take turns in their shares; where they begin is chance, so that the shares hold overall.
+        # Edited and replaced captions take turns by their shares; a random start lets the shares hold overall.
         phase += rules.replaced_share
         if phase >= 1:
             edit, rendered = "replaced", replace_caption(caption, captions=captions, rng=rng)
@@ -218,13 +235,13 @@ def _caption_contents(caption: str, *, captions: Sequence[str], rules: Rules, rn
 
 
 def _in_turns(stocks: Sequence[Stock], *, count: int, rng: random.Random) -> list[Stock]:
-    """So many of the stocks, one after another; where they begin is chance, so that each has its share overall."""
+    """A list of `count` stocks that take turns; the first is chosen by chance, so that each has its share overall."""
     first = rng.randrange(len(stocks)) if stocks else 0
     return [stocks[(first + turn) % len(stocks)] for turn in range(count if stocks else 0)]
 
 
 def _logos(by_position: Mapping[str, Sequence[str]], *, count: int, rng: random.Random) -> dict[str, str]:
-    """A logo for each of so many positions by chance, or of all positions there are."""
+    """A logo for each of `count` positions taken by chance, or of all if there are fewer."""
     positions = rng.sample(list(by_position), min(count, len(by_position)))
     return {at: of[0] if len(of := by_position[at]) == 1 else rng.choice(of) for at in positions}
 
@@ -246,7 +263,7 @@ def _logo_contents(
     while True:
         changed = rng.sample(list(chosen), rng.randint(1, min(len(chosen), len(others))))
         free = {at: of for at, of in others.items() if at in changed or at not in chosen}
-        if len(free) < len(changed):  # a position with a single logo cannot change by itself
+        if len(free) < len(changed):  # a position with a single logo has no other to show
             continue
         # The others keep their place in the list, so that a distance of lists is that of sets.
         new = dict(zip(changed, _logos(free, count=len(changed), rng=rng).values(), strict=True))

@@ -12,12 +12,12 @@ from fashionclip.prepare.synthetic_triplets.text_layout import has_glyphs
 
 @dataclass(frozen=True)
 class Stock:
-    """What the families of one overlay may show.
+    """What the families of one kind of overlay may show.
 
     Attributes:
         contents: Captions, or classes of logos.
-        fonts: Files that captions are set in; of logos none.
-        unseen: Whether train shows none of them.
+        fonts: Files of fonts for captions; empty for logos.
+        unseen: Whether train shows none of the contents and fonts.
     """
 
     contents: tuple[str, ...]
@@ -28,10 +28,10 @@ class Stock:
 def stocks_of(
     contents: Sequence[str], *, fonts: Sequence[str] = (), needed: int, share: float, seed: int
 ) -> tuple[Stock, ...]:
-    """Parts contents, and the families of fonts, into those that all splits show and those that only val and test show.
+    """Holds some contents and some families of fonts out: only val and test show them, the others all splits show.
 
     Args:
-        contents: Captions, or classes of logos; at least `needed`.
+        contents: Captions, or classes of logos.
         fonts: Files of fonts; those whose names begin alike up to a "-" are one family, such as bold and italic. Only
             families that can show all captions held out are held out.
         needed: Number of contents that each part must have.
@@ -39,8 +39,8 @@ def stocks_of(
         seed: Seed of the choice.
 
     Returns:
-        The stock of all splits, then that of val and test alone; one stock of everything where the share is 0, or a
-        part would have less contents than needed. Where no family of fonts can be held out, all are in both.
+        The stock of all splits, then that of val and test alone. One stock of everything where the share is 0, or one
+        part would have fewer contents than needed. Where no family of fonts can be held out, both have all fonts.
     """
     held = _held_out(contents, share=share, fewest=needed, leave=needed, seed=seed)
     if not held:
@@ -57,7 +57,7 @@ def stocks_of(
 
 
 def _held_out(names: Sequence[str], *, share: float, fewest: int, leave: int, seed: int) -> set[str]:
-    """Those that come first by their hash: the share of them, but not fewer than `fewest`, and `leave` stay."""
+    """The share of the names that come first by their hash, at least `fewest`; none where fewer than `leave` stay."""
     count = max(fewest, round(share * len(names)))
     if not share or len(names) - count < leave:
         return set()

@@ -43,19 +43,20 @@ def save_hugging_face(triplets: pd.DataFrame, *, manifest: pd.DataFrame, folder:
         InputError: `datasets` is not installed.
     """
     datasets = require_datasets()
-    rows = manifest.set_index("image_id")[["path", "caption", "split"]]
-    rows["path"] = [str(root.resolve() / path) for path in rows["path"]]
-    near, far = triplets.assign(pos=triplets["positive"], semipos=0.0), triplets.assign(pos=triplets["semipositive"])
-    far["semipos"] = far["semipos_distance"]
+    rows = manifest.set_index("image_id")
+    paths = str(root.resolve()) + "/" + rows["path"]
+    near = triplets.assign(pos=triplets["positive"], semipos=0.0)
+    far = triplets.assign(pos=triplets["semipositive"], semipos=triplets["semipos_distance"])
     both = pd.concat([near, far]).sort_index(kind="stable")  # the two rows of a triplet stand together
-    columns: dict[str, list[Any]] = {
-        "anchor": rows["path"].loc[both["anchor"]].tolist(),
-        "pos": rows["path"].loc[both["pos"]].tolist(),
-        "neg": rows["path"].loc[both["negative"]].tolist(),
-        "semipos": both["semipos"].tolist(),
-        "caption": rows["caption"].loc[both["anchor"]].tolist(),
-        "split": rows["split"].loc[both["anchor"]].tolist(),
-    }
-    splits = pd.DataFrame(columns).groupby("split", sort=False)
-    saved = {name: datasets.Dataset.from_dict(of.drop(columns="split").to_dict("list")) for name, of in splits}
+    table = pd.DataFrame(
+        {
+            "anchor": both["anchor"].map(paths),
+            "pos": both["pos"].map(paths),
+            "neg": both["negative"].map(paths),
+            "semipos": both["semipos"],
+            "caption": both["anchor"].map(rows["caption"]),
+        }
+    )
+    splits = table.groupby(both["anchor"].map(rows["split"]).to_numpy(), sort=False)
+    saved = {split: datasets.Dataset.from_dict(of.to_dict("list")) for split, of in splits}
     datasets.DatasetDict(saved).save_to_disk(str(folder))

@@ -54,7 +54,7 @@ def find_logos(folder: Path | str | None) -> dict[str, str]:
     """The logos below a folder, or the drawn ones.
 
     Returns:
-        File by class. The class is the path below the folder without suffix; a drawn logo has no file ("").
+        File of each class. The class is the path below the folder without suffix; a drawn logo has no file ("").
 
     Raises:
         InputError: Two files of one class, one that cannot be read or is wholly transparent, or a name with ", ".
@@ -98,7 +98,7 @@ def load_logo(name: str, file: str) -> Image.Image:
 
 
 def _draw(outline: list[Point], colour: str) -> Image.Image:
-    """The outline in its colour within a white border, which sets it off from any photo."""
+    """Draws an outline in its colour with a white border, which sets it off from any photo."""
     side = 2 * DRAWN_SIDE  # halved at the end, for smooth edges
     board = Image.new("RGBA", (side, side))
     for scale, fill in ((0.98, "white"), (0.78, colour)):

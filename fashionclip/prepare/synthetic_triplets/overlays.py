@@ -1,6 +1,6 @@
 """What is laid over a photo: a caption, or logos. Each class here can be chosen in YAML by `_target_`.
 
-An overlay is told what to show (`Content`) and draws by chance how it is shown: its nuisances, which come from one
+An overlay is told what to show (`Content`) and leaves to chance how: colour, font, size and place come from one
 distribution for anchors, positives and semi-positives, so that only the content tells them apart.
 """
 
@@ -34,12 +34,12 @@ class Content:
     """What an overlay shows.
 
     Attributes:
-        caption: The content of the anchor.
-        rendered: What is shown: a caption, or the classes of logos joined by ", ".
-        edit: How it came from the anchor's: "none", "edited" or "replaced".
-        distance: How far it is from the anchor's, in [0, 1].
+        caption: Content of the family's anchor.
+        rendered: Content that is shown: a caption, or the classes of logos joined by ", ".
+        edit: Way from the anchor's content to this one: "none", "edited" or "replaced".
+        distance: Distance between the anchor's content and this one, in [0, 1].
         logos: Classes of the logos.
-        fonts: Files that a caption may be set in; none: all of the overlay's.
+        fonts: Files of the fonts that a caption may be set in; empty for all of the overlay's.
     """
 
     caption: str
@@ -52,7 +52,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn: the overlay's box, its size (px; of letters, or of the longest logo's side) and its nuisances."""
+    """What was drawn: the overlay's box, its size (pixels of the font, or of the longest side of a logo), and how."""
 
     box: Box
     size: int
@@ -62,7 +62,7 @@ class Drawn:
 
 
 class NotDrawnError(Exception):
-    """An overlay that cannot be laid over this photo; `reason` is what it is counted under."""
+    """An overlay that cannot be laid over this photo; it is counted under `reason`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -70,7 +70,7 @@ class NotDrawnError(Exception):
 
 
 class Overlay(Protocol):
-    """Draws a content; its `repr` tells all its settings, and `files` what else decides what is drawn."""
+    """Draws a content. Its `repr` holds all its settings, and `files` names the files that it draws from."""
 
     files: tuple[str, ...]
 
@@ -89,13 +89,13 @@ class TextOverlay:
 
     Attributes:
         fonts: Folder of .ttf and .otf files; None takes the DejaVu fonts that come with matplotlib.
-        colours: Names or "#rrggbb".
-        places: Places of the block, as pairs (x, y): shares, in [0, 1], of the room left beside and above it; None is
-            anywhere.
+        colours: CSS names of colours, or "#rrggbb".
+        places: Places of the block, of which one is taken by chance, as pairs (x, y): shares, in [0, 1], of the room
+            left beside and above it; None is anywhere.
         max_width, max_height: Size of the largest block, as shares of the safe box's width and height less padding, or
             in pixels.
         max_lines: Number of lines, at most.
-        scale: Font size, as a range of shares of the largest that fits.
+        scale: Range of the font size, in shares of the largest that fits.
         min_size: Smallest font size, in pixels of the written photo.
         min_contrast: Least contrast ratio, 1 to 21, of the colour against the mean of what it covers.
         outline: Width of the letters' outline, as a share of the font size; it is black or white, whichever is less
@@ -184,7 +184,7 @@ class LogoOverlay:
     Attributes:
         folder: Folder of logos, in any subfolder; a logo's class is its path below the folder without suffix. None
             takes those drawn in `fashionclip.prepare.synthetic_triplets.logos`.
-        classes: Classes to use; None is all, or all that have a position by name.
+        classes: Classes to use, None for all; where positions have names, those without one are left out.
         per_photo: Least and largest number of different logos on a photo.
         scale: Range of a logo's longer side, in shares of the safe box's shorter side less padding, or in pixels.
         scales: Ranges of logos that have their own, by name.
@@ -222,35 +222,32 @@ class LogoOverlay:
             self.positions = named = {name: _position(name, box) for name, box in self.positions.items()}
         elif self.positions is not None:
             self.positions = tuple(_position(place, box) for place, box in enumerate(self.positions))
-        all_classes = [name for name in found if not named or _name_of(name, named)]
-        classes = tuple(all_classes if self.classes is None else self.classes)
+        given = found if self.classes is None else self.classes
+        classes = tuple(name for name in given if not named or _name_of(name, named))
         least, most = self.per_photo[0], self.per_photo[-1]
-        if unknown := sorted(set(classes) - set(found)):
+        if unknown := sorted(set(given) - set(found)):
             raise InputError(f"overlays.logo.classes: no {unknown} in {self.folder}; has {sorted(found)}. Mend them.")
-        if idle := sorted(
-            {*named, *self.scales} - {_name_of(name, names) for name in classes for names in (named, self.scales)}
-        ):
+        used = {_name_of(name, names) for name in classes for names in (named, self.scales)}
+        if idle := sorted({*named, *self.scales} - used):
             raise InputError(
                 f"overlays.logo: {idle} in scales or positions name no logo and no folder of logos among "
-                f"{sorted(classes)}. Mend the names."
+                f"{sorted(given)}. Mend the names."
             )
-        if bare := [name for name in classes if named and not _name_of(name, named)]:
-            raise InputError(f"overlays.logo.positions: none for {bare}. Add one, or leave these out of classes.")
         if not 1 <= least <= most < len(classes):
             raise InputError(
                 f"overlays.logo: {len(classes)} logos for per_photo={list(self.per_photo)}; expected two counts "
                 "from 1, in order, and more logos than that (a semi-positive shows another). Add logos or lower it."
             )
-        if self.positions is not None and len(self.positions) < most:
-            raise InputError(f"overlays.logo.positions: got {len(self.positions)}, at least {most} needed. Add some.")
+        if self.positions is not None and (len(self.positions) < most or self.scales):
+            raise InputError(
+                f"overlays.logo.positions: got {len(self.positions)}, at least {most} needed, and no scales beside "
+                "them, since a position says how large a logo is. Mend the YAML."
+            )
         if not self.padding >= 0:
             raise InputError(f"overlays.logo.padding={self.padding}: expected 0 or more. Mend the YAML.")
-        if self.positions and self.scales:
-            raise InputError(
-                "overlays.logo: got scales and positions; a position says how large. Leave one of them out."
-            )
         self.classes, self.per_photo = classes, (least, most)
         self.position_of = {name: _name_of(name, named) or name for name in classes}
+        self._scale_of = {name: self.scales.get(_name_of(name, self.scales) or "", self.scale) for name in classes}
         self._logo_files = {name: found[name] for name in classes}
         self.files = tuple(file for file in self._logo_files.values() if file)
 
@@ -284,7 +281,7 @@ class LogoOverlay:
         across, down = area[2] - area[0], area[3] - area[1]
         if position is None:
             x0, y0, x1, y1 = 0.0, 0.0, float(across), float(down)
-            scale = (self.scales or {}).get(_name_of(name, self.scales or {}) or "", self.scale)
+            scale = self._scale_of[name]
             most_width, most_height = (in_pixels(rng.uniform(*scale), min(across, down)) for _ in range(2))
             if self.keep_aspect:
                 most_height = most_width

@@ -21,7 +21,7 @@ _PENCIL = ImageDraw.Draw(Image.new("L", (1, 1)))  # only measures
 
 @dataclass(frozen=True)
 class Block:
-    """A caption in lines, set in a size with an outline: where its ink lies when drawn at (0, 0), all in pixels."""
+    """A caption in lines, with its font size, its outline's width and, drawn at (0, 0), its ink's box, in pixels."""
 
     text: str
     size: int
@@ -46,7 +46,7 @@ def find_fonts(folder: Path | str | None) -> tuple[str, ...]:
     if folder is None:
         import matplotlib
 
-        # Its other fonts are for formulas, and LastResort shows every character as a sign for a missing one.
+        # matplotlib's other fonts are for formulas, or show every character as a sign for a missing one.
         files = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVu*.ttf"))
     else:
         files = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".ttf", ".otf"))
@@ -62,7 +62,7 @@ def find_fonts(folder: Path | str | None) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def load_font(file: str, size: int) -> ImageFont.FreeTypeFont:
-    """Opens a font in a size (px). Basic layout, because the other one is not on every machine and moves letters."""
+    """Opens a font in a size (px), with the basic layout: the other one is not on every machine and moves letters."""
     return ImageFont.truetype(file, size, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -91,7 +91,7 @@ def fit_text(
         max_lines: Number of lines, at most.
         min_size: Smallest font size, in pixels.
         outline: Width of the letters' outline, as a share of the font size; at least one pixel unless it is 0.
-        scale: Share of that largest size to use, in (0, 1], but never below `min_size`.
+        scale: Share of the largest size that is used, in (0, 1], but never below `min_size`.
 
     Returns:
         The block, or None where the text would have to be smaller than `min_size`.
@@ -136,7 +136,7 @@ def _set(text: str, *, font: str, size: int, outline: float) -> Block:
 
 
 def _wrappings(words: list[str], *, face: ImageFont.FreeTypeFont, max_lines: int) -> Iterator[str]:
-    """For each number of lines the breaks whose longest line is shortest."""
+    """For each number of lines, the text with the breaks that make the longest line shortest."""
     widths, space = [face.getlength(word) for word in words], face.getlength(" ")
 
     def longest_line(edges: tuple[int, ...]) -> float:
