@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fashionclip.retrieval.encoder import Encoder
     from fashionclip.retrieval.encoder import load_encoder as load
     from fashionclip.retrieval.judge.judge import Judge
+    from fashionclip.retrieval.search.arrays import load_embeddings, search_products
     from fashionclip.retrieval.search.search import Hit, Query, Searcher
 
 __version__ = "0.1.0"
@@ -30,9 +31,11 @@ __all__ = [
     "Query",
     "Searcher",
     "load",
+    "load_embeddings",
     "load_image",
     "prepare_products",
     "read_dataset",
+    "search_products",
 ]
 _PLACES = {
     "Encoder": "retrieval.encoder:Encoder",
@@ -43,9 +46,11 @@ _PLACES = {
     "Query": "retrieval.search.search:Query",
     "Searcher": "retrieval.search.search:Searcher",
     "load": "retrieval.encoder:load_encoder",
+    "load_embeddings": "retrieval.search.arrays:load_embeddings",
     "load_image": "images:load_image",
     "prepare_products": "prepare.products.convert:prepare_products",
     "read_dataset": "manifest:read_dataset",
+    "search_products": "retrieval.search.arrays:search_products",
 }
 
 

@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> None:
     if not asks:
         _answer(searcher, query, options)
         return
-    print(f"{len(searcher):,} photos; an empty line ends.", file=sys.stderr)
-    while text := _ask():
+    print(f"{len(searcher):,} photos; an empty line, exit or quit ends.", file=sys.stderr)
+    while (text := _ask()).casefold() not in ("", "exit", "quit"):
         try:
             _answer(searcher, replace(query, text=text), options)
         except InputError as error:
@@ -99,7 +99,7 @@ def _answer(searcher: Searcher, query: Query, options: argparse.Namespace) -> No
         for line in [] if hits else _nothing(searcher, query):
             print(shown(line))
         if hits:
-            _print_table(hits)
+            _print_table(hits, products=bool(query.group_by))
     if options.grid:
         draw_hits(options.grid, hits, photos, title=_title(query), asked=query.image)
 
@@ -112,15 +112,16 @@ def _nothing(searcher: Searcher, query: Query) -> list[str]:
     return ["nothing found: the filter lets no photo through", *searcher.hints(query.where)]
 
 
-def _print_table(hits: list[Hit]) -> None:
+def _print_table(hits: list[Hit], *, products: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table()
-    for column in ("rank", "score", "image_id", "category", "text"):
+    columns = ["image_id", *(["item_id"] if products else []), "category", "text"]
+    for column in ("rank", "score", *columns):
         table.add_column(column, justify="right" if column in ("rank", "score") else "left", overflow="fold")
     for rank, hit in enumerate(hits, start=1):
-        table.add_row(str(rank), f"{hit.score:.3f}", *map(shown, (hit.image_id, hit.category, hit.text)))
+        table.add_row(str(rank), f"{hit.score:.3f}", *(shown(getattr(hit, column)) for column in columns))
     Console(markup=False, emoji=False, highlight=False).print(table)
 
 

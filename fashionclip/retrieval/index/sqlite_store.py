@@ -25,6 +25,12 @@ FILE = "photos.sqlite"
 FRESH = 30.0  # seconds between two looks at an index that others may have written to
 WAIT = 60.0  # seconds that a reader and a writer wait for each other
 ASKED = 500  # rows asked for at a time; SQLite takes 999 values in a statement, newer ones more
+REMEDIES = {  # of what SQLite says
+    "disk is full": "Make room, then run the same command again.",
+    "disk I/O error": "Check the disk and its quota, then run the same command again.",
+    "readonly database": "Choose another place, or change what protects this one.",
+    "is locked": "Another process is writing to it. Run the same command again.",
+}
 _TABLE = """
 create table if not exists photos (
     row integer primary key,
@@ -198,6 +204,9 @@ class SqliteStore:
         try:
             yield
         except sqlite3.DatabaseError as error:
+            for reason, remedy in REMEDIES.items():
+                if reason in str(error):
+                    raise StoreUnavailable(f"{self._file}: {error}. {remedy}") from None
             raise self._damaged(str(error)) from None
         except (ValueError, TypeError) as error:  # of numpy and json, on what others have written
             raise self._damaged(str(error)) from None

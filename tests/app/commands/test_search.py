@@ -68,6 +68,8 @@ def test_the_table_of_hits(index, capsys):
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if ".png" in line]
     assert [line.split("│")[3].strip() for line in lines] == ["rose.png", "cherry.png"]
+    main(["search", str(index), "red", "-k", "1", "--group-by", "item"])
+    assert "item_id" not in out and "item_id" in capsys.readouterr().out
     assert "Rose [red] dress" in out and "Cherry :) top" in out and "Dress" in lines[0]
 
 
@@ -118,8 +120,9 @@ def test_the_grid_shows_photos_and_captions(index, shop, tmp_path, capsys):
             main(["search", str(index), "red", "--grid", str(place)])
 
 
-def test_without_a_query_it_asks(index, capsys, monkeypatch):
-    lines = iter(["red", "nothing = here", "green", ""])
+@pytest.mark.parametrize("end", ["", "exit", " Quit "])
+def test_without_a_query_it_asks(end, index, capsys, monkeypatch):
+    lines = iter(["red", "nothing = here", "green", end])
     asked = []
 
     def answer(prompt):

@@ -1,5 +1,6 @@
 import csv
 import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -260,6 +261,24 @@ def test_photos_of_an_unknown_export_are_refused(shop, bring_up_to_date, tmp_pat
 def test_where_milvus_may_be(milvus, shop, bring_up_to_date):
     with pytest.raises(InputError, match="plain file name that ends in"):
         bring_up_to_date(shop, milvus=milvus)
+
+
+def test_a_full_disk_asks_for_room(shop, bring_up_to_date, tmp_path, monkeypatch):
+    monkeypatch.setattr(index, "BATCH", 2)
+    connect = sqlite3.connect
+
+    def nearly_full(*arguments, **options):
+        database = connect(*arguments, **options)
+        database.execute("pragma page_size = 512")
+        database.execute("pragma max_page_count = 6")
+        return database
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", nearly_full)
+        with pytest.raises(InputError, match=r"photos\.sqlite: database or disk is full\. Make room, then run the"):
+            bring_up_to_date(shop)
+    changes, _ = bring_up_to_date(shop)
+    assert 0 < changes.added < 12 == changes.indexed, "goes on from where there was no more room"
 
 
 def test_an_index_stays_in_its_store(shop, bring_up_to_date):
