@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -46,6 +47,7 @@ def download_photos(
     Raises:
         OSError: The folder cannot be written.
     """
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
     cache.mkdir(parents=True, exist_ok=True)
     files = {url: cache / _file_name(url) for url in urls}
     missing = [url for url, file in files.items() if not file.is_file()]

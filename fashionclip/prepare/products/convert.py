@@ -321,6 +321,8 @@ def clean(value: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """A name of a photo without the suffix that it may have."""
+    """A name of a photo without the suffix that it may have; an address as it is."""
+    if is_address(name):
+        return name
     stem, suffix = os.path.splitext(name.strip().replace("\\", "/"))
     return stem if suffix.lower() in SUFFIXES else stem + suffix

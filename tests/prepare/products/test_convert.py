@@ -163,15 +163,16 @@ def test_photos_by_address_are_downloaded(tmp_path, monkeypatch):
     rows = [
         ("image_link", "title"),
         ("https://shop.test/a/main.jpg?v=1,2", "Dress"),
-        ("https://shop.test/lost.jpg; 1.jpg", "Shirt"),
+        ("https://shop.test/lost.jpg, HTTPS://shop.test/b/2.JPG", "Shirt"),
     ]
     source = write_shop(tmp_path / "shop", rows)
     dataset = prepare(source, tmp_path / "set", cache=tmp_path / "cache", max_bytes=9, retries=1, timeout=2.5)
-    urls = [rows[1][0], "https://shop.test/lost.jpg; 1.jpg"]
+    urls = [rows[1][0], "https://shop.test/lost.jpg", "HTTPS://shop.test/b/2.JPG"]
     assert asked == [(urls, tmp_path / "cache", 9, 1, 2.5)]
-    (image_id,) = column(dataset, "text")
-    assert re.fullmatch("main-[0-9a-f]{8}", image_id)
-    assert dataset.info["counts"]["dropped"] == {"download_failed": 1}
+    texts = {re.sub("-[0-9a-f]{8}$", "", image_id): text for image_id, text in column(dataset, "text").items()}
+    assert texts == {"main": "Dress", "2": "Shirt"}
+    dropped = pd.read_csv(dataset.root / "dropped.csv").to_dict("list")
+    assert dropped == {"image_id": [urls[1]], "reason": ["download_failed"], "detail": ["line 3: HTTP 404"]}
 
 
 def test_subfolders_are_categories_and_their_words_texts(tmp_path, capsys):
