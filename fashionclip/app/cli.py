@@ -11,14 +11,14 @@ from pathlib import Path
 from types import ModuleType
 
 from fashionclip import __version__
-from fashionclip.app.commands import evaluate, export, index, judge, prepare, search, serve, train
+from fashionclip.app.commands import evaluate, export, index, init, judge, prepare, search, serve, train
 from fashionclip.app.home import expand_options
 from fashionclip.app.user_errors import one_message
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import is_utf8
 
 HYDRA_COMMANDS: dict[str, ModuleType] = {command.NAME: command for command in (prepare, train, evaluate)}
-COMMANDS: tuple[ModuleType, ...] = (export, index, search, serve, judge)
+COMMANDS: tuple[ModuleType, ...] = (init, prepare, train, evaluate, export, index, search, serve, judge)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,12 +40,11 @@ def run(given: list[str]) -> None:
     )
     parser.add_argument("--version", action="version", version=f"fashionclip {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in HYDRA_COMMANDS.values():
-        commands.add_parser(command.NAME, help=command.HELP)
     for command in COMMANDS:
         one = commands.add_parser(command.NAME, help=command.HELP, description=command.__doc__)
-        command.add_arguments(one)
-        one.set_defaults(command=command)  # not `run`, which `export` has as an argument
+        if command.NAME not in HYDRA_COMMANDS:
+            command.add_arguments(one)
+            one.set_defaults(command=command)  # not `run`, which `export` has as an argument
     if given and given[0] in commands.choices:  # its parser by itself also takes a text that stands behind options
         options = commands.choices[given[0]].parse_intermixed_args(given[1:])
     else:
@@ -65,4 +64,4 @@ def complete(given: list[str]) -> None:
         os.environ["COMP_LINE"] = f"{program} {overrides.removesuffix('  ')}"
         HYDRA_COMMANDS[command].main(given)
     elif not overrides.strip():
-        print(*HYDRA_COMMANDS, *(command.NAME for command in COMMANDS))
+        print(*(command.NAME for command in COMMANDS))
