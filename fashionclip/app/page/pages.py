@@ -19,6 +19,7 @@ from fashionclip.errors import InputError
 from fashionclip.retrieval.search.search import Hit
 
 SHOWN = 24  # photos at first, and as many more each time
+BY, PRODUCTS = "by", "item"  # name and value of the form's choice of products
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Form:
         weight: Weight of photo or like against the words.
         filters: All filters that the page offers, with what is chosen.
         k: Number of photos to show.
+        products: Whether only the best photo of each product is to be shown.
         with_photo: Whether a photo was uploaded; it is not part of the address.
     """
 
@@ -39,6 +41,7 @@ class Form:
     weight: float
     filters: list[Filter]
     k: int
+    products: bool
     with_photo: bool
 
     @property
@@ -57,7 +60,12 @@ class Form:
         given = {name: value for name, value in words.items() if value}
         if self.like and self.q and self.weight != 0.5:
             given["weight"] = f"{self.weight:g}"
-        return _address(given | self.chosen)
+        return _address(given | self.by_product | self.chosen)
+
+    @property
+    def by_product(self) -> dict[str, str]:
+        """The choice of products, as the form names it."""
+        return {BY: PRODUCTS} if self.products else {}
 
     @property
     def address_unfiltered(self) -> str:
@@ -66,7 +74,7 @@ class Form:
 
     def address_like(self, image_id: str) -> str:
         """The page's, for what resembles one photo under the same filters."""
-        return _address({"like": image_id} | self.chosen)
+        return _address({"like": image_id} | self.by_product | self.chosen)
 
 
 def html(service: Service) -> APIRouter:
@@ -83,7 +91,8 @@ def html(service: Service) -> APIRouter:
             raise HTTPException(422, "weight and k: expected numbers.") from None
         words = {name: form.get(name, "").strip() for name in ("q", "negative", "like")}
         filters = filters_of(service.searcher.fields, form)
-        return Form(**words, weight=weight, filters=filters, k=k, with_photo=with_photo)
+        by_product = form.get(BY) == PRODUCTS
+        return Form(**words, weight=weight, filters=filters, k=k, products=by_product, with_photo=with_photo)
 
     async def found(request: Request, asking: Form, photo: UploadFile | None = None) -> list[Hit] | None:
         if not asking.anything:
@@ -99,7 +108,7 @@ def html(service: Service) -> APIRouter:
             negative=asking.negative,
             like=asking.like,
             weight=asking.weight,
-            group_by="",
+            group_by=PRODUCTS if asking.products else "",
         )
         return await service.search(request, words, photo)
 
@@ -119,6 +128,7 @@ def html(service: Service) -> APIRouter:
             more=more(asking, hits),
             refused=refused,
             photos=photos,
+            products=service.searcher.products,
             limits=service.limits,
             liked=await run_in_threadpool(liked, asking.like),
         )

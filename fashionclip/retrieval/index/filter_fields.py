@@ -23,8 +23,10 @@ class Fields:
     def __init__(self) -> None:
         self._values: dict[str, Counter[str] | None] = {}  # None where there are too many
         self._range: dict[str, tuple[float, float]] = {}
+        self.products = set[str]()
 
     def add(self, photo: IndexedPhoto) -> None:
+        self.products.add(photo.item_id)
         if photo.category:
             self._count("category", photo.category)
         for name, value in photo.attributes.items():

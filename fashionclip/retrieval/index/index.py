@@ -137,7 +137,7 @@ def update_index(
         with closing(open_store(folder, facts, milvus=milvus)) as store:
             changes, fields = _synchronise(store, encoder, source, mean_by=facts.mean_by)
         _write_unreadable(folder, changes)
-        write_facts(folder, replace(facts, fields=fields.to_json()))
+        write_facts(folder, replace(facts, fields=fields.to_json(), products=len(fields.products)))
     return changes
 
 

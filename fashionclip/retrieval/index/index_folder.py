@@ -40,6 +40,7 @@ class IndexFacts:
         milvus: Address of a server, or name of a ".db" file in this folder; None for the index's own store.
         collection: Name of the collection in that Milvus.
         fields: Fields to filter by, from `Fields.to_json`.
+        products: Number of different products; 0 of an index from before they were counted.
         mean_by: Field of which each value has one vector, the mean of its photos; None: each photo has one.
         format: Version of the file's format.
     """
@@ -51,6 +52,7 @@ class IndexFacts:
     milvus: str | None = None
     collection: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
+    products: int = 0
     mean_by: str | None = None
     format: int = FORMAT
 
@@ -88,6 +90,7 @@ def read_facts(folder: Path) -> IndexFacts:
             and isinstance(read.size, int)
             and 0 < read.size <= LARGEST
             and (read.milvus is None or is_milvus(read.milvus))
+            and isinstance(read.products, int)
             and isinstance(read.mean_by, str | None)
             and re.fullmatch(r"\w*", read.collection, re.ASCII) is not None
             and all(map(_is_field, read.fields.values()))

@@ -137,6 +137,11 @@ class Searcher:
         return self._file.stat().st_mtime_ns if self._file is not None and self._file.exists() else 0
 
     @property
+    def products(self) -> int:
+        """Number of products that the photos show; 0 of an index from before they were counted."""
+        return self.facts.products
+
+    @property
     def fields(self) -> Choices:
         """Fields to offer as filters: the values of a text field that has few, most frequent first, or the lowest and
         highest of a number."""

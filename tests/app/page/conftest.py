@@ -20,6 +20,8 @@ class FakeSearcher:
     """As `Searcher`, of a shop of 30 photos: a text is near a product whose name has its words, a photo is near those
     of its colour."""
 
+    products = 31
+
     def __init__(self, folder):
         self.folder = folder
         self.calls = []  # the texts of each call of search_many

@@ -17,7 +17,7 @@ def client(tmp_path, colours):
         (shop / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (30, 40), name.split("/")[1].split()[0]).save(shop / f"{name}.png")
     (tmp_path / "table.csv").write_text(
-        "image,title,Brand name,price\na/red.png,Rose,Levi's,30\na/lime.png,Leaf,O,60\nb/blue.png,Sky,O,10\n"
+        "image,title,Brand name,price,sku\na/red.png,Rose,Levi's,30,1\na/lime.png,Leaf,O,60,2\nb/blue.png,Sky,O,10,2\n"
     )
     source = read_source(shop, table=tmp_path / "table.csv")
     update_index(tmp_path / "index", colours, source, export=tmp_path / "export", milvus=None)
@@ -35,6 +35,10 @@ def test_page_and_api(client):
     assert found(q="red", group_by="brand name") == ["a/red.png", "a/lime.png", "b/lime two.png"]
     page = client.get("/", params={"q": "red", "min.price": "20"}).text
     assert page.count('class="card"') == 2 and 'value="20"' in page
+    assert 'name="by" type="checkbox" value="item" >' in page
+    page = client.get("/", params={"q": "lime", "by": "item"}).text
+    assert page.count('class="card"') == 3 and "Sky" not in page and 'value="item" checked>' in page
+    assert client.post("/results", data={"q": "lime", "by": "item"}).headers["hx-push-url"] == "/?q=lime&by=item"
     brand = next(name for name in client.get("/api/items/a/red.png").json()["attributes"] if name != "price")
     answer = client.get("/", params={"q": "lime", f"is.{brand}": "Levi's"})
     assert answer.text.count('class="card"') == 1 and "Rose" in answer.text

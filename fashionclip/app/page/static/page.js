@@ -75,6 +75,7 @@ document.addEventListener("DOMContentLoaded", () => {
   q.addEventListener("input", showMix);
   form.addEventListener("submit", showMix);
   id("weight").addEventListener("change", () => asked() && search());
+  id("each")?.addEventListener("change", () => asked() && search());
   id("unlook").addEventListener("click", (event) => {
     event.preventDefault();
     removeLook();
