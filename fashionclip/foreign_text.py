@@ -44,3 +44,12 @@ def safe_cell(text: str) -> str:
     Source: OWASP, "CSV Injection".
     """
     return f"'{text}" if text[:1] in tuple(_FORMULA) and not _NUMBER.fullmatch(text) else text
+
+
+def plain_cell(text: str) -> str:
+    """What `safe_cell` has made a cell of.
+
+    >>> plain_cell("'=1+1"), plain_cell("'tis")
+    ('=1+1', "'tis")
+    """
+    return text[1:] if text[:1] == "'" and safe_cell(text[1:]) == text else text

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
 
-NO_ARGUMENTS = ("prepared_on_use", "derive_from")  # keys of a dataset that its converter does not take
+NO_ARGUMENTS = ("prepared_on_use", "derive_from", "check_only")  # keys of a dataset that its converter does not take
 
 
 def prepare(cfg: DictConfig) -> PreparedDataset:

@@ -8,29 +8,23 @@ mismatches that it is compared with, or "match": of all), `variation` ("", "syno
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import RATIOS, PreparedDataset, check_labels, check_ratios
 from fashionclip.prepare.conversion import conversion
-from fashionclip.prepare.judgements.facts import look_at, row_facts, split_facts
-from fashionclip.prepare.judgements.read_csv import OPTIONAL, REQUIRED, find_tables, read_tables
-from fashionclip.prepare.judgements.report import Report, print_report, report_on, write_report
+from fashionclip.prepare.judgements.read_csv import COLUMNS, find_tables
+from fashionclip.prepare.judgements.report import print_report, write_report
 from fashionclip.prepare.judgements.rules import OF_ALL_ROWS, JudgementLimits
 from fashionclip.prepare.judgements.splits import group_photos, split_groups
 from fashionclip.prepare.judgements.text_only import text_only_auroc, text_only_lines, text_only_scores
+from fashionclip.prepare.judgements.validate import LIMITS, validate_judgements
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
-from fashionclip.tables import choose_root, locate
-
-COLUMNS: dict[str, str | None] = {**{name: name for name in REQUIRED}, **dict.fromkeys(OPTIONAL)}
-LIMITS = JudgementLimits()
 
 
 def prepare_judgements_csv(
@@ -41,7 +35,6 @@ def prepare_judgements_csv(
     columns: Mapping[str, str | None] = COLUMNS,
     image_root: Path | str | None = None,
     allow_outside_root: bool = False,
-    check_only: bool = False,
     drop_errors: bool = False,
     report: Path | str = "validation.json",
     limits: JudgementLimits = LIMITS,
@@ -50,7 +43,7 @@ def prepare_judgements_csv(
     ratios: Mapping[str, float] = RATIOS,
     seed: int = 0,
     workers: int | None = None,
-) -> PreparedDataset | None:
+) -> PreparedDataset:
     """Checks judgements, and prepares them.
 
     Splits are balanced by label and keep together what shows the same photo or product (without a column for it: what
@@ -63,7 +56,6 @@ def prepare_judgements_csv(
         columns: Header of each column, see `read_tables`.
         image_root: Folder that relative paths begin at; None: that of the CSV or the one above, where the photos are.
         allow_outside_root: Whether photos may lie elsewhere.
-        check_only: Whether to print and write the report, and prepare nothing.
         drop_errors: Whether to leave out rows with errors instead of refusing the table.
         report: File that the report is written to, as JSON.
         limits: Bounds of the checks that warn.
@@ -73,19 +65,12 @@ def prepare_judgements_csv(
         seed: Seed of the split.
         workers: Number of processes, by default one a core.
 
-    Returns:
-        The dataset; None with `check_only`.
-
     Raises:
         InputError: Source or settings are not usable, or checks found errors.
     """
     check_ratios(ratios)
-    if image_root is not None and not Path(image_root).is_dir():
-        raise InputError(f"dataset.image_root={image_root}: no such folder. Give the one that paths begin at, or null.")
-    if limits.context_length is None:
-        limits = replace(limits, context_length=tokenizer.context_length)
-    checked = _check(
-        Path(source),
+    found = validate_judgements(
+        source,
         columns=columns,
         image_root=image_root,
         allow_outside_root=allow_outside_root,
@@ -93,23 +78,28 @@ def prepare_judgements_csv(
         tokenizer=tokenizer,
         workers=workers,
     )
-    print_report(checked.report)
-    write_report(checked.report, Path(report))
+    print_report(found)
+    write_report(found, Path(report))
     print(f"report: {report}")
-    if errors := checked.report.errors:
-        names = ", ".join(f"{finding.check} ({finding.count})" for finding in errors)
-        says = f"{source}: {names}; the table above and {report} say where. Mend them"
-        if check_only or any(finding.check in OF_ALL_ROWS for finding in errors):
-            raise InputError(f"{says}.")
-        if not drop_errors:
-            raise InputError(f"{says}, or leave these rows out with dataset.drop_errors=true.")
-    if check_only:
-        return None
-    kept = checked.facts.drop(index=list(checked.report.broken))
+    if found.errors and not (drop_errors and OF_ALL_ROWS.isdisjoint(found.errors)):
+        names = ", ".join(f"{check} ({count})" for check, count in found.errors.items())
+        remedy = (
+            ", or leave these rows out with dataset.drop_errors=true" if OF_ALL_ROWS.isdisjoint(found.errors) else ""
+        )
+        raise InputError(f"{source}: {names}; the table above and {report} say where. Mend them{remedy}.")
+    kept = found.rows.drop(index=list(found.left_out))
     if kept.empty:
         raise InputError(
-            f"{source}: no rows left of {len(checked.facts)} read; {report} says why. Mend them, then re-run."
+            f"{source}: no rows left of {len(found.rows)} read; {report} says why. Mend them, then re-run."
         )
+    unread = found.faults[(found.faults["row"] < 0) & (found.faults["level"] == "error")]
+    dropped = [
+        (found.rows["image_path"][row], check, found.rows["where"][row]) for row, check in found.left_out.items()
+    ]
+    dropped += [
+        ("", check, f"{where}: {says}")
+        for check, where, says in zip(unread["check"], unread["where"], unread["says"], strict=True)
+    ]
 
     config = {
         "name": name,
@@ -119,9 +109,10 @@ def prepare_judgements_csv(
         "ratios": dict(ratios),
         "seed": seed,
     }
-    with conversion(
-        Path(root), config=config, files=checked.files, data=checked.data, besides={"root": checked.report.root}
-    ) as new:
+    files = sorted({file for file in found.rows["photo_file"][found.rows["inside"] & found.rows["found"]] if file})
+    data = b"".join(table.read_bytes() for table in find_tables(Path(source)).values())
+    besides = {"root": str(found.root), "texts": "mended"}  # judgements with texts as they stood are not these
+    with conversion(Path(root), config=config, files=files, data=data, besides=besides) as new:
         if new.standing:
             return new.standing
         photos = kept.drop_duplicates("key")
@@ -137,56 +128,15 @@ def prepare_judgements_csv(
         judgements["text_only"] = text_only_scores(judgements)
         auroc = text_only_auroc(judgements)
         counts = judgements.groupby(["split", "label"]).size().unstack(fill_value=0).to_dict("index")
-        write_report(checked.report, new.folder / "validation.json")
+        write_report(found, new.folder / "validation.json")
         return new.finish(
             manifest=manifest,
-            dropped=checked.dropped(),
-            read=len(checked.facts),
+            dropped=dropped,
+            read=len(found.rows),
             record={"source": str(source), "judgements": counts, "text_only_auroc": auroc},
             tables={"judgements": judgements},
             says=[f"{len(judgements)} judgements of {len(manifest)} photos: {counts}", *text_only_lines(auroc)],
         )
-
-
-class _Checked(NamedTuple):
-    """What is known of the tables of a source: the bytes and photos they are made of, facts and findings."""
-
-    data: bytes
-    files: list[Path]
-    facts: pd.DataFrame
-    unread: pd.DataFrame
-    report: Report
-
-    def dropped(self) -> list[tuple[str, str, str]]:
-        """Image id, reason and detail of each row and line that is left out."""
-        path, where = self.facts["image_path"], self.facts["where"]
-        rows = [(path[row], check, where[row]) for row, check in self.report.broken.items()]
-        lines = self.unread.to_dict("records")
-        return rows + [("", line["check"], f"{line['file']}:{line['line']}: {line['says']}") for line in lines]
-
-
-def _check(
-    source: Path,
-    *,
-    columns: Mapping[str, str | None],
-    image_root: Path | str | None,
-    allow_outside_root: bool,
-    limits: JudgementLimits,
-    tokenizer: Any,
-    workers: int | None,
-) -> _Checked:
-    """Reads the tables and decodes the photos that they name."""
-    tables = find_tables(source)
-    read = read_tables(tables, columns=columns)
-    paths = [path for path in read.rows["image_path"].unique() if path]
-    root = Path(image_root) if image_root is not None else choose_root(paths, table=next(iter(tables.values())))
-    located = {path: locate(path, root=root) for path in paths}
-    allowed = [where.file for where in located.values() if where.inside or allow_outside_root]
-    files = sorted({file for file in allowed if os.path.isfile(file)})
-    looks = dict(zip(files, look_at(files, workers=workers), strict=True))
-    facts = row_facts(read.rows, located=located, looks=looks, tokenizer=tokenizer, allow_outside=allow_outside_root)
-    report = report_on(facts, split_facts(facts), read.unread, source=source, root=root, limits=limits)
-    return _Checked(b"".join(table.read_bytes() for table in tables.values()), files, facts, read.unread, report)
 
 
 def _tables(

@@ -1,41 +1,39 @@
-"""Reading judgements from CSV: whatever separator and encoding, with the line number of every row."""
+"""Reading judgements from tables: whatever separator and encoding, with the line number of every row."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from fashionclip.errors import InputError
+from fashionclip.foreign_text import plain_cell
 from fashionclip.manifest import SPLITS
-from fashionclip.tables import columns_of, layout_of, records, value_of
+from fashionclip.prepare.judgements.special_characters import SPECIAL, mended
+from fashionclip.tables import Record, columns_of, layout_of, records, value_of
 
 REQUIRED = ("image_path", "text", "label")
 OPTIONAL = ("product", "split")
-ROW_COLUMNS = ("file", "line", *REQUIRED, *OPTIONAL)
+COLUMNS: dict[str, str | None] = {**{name: name for name in REQUIRED}, **dict.fromkeys(OPTIONAL)}
+ROW_COLUMNS = ("file", "line", *REQUIRED, *OPTIONAL, *(special.name for special in SPECIAL))
 
 
-@dataclass(frozen=True)
-class ReadTable:
-    """What one or more CSV files hold.
+class Unread(NamedTuple):
+    """A line that is no row, or a column that is missing: the check that finds it, where, and what is wrong."""
 
-    Attributes:
-        rows: `ROW_COLUMNS`, all text but `line`, which counts from 1; a column that is not mapped is empty.
-        unread: `file, line, check, says`: columns that are missing, and lines that are no row.
-    """
-
-    rows: pd.DataFrame
-    unread: pd.DataFrame
+    check: str
+    where: str
+    says: str
 
 
 def find_tables(source: Path) -> dict[str, Path]:
     """The CSV files of a source by their split; of a single file that is "", which leaves the split open.
 
     Args:
-        source: A CSV; or a folder that has, itself or in `datasets/`, one CSV, or `train.csv` and `val.csv` (and
-            `test.csv`).
+        source: A CSV or other table (`layout_of`); or a folder that has, itself or in `datasets/`, one CSV, or
+            `train.csv` and `val.csv` (and `test.csv`).
 
     Raises:
         InputError: There is no such file or folder, or it leaves open which CSV is meant.
@@ -54,18 +52,26 @@ def find_tables(source: Path) -> dict[str, Path]:
                 f"dataset.source={source}: found {[file.name for file in found]}, expected train.csv and val.csv "
                 "(and test.csv), or exactly one CSV. Name the file itself as dataset.source."
             )
+    got = "no CSV in it" if source.is_dir() else "no such file or folder"
+    start = f" `fashionclip judgements {source} --to pairs.csv` starts one of its photos." if source.is_dir() else ""
     raise InputError(
-        f"dataset.source={source}: {'no CSV in it' if source.is_dir() else 'no such file or folder'}. Expected a CSV "
-        f"with the columns {', '.join(REQUIRED)}, or a folder with train.csv and val.csv. Give its path."
+        f"dataset.source={source}: {got}. Expected a CSV with the columns {', '.join(REQUIRED)}, or a folder with "
+        f"train.csv and val.csv. Give its path.{start}"
     )
 
 
-def read_tables(tables: Mapping[str, Path], *, columns: Mapping[str, str | None]) -> ReadTable:
-    """Reads all files of a source.
+def read_tables(
+    tables: Mapping[str, Path | pd.DataFrame], *, columns: Mapping[str, str | None]
+) -> tuple[pd.DataFrame, list[Unread]]:
+    """Reads all tables of a source.
 
     Args:
-        tables: Files by split, from `find_tables`.
+        tables: Tables by split; "" leaves the split to their own column. Rows of a DataFrame are counted from 0.
         columns: For each of `REQUIRED` and `OPTIONAL` the name that the header gives it; None: it has none.
+
+    Returns:
+        `ROW_COLUMNS`, all text but `line`, which counts from 1; a column that is not mapped is empty, and the last ones
+        have an example of each kind of special characters that the text had. Then what was not read.
 
     Raises:
         InputError: A column that cannot be done without is mapped to nothing, an unknown one is mapped, or a file holds
@@ -79,42 +85,52 @@ def read_tables(tables: Mapping[str, Path], *, columns: Mapping[str, str | None]
             f"for {', '.join(OPTIONAL)}. Mend {', '.join(unknown + unmapped)}."
         )
     wanted = {name: str(header) for name, header in columns.items() if header}
-    read = [_read_table(file, split=split, wanted=wanted) for split, file in tables.items()]
-    return ReadTable(
-        rows=pd.concat([table.rows for table in read], ignore_index=True),
-        unread=pd.concat([table.unread for table in read], ignore_index=True),
-    )
-
-
-def _read_table(file: Path, *, split: str, wanted: Mapping[str, str]) -> ReadTable:
-    layout = layout_of(file, titles=list(wanted.values()))
-    print(f"{file}: {layout.encoding}, separator {layout.separator!r}")
     rows: list[dict[str, object]] = []
-    unread: list[tuple[str, int, str, str]] = []
+    unread: list[Unread] = []
+    for split, table in tables.items():
+        if isinstance(table, pd.DataFrame):
+            cells = table.astype(object).where(table.notna(), "").astype(str).to_numpy().tolist()
+            found = iter([Record(line, texts) for line, texts in enumerate([[*map(str, table)], *cells], start=-1)])
+            name = "table"
+        else:
+            layout = layout_of(table, titles=list(wanted.values()))
+            is_csv = layout.form == "CSV"
+            print(f"{table}: {f'{layout.encoding}, separator {layout.separator!r}' if is_csv else layout.form}")
+            found, name = records(table, layout), table.name
+        _read(found, name, split=split, wanted=wanted, rows=rows, unread=unread)
+    return pd.DataFrame(rows, columns=list(ROW_COLUMNS)).fillna(""), unread
+
+
+def _read(
+    found: Iterable[Record],
+    name: str,
+    *,
+    split: str,
+    wanted: Mapping[str, str],
+    rows: list[dict[str, object]],
+    unread: list[Unread],
+) -> None:
+    """Adds to rows and unread lines those of one table."""
     header: list[str] | None = None
     place: dict[str, int] = {}
-    for line, cells, fault, _ in records(file, layout):
+    for line, cells, fault, _ in found:
         if fault:
-            unread.append((file.name, line, "malformed_line", fault))
+            unread.append(Unread("malformed_line", f"{name}:{line}", fault))
         elif header is None:
             header = [cell.strip() for cell in cells]
             place = columns_of(header, wanted)
-            missing = [title for name, title in wanted.items() if name not in place]
-            if missing:
+            if missing := [title for column, title in wanted.items() if column not in place]:
                 says = f"no column {', '.join(map(repr, missing))}; has {header}"
-                unread.append((file.name, line, "missing_column", says))
-                break
+                unread.append(Unread("missing_column", f"{name}:{line}", says))
+                return
         elif len(cells) != len(header):
-            unread.append((file.name, line, "malformed_line", f"{len(cells)} cells, expected {len(header)}"))
+            unread.append(Unread("malformed_line", f"{name}:{line}", f"{len(cells)} cells, expected {len(header)}"))
         else:
-            row = {name: " ".join(value_of(cells[index]).split()) for name, index in place.items()}
-            row["image_path"] = value_of(cells[place["image_path"]])  # the name of a file may hold two blanks
-            row["label"] = row["label"].casefold()
-            row["split"] = split or row.get("split", "").casefold()
-            rows.append({"file": file.name, "line": line, "product": "", **row})
+            row = {column: value_of(cells[index]) for column, index in place.items()}
+            text, special = mended(plain_cell(row["text"]))
+            rest = {column: " ".join(row.get(column, "").split()).casefold() for column in ("label", "split")}
+            product = " ".join(row.get("product", "").split())
+            rows.append({"file": name, "line": line, **row, **rest, "product": product, "text": text, **special})
+            rows[-1]["split"] = split or rest["split"]
     if header is None:
-        unread.append((file.name, 1, "missing_column", "no header; the file is empty"))
-    return ReadTable(
-        rows=pd.DataFrame(rows, columns=list(ROW_COLUMNS)),
-        unread=pd.DataFrame(unread, columns=["file", "line", "check", "says"]),
-    )
+        unread.append(Unread("missing_column", f"{name}:1", "no header; the file is empty"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import pandas as pd
 
 from fashionclip.manifest import LABELS, SPLITS
+from fashionclip.prepare.judgements.special_characters import LOST, SPECIAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +21,7 @@ class JudgementLimits:
         min_side: Shorter side of a photo, in pixels.
         min_words, max_words: Words of a text, inclusive.
         context_length: Tokens that the model reads of a text, those of start and end among them; None: as many as its
-            tokenizer says.
+            tokenizer says, or any number without a tokenizer.
         min_rows: Judgements in all.
         match_share: Least and largest share of matches, of all and of each split.
     """
@@ -41,7 +43,7 @@ class Rule(NamedTuple):
         column: Column of facts that it judges.
         holds: Function from that column to whether each value is fine.
         says: What is wrong with a row, as a format string of its facts.
-        remedy: What to do about it.
+        remedy: What to do about it, or what is done.
     """
 
     name: str
@@ -52,12 +54,32 @@ class Rule(NamedTuple):
     remedy: str
 
 
-READING = (  # found by reading, by which there may be no rows
-    ("missing_column", "Name the columns image_path, text and label, or map yours with dataset.columns."),
-    ("malformed_line", "Quote cells that hold the separator, a line break or a quote, and double quotes within them."),
-    ("no_rows", "Write a line for each judgement below the header."),
-)
-OF_ALL_ROWS = ("missing_column", "no_rows", "one_label")  # errors that no row can be left out for
+class Fault(NamedTuple):
+    """One thing that is wrong.
+
+    Attributes:
+        check: Name of the rule.
+        level: "error" or "warning".
+        row: Index of the row; -1 of a line that is none, and of what is wrong of a whole split.
+        where: Line, such as "train.csv:12", or split.
+        says: What is wrong.
+        remedy: What to do about it, or what is done.
+    """
+
+    check: str
+    level: str
+    row: int
+    where: str
+    says: str
+    remedy: str
+
+
+READING = {  # remedies of what is found by reading, by which there may be no rows
+    "missing_column": "Name the columns image_path, text and label, or map yours with dataset.columns.",
+    "malformed_line": "Quote cells that hold the separator, a line break or a quote, and double quotes within them.",
+    "no_rows": "Write a line for each judgement below the header.",
+}
+OF_ALL_ROWS = {"missing_column", "no_rows", "one_label"}  # errors that no row can be left out for
 
 
 def row_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
@@ -113,9 +135,14 @@ def row_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
         Rule("long_text", "warning", "words", lambda words: words <= limits.max_words,
              f"{{words}} words, over {limits.max_words}",
              "Shorten it to what the photo shows."),
-        Rule("over_context", "warning", "tokens", lambda tokens: tokens <= limits.context_length,
+        Rule("over_context", "warning", "tokens", lambda tokens: tokens <= (limits.context_length or math.inf),
              f"{{tokens}} tokens, over the model's {limits.context_length}; the rest is never read",
              "Shorten the text, or say first what matters."),
+        *(Rule(special.name, "warning", special.name, empty, f"{{{special.name}}}", special.does)
+          for special in SPECIAL),
+        Rule("lost_character", "warning", "text", lambda text: ~text.str.contains(LOST),
+             "{text!r} has a sign for letters that are lost",
+             "Write the text again from where it came; it is read as it stands."),
     )
     # fmt: on
 
@@ -126,10 +153,10 @@ def split_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
     # fmt: off
     return (
         Rule("one_label", "error", "one_label", lambda one_label: ~one_label,
-             "{where}: {matches} of {rows} match, expected both labels",
+             "{matches} of {rows} match, expected both labels",
              "Add rows of the missing label: by one alone nothing can be learned, chosen or measured."),
         Rule("unbalanced", "warning", "match_share", lambda share: share.between(low, high),
-             f"{{where}}: {{matches}} of {{rows}} match ({{match_share:.0%}}), expected {low:.0%} to {high:.0%}",
+             f"{{matches}} of {{rows}} match ({{match_share:.0%}}), expected {low:.0%} to {high:.0%}",
              "Add rows of the rarer label, or weigh the labels in the loss."),
         Rule("few_rows", "warning", "rows", lambda rows: (rows >= limits.min_rows) | (rows.index > 0),  # only of all
              f"{{rows}} judgements, under {limits.min_rows}",
@@ -138,6 +165,12 @@ def split_rules(limits: JudgementLimits) -> tuple[Rule, ...]:
     # fmt: on
 
 
-def breaches(facts: pd.DataFrame, rules: Sequence[Rule]) -> dict[str, list[int]]:
-    """Rows of `facts`, by their index, that break each rule, by its name."""
-    return {rule.name: facts.index[~rule.holds(facts[rule.column]).astype(bool)].tolist() for rule in rules}
+def faults(facts: pd.DataFrame, rules: Iterable[Rule]) -> list[Fault]:
+    """What breaks each rule, in the order of rules and rows."""
+    found = []
+    for rule in rules:
+        broken = facts[~rule.holds(facts[rule.column]).astype(bool)]
+        for row, fact in zip(broken.index, broken.to_dict("records"), strict=True):
+            says = rule.says.format(**{str(name): value for name, value in fact.items()})
+            found.append(Fault(rule.name, rule.level, row, fact["where"], says, rule.remedy))
+    return found

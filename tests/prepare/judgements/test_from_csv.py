@@ -1,4 +1,3 @@
-import contextlib
 import csv
 import json
 from dataclasses import replace
@@ -11,8 +10,11 @@ import pytest
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import read_dataset, read_judgements
-from fashionclip.prepare.judgements.from_csv import COLUMNS, prepare_judgements_csv
+from fashionclip.prepare.judgements.from_csv import prepare_judgements_csv
+from fashionclip.prepare.judgements.read_csv import COLUMNS
+from fashionclip.prepare.judgements.report import print_report, write_report
 from fashionclip.prepare.judgements.rules import JudgementLimits
+from fashionclip.prepare.judgements.validate import validate_judgements
 
 draw = partial(drawn_photos.draw, size=(240, 320))
 
@@ -69,11 +71,10 @@ def findings(report):
 
 
 def checked(source, **changes):
-    """The findings of check_only by name, after making sure that it wrote nothing but the report."""
-    root = source.parent / "prepared"
-    with contextlib.suppress(InputError):
-        assert prepare(source, root, check_only=True, **changes) is None
-    assert not root.exists() and not list(source.parent.glob("prepared*"))
+    """The findings of the checks by name, which they print, too."""
+    found = validate_judgements(source, **{"limits": LIMITS, "tokenizer": WordTokenizer(), "workers": 0, **changes})
+    print_report(found)
+    write_report(found, source.parent / "validation.json")
     return findings(source.parent / "validation.json")
 
 
@@ -248,7 +249,7 @@ def test_one_photo_product_or_picture_in_train_csv_and_val_csv_is_found(tmp_path
             draw(copied).save(tmp_path / "images" / f"{number}.jpg")
         root = tmp_path / "out"
         with pytest.raises(InputError, match=name):
-            prepare(tmp_path, root, check_only=True, columns=columns)
+            prepare(tmp_path, root, columns=columns)
         found = findings(tmp_path / "validation.json")
         assert set(found) == {name} and found[name]["first"][0] == f"val.csv:4: {message}"
         assert message in capsys.readouterr().out
@@ -272,12 +273,11 @@ def test_a_text_that_matches_in_two_splits_is_a_warning(tmp_path, capsys):
 
 
 def test_errors_end_in_one_message_and_warnings_do_not(tmp_path):
-    with pytest.raises(InputError, match=r"pairs.csv: missing_image \(1\); the table above .* Mend them\.$"):
-        prepare(write(tmp_path, broken({3: {0: "none.jpg"}})), tmp_path / "out", check_only=True)
-    with pytest.raises(InputError, match=r"missing_image \(1\).*dataset\.drop_errors=true"):
-        prepare(tmp_path / "pairs.csv", tmp_path / "out")
+    source = write(tmp_path, broken({3: {0: "none.jpg"}}))
+    with pytest.raises(InputError, match=r"missing_image \(1\); the table above .*dataset\.drop_errors=true"):
+        prepare(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert prepare(write(tmp_path, sound(1)), tmp_path / "out", check_only=True) is None
+    assert checked(write(tmp_path, sound(1))) and prepare(source, tmp_path / "out")
 
 
 def judgements(dataset):
@@ -317,7 +317,7 @@ def test_a_table_without_any_usable_row_is_one_error(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("settings", [{"check_only": True}, {}, {"drop_errors": True}])
+@pytest.mark.parametrize("settings", [{}, {"drop_errors": True}])
 def test_a_table_without_rows_or_with_one_label_is_an_error(tmp_path, capsys, settings):
     with pytest.raises(InputError, match=r"pairs\.csv: no_rows \(1\); the table above .* Mend them\.$"):
         prepare(write(tmp_path, []), tmp_path / "out", **settings)
@@ -390,7 +390,7 @@ def test_the_documents_folder_and_table_work_as_they_stand(tmp_path, given):
         "datasets/images/green_dress.jpg,Green cotton dress with short sleeves,match\n"
         "datasets/images/grey_cap.jpg,Pink silk scarf with white dots,mismatch\n"
     )
-    assert prepare(tmp_path / given, tmp_path / "out", check_only=True) is None
+    assert validate_judgements(tmp_path / given, workers=0).errors == {}
     dataset = prepare(tmp_path / given, tmp_path / "out")
     judged = judgements(dataset)
     if given.endswith(".csv"):
@@ -434,7 +434,7 @@ def test_what_is_no_text_is_one_error(tmp_path):
     source = write(tmp_path, sound())
     source.write_bytes(source.read_text().encode("utf-16-le"))  # without a mark
     with pytest.raises(InputError, match=r"pairs\.csv: holds zero bytes.*Save it as UTF-8"):
-        prepare(source, tmp_path / "out", check_only=True)
+        prepare(source, tmp_path / "out")
 
 
 def test_paths_are_taken_as_they_are_with_either_slash_and_blanks(tmp_path):
