@@ -164,6 +164,7 @@ def prepare_synthetic_triplet(
         bases = _base_photos(photos, groups, max_side=max_side, ratios=ratios, seed=seed, workers=workers)
         split = bases["split"].to_dict()
         logos: Any = used.get("logo")
+        named = bool(logos) and isinstance(logos.positions, Mapping)
         plan = partial(
             plan_variants,
             logos_per_photo=logos.per_photo if logos else (0, 0),
@@ -216,6 +217,11 @@ def prepare_synthetic_triplet(
                 f"variants of {len(shown)} base photos, split {of_split}",
                 f"{int(fixed.sum())} triplets of val and test",
                 *(f"  {'captions' if kind == 'text' else 'logos'}: {_listed(of)}" for kind, of in stocks.items()),
+                *(
+                    ["  logos at named positions leave nothing to chance: a positive equals its anchor"]
+                    if named
+                    else ()
+                ),
             ],
         )
 

@@ -321,7 +321,7 @@ def test_one_base_photo_left_after_drops_is_an_error(tmp_path):
         prepare(source, tmp_path / "set")
 
 
-def test_a_photo_shows_one_logo_of_each_named_position(tmp_path):
+def test_a_photo_shows_one_logo_of_each_named_position(tmp_path, capsys):
     for number, name in enumerate(("age/3.png", "age/7.png", "age/12.JPG", "age/18.png", "buy.png", "box.jpeg")):
         (tmp_path / "logos" / "age").mkdir(parents=True, exist_ok=True)
         draw(number).resize((60, 30)).save(tmp_path / "logos" / name)
@@ -343,6 +343,9 @@ def test_a_photo_shows_one_logo_of_each_named_position(tmp_path):
     other = manifest[manifest["kind"] == "semipositive"]
     assert (other["semipos_distance"] == 1 / 3).all(), "only the first of the three has another to show"
     assert (other["caption"] != other["rendered_caption"]).all()
+    assert "logos at named positions leave nothing to chance: a positive equals its anchor" in capsys.readouterr().out
+    anchor, positive = (dataset.root / f"images/00/logo0_{kind}.jpg" for kind in ("anchor", "positive0"))
+    assert anchor.read_bytes() == positive.read_bytes()
 
 
 def test_held_out_logos_of_named_positions(tmp_path):
