@@ -223,6 +223,6 @@ def check_columns(relation: Relation, dataset: PreparedDataset) -> None:
         if column not in filled:
             raise InputError(
                 f"{dataset.root}/manifest.parquet: no column {column!r} with values, needed by "
-                f"relation={relation.name}; has {filled}. Use a loss that needs no {column!r}, or re-run prepare.py on "
-                "a source with it."
+                f"relation={relation.name}; has {filled}. Use a loss that needs no {column!r}, name another "
+                "column where identity names it, or re-run prepare.py on a source with it."
             )

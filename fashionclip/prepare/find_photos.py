@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from fashionclip.errors import InputError
@@ -66,6 +67,17 @@ def photos_below(folder: Path, *, without: Collection[Path] = ()) -> list[str]:
     return sorted(found)
 
 
+def ids_of(paths: Iterable[str]) -> dict[str, str]:
+    """The image id of each path: without suffix, where that leaves them apart.
+
+    >>> ids_of(["a/1.jpg", "2.jpg", "2.png"])
+    {'a/1.jpg': 'a/1', '2.jpg': '2.jpg', '2.png': '2.png'}
+    """
+    stem = {path: posixpath.splitext(path)[0] for path in paths}
+    many = Counter(stem.values())
+    return {path: short if many[short] == 1 else path for path, short in stem.items()}
+
+
 def find_photos(folder: Path, *, root: Path, limit: int | None, seed: int) -> dict[str, Path]:
     """Finds the photos below a folder.
 
@@ -88,9 +100,8 @@ def find_photos(folder: Path, *, root: Path, limit: int | None, seed: int) -> di
             f"dataset.root={root}: lies in dataset.source={folder}, where its photos would be read as base photos. "
             "Choose another dataset.root."
         )
-    files = list(map(Path, photos_below(folder)))
-    stems = Counter(file.with_suffix("") for file in files)
-    ids = {(file if stems[file.with_suffix("")] > 1 else file.with_suffix("")).as_posix(): file for file in files}
+    files = photos_below(folder)
+    ids = {base: file for file, base in ids_of(files).items()}
     # The split is by the hash of seed and name alone: chosen by that, all photos would lie in one split.
     chosen = sorted(ids, key=lambda base: stable_hash(f"{seed}/limit/{base}"))[:limit]
     if len(chosen) < 2:

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from fashionclip.data.content_distance import AttributeDistance, EditDistance
+from fashionclip.data.manifest_tensors import ManifestTensors
 
 
 class _Rows:
@@ -36,3 +39,12 @@ def test_products_are_apart_by_the_share_of_attributes_that_differ():
     rows = _Rows(["a"] * 3, [0] * 3, colour=[0, 0, 1], gender=[0, 1, 1])
     distance = AttributeDistance(["colour", "gender"])(rows, torch.tensor([0, 0, 0, 2]), torch.tensor([0, 1, 2, 1]))
     assert distance.tolist() == [0, 0.5, 1, 0.5]
+
+
+def test_attributes_that_a_dataset_names_count_where_none_are_given(demo_dataset):
+    pair = torch.tensor([0]), torch.tensor([5])
+    named = replace(demo_dataset, info={**demo_dataset.info, "attributes": ["colour", "gender"]})
+    given = ManifestTensors(named, coded=["colour", "gender"])
+    assert AttributeDistance()(ManifestTensors(named), *pair) == AttributeDistance(["colour", "gender"])(given, *pair)
+    without = replace(demo_dataset, info={})
+    assert AttributeDistance()(ManifestTensors(without), *pair) == 1, "no attributes: no product is like another"

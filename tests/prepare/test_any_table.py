@@ -60,7 +60,7 @@ READERS = {
     "index": (("image", "title", "price"), lambda photo, text: (photo, text, "1"), indexed),
     "judgements": (("image_path", "text", "label"), lambda photo, text: (photo, text, "match"), judged),
 }
-ANY = tuple(READERS)
+ANY = tuple(reader for reader in READERS if reader != "kaggle")  # whose tables are read as those of "products"
 SEARCHING = ANY[:-1]  # which find a photo by more than its path
 NOT_MENDED = ("products", "kaggle", "groups", "index")
 

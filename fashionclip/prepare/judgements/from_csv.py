@@ -17,6 +17,7 @@ import pandas as pd
 from fashionclip.errors import InputError
 from fashionclip.manifest import RATIOS, PreparedDataset, check_labels, check_ratios
 from fashionclip.prepare.conversion import conversion
+from fashionclip.prepare.find_photos import ids_of
 from fashionclip.prepare.judgements.read_csv import COLUMNS, find_tables
 from fashionclip.prepare.judgements.report import print_report, write_report
 from fashionclip.prepare.judgements.rules import OF_ALL_ROWS, JudgementLimits
@@ -116,7 +117,7 @@ def prepare_judgements_csv(
         if new.standing:
             return new.standing
         photos = kept.drop_duplicates("key")
-        ids = _image_ids(photos["key"].tolist())
+        ids = ids_of(photos["key"])
         jobs = [
             (file, new.folder / f"images/{ids[key]}.jpg")
             for key, file in zip(photos["key"], photos["photo_file"], strict=True)
@@ -178,10 +179,3 @@ def _tables(
         }
     )
     return manifest.reset_index(drop=True).astype(str), judgements.reset_index(drop=True)
-
-
-def _image_ids(keys: list[str]) -> dict[str, str]:
-    """Keys without suffix, where that leaves them apart."""
-    stems = pd.Series([Path(key).with_suffix("").as_posix() for key in keys], dtype=object)
-    alone = ~stems.duplicated(keep=False)
-    return {key: stem if only else key for key, stem, only in zip(keys, stems, alone, strict=True)}

@@ -7,14 +7,14 @@ import json
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from fashionclip.images import SUFFIXES
-from fashionclip.prepare.find_photos import photos_below
+from fashionclip.prepare.find_photos import ids_of, photos_below
 from fashionclip.tables import composed, keys_of, match_photos
 
 Download = Callable[[Sequence[str]], Mapping[str, Path | str]]  # file of each address, or why there is none
@@ -113,9 +113,8 @@ class NamedPhotos:
             if file_of.setdefault(key, file) != file:  # of the same path below another folder
                 key = f"{_hash(str(file))}/{key}"
             keys[name] = key
-        stems = {key: os.path.splitext(key)[0] for key in keys.values()}
-        many = Counter(stems.values())
-        return {name: stems[key] if many[stems[key]] == 1 else key for name, key in keys.items()}
+        short = ids_of(keys.values())
+        return {name: short[key] for name, key in keys.items()}
 
     @cached_property
     def _listed(self) -> list[str]:

@@ -124,6 +124,7 @@ def _hugging_face(source: str, cache: Path) -> Catalogue:
     features: dict[str, Any] = next(iter(parts.values())).features
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     folder = cache / ("hf-" + "-".join(part._fingerprint for part in parts.values())[:80])
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for split, part in parts.items():
         for name in images:
@@ -144,8 +145,8 @@ def _hugging_face(source: str, cache: Path) -> Catalogue:
     return Catalogue(
         table=Table(header=header, rows=rows, lines=list(range(1, len(rows) + 1)), unread=[]),
         where=source,
-        folders=[folder] if images else [Path(source)],
-        data=str(folder.name).encode(),
+        folders=[folder if images or not Path(source).is_dir() else Path(source)],
+        data=folder.name.encode(),
         columns=columns,
     )
 

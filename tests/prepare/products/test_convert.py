@@ -231,15 +231,23 @@ def table_file(folder, form):
         (folder / "shop.json").write_text(json.dumps(records, indent=1))
     elif form == "jsonl":
         (folder / "shop.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    elif form == "xlsx":
+        openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed, with which workbooks are read")
+        book = openpyxl.Workbook()
+        for row in (["sku", "photos", "title", "price"], [7.0, "1.jpg|2.jpg", "Dress", 9.5], [8, "3.jpg", "Shirt"]):
+            book.active.append(row)
+        book.save(folder / "shop.xlsx")
     elif form == "tsv":
         (folder / "shop.tsv").write_text("sku\tphotos\ttitle\tprice\n7.0\t1.jpg,2.jpg\tDress\t9.5\n8\t3.jpg\tShirt\n")
 
 
-@pytest.mark.parametrize("form", ["parquet", "json", "jsonl", "tsv"])
+@pytest.mark.parametrize("form", ["parquet", "json", "jsonl", "tsv", "xlsx"])
 def test_every_form_of_a_table_is_the_same_catalogue(tmp_path, form):
-    (tmp_path / "shop" / "images").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "images").symlink_to(tmp_path / "elsewhere")
     for number in "123":
-        draw(number).save(tmp_path / "shop" / "images" / f"{number}.jpg")
+        draw(number).save(tmp_path / "elsewhere" / f"{number}.jpg")
     table_file(tmp_path / "shop", form)
     dataset = prepare(tmp_path / "shop", tmp_path / "set")
     assert column(dataset, "item_id") == {"1": "7", "2": "7", "3": "8"}
