@@ -12,8 +12,7 @@ import pytest
 from fashionclip.errors import InputError
 from fashionclip.images import SUFFIXES
 from fashionclip.prepare.find_photos import read_groups
-from fashionclip.prepare.judgements.from_csv import COLUMNS
-from fashionclip.prepare.judgements.read_csv import read_tables
+from fashionclip.prepare.judgements.read_csv import COLUMNS, read_tables
 from fashionclip.prepare.kaggle_products import STYLES_HEADER, TABLE_HEADER, prepare_kaggle_products
 from fashionclip.prepare.products.convert import prepare_products
 from fashionclip.retrieval.index.index_source import read_source
@@ -47,7 +46,7 @@ def indexed(table):
 
 
 def judged(table):
-    rows = read_tables({"": table}, columns=COLUMNS).rows
+    rows, _ = read_tables({"": table}, columns=COLUMNS)
     return dict(zip((Path(path.replace("\\", "/")).stem for path in rows["image_path"]), rows["text"], strict=True))
 
 
