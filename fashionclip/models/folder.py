@@ -90,12 +90,12 @@ def check_folder(folder: Path, *, weights: int | None = None) -> None:
     if not file.is_file():
         way_on = run_instead(folder) or "Expected an export, or a folder of open_clip's."
         raise InputError(f"{folder}: no model there (no {CONFIG}). {way_on}")
-    config = _read(file)
+    config = read_config(file)
     if not isinstance(config.get("model_cfg"), dict):
         raise InputError(f"{file}: no model_cfg in it. Expected open_clip's config of a model.")
     architecture = config["model_cfg"]
     check_architecture(architecture, where=str(file))
-    _check_preprocessing(config.get("preprocess_cfg", {}), where=str(file))
+    check_preprocessing(config.get("preprocess_cfg", {}), where=str(file))
     for part in PARTS:
         if name := architecture.get(part, {}).get("hf_model_name"):
             if part != "text_cfg" or not (folder / TEXT_TOWER).is_file():
@@ -112,6 +112,10 @@ def run_instead(folder: Path) -> str:
     """What to do where a run was given in place of its export; nothing where it is none."""
     if (folder / "checkpoints").is_dir() or folder.suffix == ".ckpt":
         return f"It is a run: fashionclip export {shlex.quote(str(folder))} --to DIR, and give DIR."
+    if (folder / "config.json").is_file():
+        return (
+            f"Of a CLIPModel of transformers: {shlex.quote(f'model.backbone.pretrained={folder}')} with its model=NAME."
+        )
     return ""
 
 
@@ -169,7 +173,16 @@ def _check_bounds(node: Mapping[str, Any], *, where: str) -> None:
                 raise InputError(f"{where}: {name}={str(value)[:50]}. Expected {low} to {high:,}.")
 
 
-def _check_preprocessing(given: Any, *, where: str) -> None:
+def check_preprocessing(given: Any, *, where: str) -> None:
+    """Refuses what open_clip cannot prepare pixels by.
+
+    Args:
+        given: open_clip's `preprocess_cfg`.
+        where: Name of its place, for messages.
+
+    Raises:
+        InputError: Naming the setting.
+    """
     if not isinstance(given, dict):
         raise InputError(f"{where}: no preprocess_cfg in it. Expected open_clip's config of a model.")
     for name, value in given.items():
@@ -208,7 +221,7 @@ def local_text_tower(architecture: Mapping[str, Any], folder: Path, *, load_weig
 
 def _check_text_tower(file: Path) -> None:
     """Of transformers, whose config may name Python code, or kernels on a hub, under more than one key."""
-    config = _read(file)
+    config = read_config(file)
     for name, value in config.items():
         known = TEXT_TOWER_WORDS.get(name)
         if name in TEXT_TOWER_BOUNDS:
@@ -230,7 +243,7 @@ def _check_tokenizer(folder: Path) -> None:
     if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: its text tower needs a tokenizer of transformers, and none lies there.")
     for name in ("tokenizer_config.json", "config.json"):  # what else auto_map names there is of models, never built
-        named = _read(folder / name).get("auto_map", {}) if (folder / name).is_file() else {}
+        named = read_config(folder / name).get("auto_map", {}) if (folder / name).is_file() else {}
         if not isinstance(named, dict) or "AutoTokenizer" in named:
             raise InputError(
                 f"{folder / name}: names Python code to run as its tokenizer (auto_map), which is not done. If the "
@@ -238,7 +251,12 @@ def _check_tokenizer(folder: Path) -> None:
             )
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
+    """A JSON object from a file of no more than a config's size.
+
+    Raises:
+        InputError: It is something else.
+    """
     try:
         if file.stat().st_size > LARGEST_CONFIG * (50 if file.name.startswith("tokenizer") else 1):
             raise InputError(f"{file}: {file.stat().st_size:,} bytes are no config.")

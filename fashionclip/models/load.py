@@ -5,23 +5,20 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import open_clip
-import torch
 from open_clip.tokenizer import HFTokenizer
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
-from fashionclip.models.backbone import COMPILED, Backbone
-from fashionclip.models.folder import BOUNDS, check_architecture, check_folder, local_text_tower, read_weights
+from fashionclip.models.backbone import Backbone
+from fashionclip.models.folder import BOUNDS, check_architecture, check_folder, local_text_tower
 from fashionclip.models.minilm import MINILM, minilm_folder
+from fashionclip.models.pretrained import is_clip_model, read_pretrained
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 TAGGED = ("mean", "std", "interpolation", "resize_mode")  # what a tag of open_clip says of preprocessing
@@ -42,7 +39,8 @@ def load_backbone(
 
     Args:
         name: An open_clip model, one of `models/architectures`, `hf-hub:owner/repo`, or `local-dir:folder`.
-        pretrained: open_clip tag or weights file, for a plain name.
+        pretrained: open_clip tag, file of weights, or folder of transformers' `CLIPModel`, for a plain name (see
+            `models/pretrained.py`).
         pretrained_image: Whether an image tower of timm gets the weights that timm has for it, where no weights of the
             whole model are wanted; pixels are prepared as timm says.
         image_weights: A function that fills the trunk of an image tower of timm, in place of timm's own weights.
@@ -66,11 +64,14 @@ def load_backbone(
         _check_name(name)
     if plain and pretrained and load_weights:
         _check_weights(name, pretrained)
-    quick_gelu = plain and _needs_quick_gelu(name, pretrained)
-    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-    from_hub = name.startswith("hf-hub:") or pretrained_image or bool(pretrained and not Path(pretrained).is_file())
+    own = plain and load_weights and pretrained and Path(pretrained).exists() and Path(pretrained).suffix not in NUMPY
+    given = read_pretrained(Path(str(pretrained))) if own else None
+    tag = given.stated if given else open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+    quick_gelu = plain and _needs_quick_gelu(name, pretrained, tag)
+    from_hub = name.startswith("hf-hub:") or pretrained_image or bool(pretrained and not Path(pretrained).exists())
     what = f"{name} with pretrained={pretrained}" if pretrained else name
-    with _reachable(what, from_hub=from_hub), _weights(pretrained if load_weights else None) as weights:
+    weights = given.file() if given else nullcontext(pretrained if load_weights else None)
+    with _reachable(what, from_hub=from_hub), weights as to_load:
         tokenize = _tokenizer(name)
         architecture = open_clip.get_model_config(name) or {}
         text_tower = _text_tower(name, architecture)
@@ -80,7 +81,7 @@ def load_backbone(
             disable_progress_bar()  # of a tenth of a second
         clip = open_clip.create_model(
             name,
-            pretrained=weights,
+            pretrained=to_load,
             load_weights=load_weights,
             pretrained_image=pretrained_image and load_weights,
             pretrained_text=load_weights,
@@ -128,16 +129,16 @@ def _check_name(name: str) -> None:
 
 def _check_weights(name: str, pretrained: str) -> None:
     tags = open_clip.list_pretrained_tags_by_model(name)
-    if Path(pretrained).is_dir():
+    if Path(pretrained).is_dir() and not is_clip_model(Path(pretrained)):
         check_folder(Path(pretrained))
         raise InputError(
             f"model.backbone.pretrained={pretrained}: is a folder with a model. Give it as the model itself: "
             f"{shlex.quote(f'model.backbone.name=local-dir:{pretrained}')} model.backbone.pretrained=null"
         )
-    if pretrained not in tags and not Path(pretrained).is_file():
+    if pretrained not in tags and not Path(pretrained).exists():
         raise InputError(
             f"model.backbone.pretrained={pretrained}: neither a file nor a tag that open_clip has for {name}. "
-            f"Expected a weights file or one of {tags}."
+            f"Expected a weights file, the folder of a CLIPModel, or one of {tags}."
         )
 
 
@@ -176,51 +177,12 @@ def _text_tower(name: str, architecture: Mapping[str, Any]) -> Path | None:
     return minilm_folder() if wanted == MINILM else None
 
 
-def _needs_quick_gelu(name: str, pretrained: str | None) -> bool:
+def _needs_quick_gelu(name: str, pretrained: str | None, tag: Mapping[str, Any]) -> bool:
     """OpenAI's weights were trained with QuickGELU; under GELU they load without a word and rank much worse."""
-    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-    wanted = bool(tag.get("quick_gelu", False)) if tag else False
-    has = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
-    if wanted and not has:
+    wanted = bool(tag.get("quick_gelu", False))
+    if wanted and not (open_clip.get_model_config(name) or {}).get("quick_gelu", False):
         print(f"{name}/{pretrained}: switched to QuickGELU, which these weights were trained with")
     return wanted
-
-
-@contextmanager
-def _weights(pretrained: str | None) -> Iterator[str | None]:
-    """What to give open_clip to load: the tag or file, or a copy of the file under open_clip's names.
-
-    Raises:
-        InputError: The file holds no weights, or those of a whole training.
-    """
-    if pretrained is None or not Path(pretrained).is_file() or Path(pretrained).suffix in NUMPY:
-        yield pretrained
-        return
-    where = f"model.backbone.pretrained={pretrained}"
-    try:
-        safe = Path(pretrained).suffix == ".safetensors"
-        found = load_file(pretrained) if safe else read_weights(Path(pretrained))
-    except (ValueError, OSError, SafetensorError) as error:
-        raise InputError(
-            f"{where}: could not be loaded ({error}). Expected weights and plain values, as torch.save or safetensors "
-            "write them; nothing else is loaded."
-        ) from error
-    if isinstance(found, dict) and "pytorch-lightning_version" in found:
-        raise InputError(
-            f"{where}: is a checkpoint of a training, with more than the weights of a model. Export it: fashionclip "
-            f"export {shlex.quote(pretrained)} --to DIR, then "
-            "model.backbone.name=local-dir:DIR model.backbone.pretrained=null"
-        )
-    state = found.get("state_dict", found) if isinstance(found, dict) else found
-    if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise InputError(f"{where}: could not be loaded (no table of named weights). Expected a model's state_dict.")
-    if not any(COMPILED in name for name in state):
-        yield pretrained
-        return
-    with TemporaryDirectory() as folder:
-        file = str(Path(folder, "weights.pt"))
-        torch.save({name.replace(COMPILED, ""): tensor for name, tensor in state.items()}, file)
-        yield file
 
 
 @contextmanager

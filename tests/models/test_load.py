@@ -27,7 +27,8 @@ TEXTS = ["a red dress", "Puma Men's Striped Polo T-shirt, navy", "shoes", ""]
     ],
 )
 def test_weights_get_the_activation_they_were_trained_with(name, tag, wanted):
-    assert module._needs_quick_gelu(name, tag) is wanted
+    stated = open_clip.get_pretrained_cfg(name, tag) if tag else {}
+    assert module._needs_quick_gelu(name, tag, stated) is wanted
 
 
 @pytest.mark.parametrize("form", ["pt", "trainer", "compiled", "safetensors", "local-dir"])
@@ -80,6 +81,10 @@ def test_what_cannot_be_loaded_says_what_to_do(monkeypatch, settings, message):
         load_backbone(**settings)
 
 
+PART_OF_A_CLIP_MODEL = "text_model.embeddings.token_embedding.weight"
+QUERY = "text_model.encoder.layers.0.self_attn.q_proj.bias"
+
+
 class Code:
     def __reduce__(self):
         return (print, ("called",))
@@ -93,7 +98,22 @@ class Code:
         (lambda file: file.write_bytes(pickle.dumps(Code(), protocol=2)), "could not be loaded"),
         (lambda file: torch.save({"state_dict": Code()}, file), "could not be loaded"),
         (lambda file: torch.save(torch.ones(2), file), "no table of named weights"),
-        (lambda file: torch.save({"pytorch-lightning_version": "2", "state_dict": {}}, file), "fashionclip export"),
+        (
+            lambda file: torch.save({"pytorch-lightning_version": "2", "state_dict": {}}, file),
+            "no table of named weights",
+        ),
+        (
+            lambda file: torch.save({"model": {"visual.proj": torch.ones(2)}}, file),
+            "weights are of another model. Missing",
+        ),
+        (
+            lambda file: torch.save({"state_dict": {"a": torch.ones(1)}, "backbone": {}}, file),
+            "`backbone` is not the fi",
+        ),
+        (
+            lambda file: torch.save({PART_OF_A_CLIP_MODEL: torch.ones(1), QUERY: torch.ones(1)}, file),
+            "a CLIPModel without",
+        ),
         (lambda file: file.mkdir(), "no model there"),
         (lambda file: (file / "checkpoints").mkdir(parents=True), "It is a run: fashionclip export"),
     ],
