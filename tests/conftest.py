@@ -6,9 +6,11 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
+from huggingface_hub import constants
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
+constants.HF_HUB_OFFLINE = True  # here, where it is imported already: else its client tries again for a minute
 os.environ["GRPC_VERBOSITY"] = "ERROR"  # of Milvus, whose threads would else speak up in every fork of a later test
 sys.path.append(str(Path(__file__).parent))  # drawn_photos
 

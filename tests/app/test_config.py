@@ -330,13 +330,21 @@ def test_the_seed_recipe():
     assert (cfg.optimizer.lr, cfg.data.batch_size, cfg.trainer.max_epochs) == (5e-6, 32, 5)
     assert cfg.model.backbone.name == "ViT-B-32" and cfg.dataset.ratios.train == 0.9
     assert all(plain(cfg.augmentation).values()), "crop, flip, colour jitter and rotation"
+    assert cfg.augmentation.crop_scale == [0.8, 1.0] and cfg.augmentation.color_jitter[3] == 0, "no hue"
+    assert cfg.model.backbone.pretrained == "openai" and cfg.callbacks.early_stopping.patience == 3
 
 
 def test_the_seeker_recipe():
     cfg = compose("train", ["experiment=seeker"])
     assert (cfg.loss.function.loss.form, cfg.loss.function.loss.margin, cfg.trainer.max_epochs) == ("edit", 1.0, 30)
     assert cfg.optimizer._target_ == "torch.optim.Adam" and cfg.optimizer.lr == 1e-5
-    assert cfg.scheduler._target_.endswith("plateau")
+    assert cfg.scheduler._target_.endswith("plateau") and cfg.model.backbone.pretrained == "openai"
+
+
+def test_a_published_recipe_says_what_differs_from_it():
+    for name in GROUPS["experiment"]:
+        text = (CONFIGS / "experiment" / f"{name}.yaml").read_text()
+        assert "# What differs from it, and why:\n# - " in text or "No published recipe" in text, name
 
 
 def test_hydra_itself_runs_no_command(tmp_path):
