@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ SPLIT_NAMES = {
 }  # fmt: skip
 KNOWN_TITLES = sorted({title for titles in (*TITLES.values(), *TEXTS.values()) for title in titles})
 _NUMBERED = re.compile(r"(.*?)\d+")
-_TAKEN = {*MANIFEST_COLUMNS, "photo_hash"}
+_TAKEN = {*MANIFEST_COLUMNS, "photo_hash", "photo", *ROLES}  # by the manifest, and on the way there
 SAMPLE = 200  # cells looked at to tell a column of photos
 
 
@@ -95,18 +96,16 @@ def choose_columns(
         InputError: A column is not there, no column has photos, or an attribute has a name that a manifest keeps.
     """
     given = dict(given or {})
-    taken = sorted(set(given) & (_TAKEN - set(ROLES)))
-    if taken:
-        raise InputError(
-            f"dataset.columns: got {taken[0]!r} as the name of an attribute, which the manifest keeps for itself. "
-            "Give the attribute another name."
-        )
     find = _Titles(table.header, where)
     used = {find(title, f"dataset.columns.{role}") for role, value in given.items() for title in titles_in(value)}
     image = [find(title) for title in titles_in(given.get("image"))] or _image_columns(table, names_photo, used)
     if not image:
         raise InputError(
             f"{where}: no column names photos; has {table.header}. Say which does: dataset.columns={{image: COLUMN}}."
+        )
+    if "image" not in given and names_photo(image[0]):
+        raise InputError(
+            f"{where}: its first line names a photo, {image[0]!r}. Expected titles there. Add a line of them."
         )
     used |= {*image}
     texts = {name: find(title) for name, title in _fields(given.get("texts")).items()}
@@ -133,8 +132,14 @@ def choose_columns(
     if not set(given) - set(ROLES):
         free = [title for title in table.header if title not in used and values[title]]
         attributes = _named(free, taken=set(texts))
+    for name, count in Counter([*texts, *attributes]).items():
+        if count > 1 or (name in _TAKEN and (name != "text" or name in attributes or len(texts) > 1)):
+            raise InputError(
+                f"dataset.columns: got {name!r} as the name of a text or an attribute, which the manifest has already. "
+                "Give it another name."
+            )
     known = {"image": image, "texts": texts, **single, "attributes": list(attributes.values())}
-    given |= {"attributes": ""} if set(given) - set(ROLES) else {}
+    given |= {"attributes": None} if set(given) - set(ROLES) else {}
     if guessed := [f"{role}: {_said(value)}" for role, value in known.items() if role not in given and value]:
         print(f"{where}: guessed from its titles: {', '.join(guessed)} (dataset.columns says otherwise)")
     return ProductColumns(image=image, texts=texts, attributes=attributes, **single)

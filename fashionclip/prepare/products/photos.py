@@ -161,4 +161,4 @@ def _path(address: str) -> str:
 
 
 def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=6).hexdigest()

@@ -64,3 +64,4 @@ def test_what_is_given_is_not_guessed(capsys):
     assert capsys.readouterr().out == ""
     assert choose(header, row, {"texts": "title"}).texts == {"title": "title"}
     assert choose(header, row, {"texts": None}).texts == {}
+    assert choose(header, row, {"texts": {"text": "title"}}).texts == {"text": "title"}

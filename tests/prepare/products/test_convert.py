@@ -84,7 +84,12 @@ def test_a_map_of_columns_says_what_each_is(tmp_path, capsys):
     ("columns", "message"),
     [
         ({"image": "photo"}, r"dataset\.columns\.image: no column 'photo' in .*shop\.csv; has \['image', 'name'\]"),
-        ({"path": "name"}, "got 'path' as the name of an attribute, which the manifest keeps for itself"),
+        ({"path": "name"}, "got 'path' as the name of a text or an attribute, which the manifest has already"),
+        ({"texts": {"category": "name"}}, "got 'category' as the name of a text or an attribute"),
+        (
+            {"image": "image", "texts": {"title": "name"}, "title": "image"},
+            "got 'title' as the name of a text or an attribute",
+        ),
         (
             {"split": "name"},
             r"column 'name' has 'dress', expected a split: train, .*or give dataset\.columns\.split=null",
@@ -169,7 +174,7 @@ def test_photos_by_address_are_downloaded(tmp_path, monkeypatch):
     dataset = prepare(source, tmp_path / "set", cache=tmp_path / "cache", max_bytes=9, retries=1, timeout=2.5)
     urls = [rows[1][0], "https://shop.test/lost.jpg", "HTTPS://shop.test/b/2.JPG"]
     assert asked == [(urls, tmp_path / "cache", 9, 1, 2.5)]
-    texts = {re.sub("-[0-9a-f]{8}$", "", image_id): text for image_id, text in column(dataset, "text").items()}
+    texts = {re.sub("-[0-9a-f]{12}$", "", image_id): text for image_id, text in column(dataset, "text").items()}
     assert texts == {"main": "Dress", "2": "Shirt"}
     dropped = pd.read_csv(dataset.root / "dropped.csv").to_dict("list")
     assert dropped == {"image_id": [urls[1]], "reason": ["download_failed"], "detail": ["line 3: HTTP 404"]}
@@ -292,6 +297,7 @@ def test_a_dataset_of_the_hub_is_read_by_name(tmp_path, monkeypatch):
         ({"a.csv": "", "b.tsv": ""}, r"found 2 tables \['a.csv', 'b.tsv'\], expected one\. Name the file itself"),
         ({}, "no table, no subfolders with photos, and 0 photos"),
         ({"a.csv": "image,title\n"}, r"no rows left of 0 read"),
+        ({"a.csv": "1.jpg,Dress\n2.jpg,Shirt\n"}, r"its first line names a photo, '1\.jpg'\. Expected titles there"),
         ({"a.csv": "who,what\nx,y\n"}, r"no column names photos; has \['who', 'what'\]\. Say which does: dataset\.col"),
         ({"a.csv": "image,title\n1.jpg,Dress\n"}, r"no rows left of 1 read; .*line 2: no photo '1\.jpg'"),
         ({"a.json": "[1, 2]"}, r"a\.json: JSON without objects"),
