@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 from tqdm import tqdm
 
 from fashionclip.atomic import whole_file
@@ -20,6 +21,7 @@ from fashionclip.tables import Table, read_table, text_of
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 PHOTO_FOLDERS = ("images", "photos", "data")  # beside a table
 HUB = "hf:"  # before the name of a dataset of Hugging Face's hub
+STORED = {"bytes", "path"}  # what a photo is in a table of the library datasets
 SAVED = ("dataset_dict.json", "dataset_info.json")  # one of them lies in what `save_to_disk` writes
 
 
@@ -56,7 +58,7 @@ def read_catalogue(source: str, *, columns: Mapping[str, object] | None, root: P
         InputError: It is none of these.
     """
     folder = Path(source)
-    if source.startswith(HUB) or any((folder / name).is_file() for name in SAVED):
+    if source.startswith(HUB) or any((folder / name).is_file() for name in SAVED) or _holds_photos(folder):
         return _hugging_face(source, cache)
     if not folder.exists():
         raise InputError(
@@ -114,7 +116,12 @@ def _hugging_face(source: str, cache: Path) -> Catalogue:
         ) from None
     try:
         name = source.removeprefix(HUB)
-        read = datasets.load_dataset(name) if source.startswith(HUB) else datasets.load_from_disk(source)
+        if source.startswith(HUB):
+            read = datasets.load_dataset(name)
+        elif Path(source).is_dir():
+            read = datasets.load_from_disk(source)
+        else:
+            read = datasets.Dataset.from_parquet(source, cache_dir=str(cache))
     except Exception as error:  # of the library, of those that it calls, and of the network
         raise InputError(
             f"dataset.source={source}: cannot be read as a Hugging Face dataset ({type(error).__name__}: {error}). "
@@ -122,7 +129,11 @@ def _hugging_face(source: str, cache: Path) -> Catalogue:
         ) from error
     parts = dict(read) if isinstance(read, dict) else {"": read}
     features: dict[str, Any] = next(iter(parts.values())).features
-    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    images = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, datasets.Image) or (isinstance(feature, dict) and set(feature) == STORED)
+    ]
     folder = cache / ("hf-" + "-".join(part._fingerprint for part in parts.values())[:80])
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -149,6 +160,17 @@ def _hugging_face(source: str, cache: Path) -> Catalogue:
         data=folder.name.encode(),
         columns=columns,
     )
+
+
+def _holds_photos(file: Path) -> bool:
+    """Whether it is a Parquet file with photos in it, as the hub has them."""
+    if file.suffix.lower() != ".parquet" or not file.is_file():
+        return False
+    try:
+        types = pyarrow.parquet.read_schema(file).types
+    except (OSError, ValueError):  # which reading it says
+        return False
+    return any(pyarrow.types.is_struct(one) and {part.name for part in one} == STORED for one in types)
 
 
 def _photo(stored: Mapping[str, Any] | None, target: Path) -> str:

@@ -279,6 +279,19 @@ def test_hugging_face_dataset_on_disk(tmp_path):
     assert dataset.manifest["category"].tolist() == ["a b", "c"] * 3 and "hf_split" not in dataset.manifest
 
 
+def test_parquet_with_photos_in_it(tmp_path):
+    pytest.importorskip("datasets")
+    stored = io.BytesIO()
+    draw(1).save(stored, "PNG")
+    rows = [
+        {"image": {"bytes": stored.getvalue(), "path": "a/1.png"}, "name": "Dress"},
+        {"image": None, "name": "Shirt"},
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "shop.parquet")
+    dataset = prepare(tmp_path / "shop.parquet", tmp_path / "set", cache=tmp_path / "cache")
+    assert dataset.manifest["text"].tolist() == ["Dress"] and dataset.info["counts"]["dropped"] == {"no_photo": 1}
+
+
 def test_a_dataset_of_the_hub_is_read_by_name(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     one = datasets.Dataset.from_dict({"image": [draw(1)], "caption": ["A red dress"]})
