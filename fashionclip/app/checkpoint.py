@@ -7,6 +7,7 @@ folder, and the config with registered names in place of import paths. Nothing i
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import zipfile
@@ -89,6 +90,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(f"ckpt={file}: its config has no end. It is not read.") from error
     if missing := [key for key, kind in NEEDED.items() if not isinstance(_value(config, key), kind)]:
         raise InputError(f"ckpt={file}: its config lacks {missing}. Expected a checkpoint that train.py wrote.")
+    if not _may_be_a_path(root := config["dataset"]["root"]):
+        raise InputError(f"ckpt={file}: its dataset.root={root[:100]!r} can be no path. It is not read.")
     state = checkpoint["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
         raise InputError(
@@ -195,9 +198,28 @@ def is_of(checkpoint: dict[str, Any], dataset: PreparedDataset) -> bool:
 
 
 def judge_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Threshold, scale and bias that a training chose on val."""
-    prefix = "judged."
-    return {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    """Threshold, scale and bias that a training chose on val; nothing of a run without judgements.
+
+    Raises:
+        InputError: They are not three numbers.
+    """
+    state = checkpoint["state_dict"]
+    found = {key.removeprefix("judged."): value for key, value in state.items() if key.startswith("judged.")}
+    numbers = all(value.ndim == 0 and value.is_floating_point() for value in found.values())
+    if found and not (numbers and found.keys() == {"threshold", "scale", "bias"}):
+        raise InputError(
+            f"checkpoint: holds judged.{', judged.'.join(found)[:200]}, of which the threshold, scale and bias of "
+            "judgements cannot be read. Expected a checkpoint that train.py wrote."
+        )
+    return found
+
+
+def _may_be_a_path(text: str) -> bool:
+    try:
+        parts = os.fsencode(text).split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return all(b"\0" not in part and len(part) <= 255 for part in parts)
 
 
 def _value(config: Any, key: str) -> Any:

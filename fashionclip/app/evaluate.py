@@ -71,7 +71,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         judged=judgement_metrics_of(data),
     )
     if module.judged is not None:
-        module.judged.load_state_dict(judge_of(checkpoint))
+        if not (chosen := judge_of(checkpoint)):
+            raise InputError(f"ckpt={cfg.ckpt}: its loss is of judgements, and it holds no threshold for them.")
+        module.judged.load_state_dict(chosen)
     trainer: L.Trainer = instantiate(
         cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
     )

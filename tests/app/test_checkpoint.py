@@ -17,7 +17,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from fashionclip.app.checkpoint import NAMES, backbone_of, dataset_of, load_checkpoint, named, relation_of
+from fashionclip.app.checkpoint import NAMES, backbone_of, dataset_of, judge_of, load_checkpoint, named, relation_of
 from fashionclip.app.export import export_run
 from fashionclip.data.judgements import JudgementRelation
 from fashionclip.data.registered import DISTANCES, RELATIONS
@@ -440,6 +440,33 @@ def test_a_dataset_that_has_been_replaced(run, demo_dataset):
     checkpoint["config"]["dataset_fingerprint"] = "of another seed"
     with pytest.raises(InputError, match=r"another dataset than this run was trained on.*dataset=demo dataset\.root="):
         dataset_of(checkpoint)
+
+
+@pytest.mark.parametrize("root", ["data/\0x", "x" * 5000, "\ud800"])
+def test_a_dataset_at_a_place_that_cannot_be_is_one_message(run, root):
+    file = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["config"]["dataset"]["root"] = root
+    torch.save(checkpoint, file)
+    with pytest.raises(
+        InputError, match=r"best\.ckpt: its dataset\.root=.* can be no path\. It is not read\.$"
+    ) as refused:
+        load_checkpoint(run)
+    assert len(str(refused.value)) < 400 and "\0" not in str(refused.value)
+
+
+def test_what_was_chosen_for_judgements_is_three_numbers_or_refused():
+    chosen = {"threshold": torch.tensor(0.2), "scale": torch.tensor(9.0), "bias": torch.tensor(-1.0)}
+    for broken in ({"scale": torch.ones(2)}, {"bias": torch.tensor(True)}, {"more": torch.tensor(1.0)}):
+        state = {f"judged.{name}": value for name, value in (chosen | broken).items()}
+        with pytest.raises(
+            InputError, match=r"holds judged\.threshold, .*threshold, scale and bias of judgements cannot"
+        ):
+            judge_of({"state_dict": state})
+    with pytest.raises(InputError, match=r"holds judged\.threshold, of which"):
+        judge_of({"state_dict": {"judged.threshold": torch.tensor(0.2)}})
+    assert judge_of({"state_dict": {f"judged.{name}": value for name, value in chosen.items()}}) == chosen
+    assert judge_of({"state_dict": {"backbone.x": torch.ones(1)}}) == {}
 
 
 def run_script(*command, home):

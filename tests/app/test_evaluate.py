@@ -64,3 +64,12 @@ def test_a_model_without_weights_is_drawn_by_the_seed(evaluate, demo_dataset):
     model = ["model=tiny", "dataset=kaggle-products", f"dataset.root={demo_dataset.root}"]
     one, again, other = (evaluate(*model, f"seed={seed}")[0] for seed in (0, 0, 1))
     assert one == again != other
+
+
+def test_a_checkpoint_of_judgements_without_a_threshold_is_refused(evaluate, run):
+    file = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    checkpoint["config"]["loss"]["relation"] = {"name": "judgements", "per_label": 2, "drawn": 4}
+    torch.save(checkpoint, file)
+    with pytest.raises(SystemExit, match="its loss is of judgements, and it holds no threshold"):
+        evaluate(f"ckpt={run}")
