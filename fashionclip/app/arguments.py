@@ -57,7 +57,7 @@ def check_types(node: Any, *, key: str = "", typed: Callable[[str], str] = str) 
     Args:
         node: Plain values, in which nodes to build have a `_target_`.
         key: Place of the node in the config.
-        typed: From the key of a value to the key under which it was given.
+        typed: Function from the key of a value to the key under which it was given.
 
     Raises:
         InputError: Naming the key, what it got and what is expected.

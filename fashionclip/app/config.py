@@ -111,7 +111,7 @@ def check_monitor(monitor: str, validated: Sequence[Mapping[str, float]]) -> Non
 
     Args:
         monitor: Name of the metric.
-        validated: What `Trainer.validate` returned; empty where nothing was validated.
+        validated: Metrics as `Trainer.validate` returns them; empty where nothing was validated.
 
     Raises:
         InputError: Naming what is measured.

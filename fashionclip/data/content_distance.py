@@ -15,7 +15,7 @@ class ContentDistance(Protocol):
     """A distance of rows of one group, symmetric.
 
     Attributes:
-        columns: Manifest columns it cannot do without.
+        columns: Manifest columns that the distance is computed of.
     """
 
     columns: tuple[str, ...]

@@ -31,24 +31,24 @@ class RetrievalDataModule(L.LightningDataModule):
     """Train, validation and test loaders. Evaluation takes what the relation asks for, such as each photo and its text.
 
     Args:
-        dataset: As read from disk.
-        relation: What a training batch relates.
-        tokenize: T texts to (T, L) token ids.
-        preprocess: How the backbone wants its pixels.
+        dataset: Prepared dataset, as read from disk.
+        relation: Relation among the photos and texts of a training batch.
+        tokenize: Function from T texts to (T, L) token ids.
+        preprocess: Size, mean and so on of the pixels that the backbone wants.
         augmentation: Arguments of `train_transform`; none: training sees the photos as evaluation does.
         batch_size: Rows of a training batch, times the number of processes, which share it.
-        eval_batch_size: Rows of an evaluation batch and process.
+        eval_batch_size: Rows of an evaluation batch, in each process.
         num_workers: Number of loading processes; None: one a core, at most 8.
         seed: Seed of the order of training, of what relations draw, and of judgements that a dataset does not fix.
         seen_skus: Whether testing embeds SKUs of the train split as well, behind the test split; there are two loaders
             then.
-        frozen_image_part: The part of an image tower that photos are run through once before training; its features
+        frozen_image_part: Part of an image tower that photos are run through once before training; its features
             are kept in `<root>/features`, and augmentation is impossible then.
-        frozen_text_part: The part of a text tower that texts are run through once before training, likewise.
+        frozen_text_part: Part of a text tower that texts are run through once before training, likewise.
 
     Attributes:
-        rows: The manifest with the dataset's judgements, where the relation uses them.
-        seen: (N,) rows of the train split that testing embeds as well; there may be none.
+        rows: Manifest, with the dataset's judgements where the relation uses them.
+        seen: Rows (N,) of the train split that testing embeds as well; N may be 0.
     """
 
     def __init__(

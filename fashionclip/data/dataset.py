@@ -30,14 +30,14 @@ class RetrievalDataset(Dataset):
     its share of the photos and texts; where that is empty, the first one, which the others do not see.
 
     Args:
-        rows: The whole prepared dataset.
-        chosen: (N,) row numbers that this split consists of.
-        relation: What to relate.
-        transform: Photo to (3, S, S) uint8.
-        tokenize: T texts to (T, L) token ids.
+        rows: All rows of the prepared dataset.
+        chosen: Numbers (N,) of the rows of this split.
+        relation: Planner of what a batch holds and relates.
+        transform: Function from a photo to (3, S, S) uint8.
+        tokenize: Function from T texts to (T, L) token ids.
         decode_size: Side in pixels below which a JPEG need not be decoded.
-        features: A `.npy` of (rows, F) features to use in place of the photos.
-        text_features: A `.npy` of (T, F) features to use in place of the T distinct texts.
+        features: `.npy` file of (rows, F) features, used in place of the photos.
+        text_features: `.npy` file of (T, F) features, used in place of the T distinct texts.
         seed: Seed of what a relation draws, together with the positions.
         process, processes: Rank among the processes that share a batch, and their number.
     """

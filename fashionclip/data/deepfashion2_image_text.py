@@ -21,9 +21,9 @@ class DeepFashion2ImageTextDataset(Dataset):
 
     Args:
         sku_root: Folder of the prepared dataset.
-        split: Of the release: train, validation or test.
-        transform: Applied to the upright RGB picture; None leaves that.
-        text_key: The field to give as text.
+        split: Split of the release: train, validation or test.
+        transform: Function of the upright RGB picture; None: the picture is given as it is.
+        text_key: Field of a line that is given as text.
 
     Raises:
         InputError: The split was not prepared.

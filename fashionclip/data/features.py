@@ -22,8 +22,8 @@ class Photos(Dataset):
     """The photos of a prepared dataset, as an image tower takes them.
 
     Args:
-        rows: The prepared dataset.
-        transform: Photo to (3, S, S) uint8.
+        rows: All rows of the prepared dataset.
+        transform: Function from a photo to (3, S, S) uint8.
         decode_size: Side in pixels below which a JPEG need not be decoded.
     """
 
@@ -54,12 +54,12 @@ def write_features(
     done. The generators of random numbers are left as they were, so that training draws the same with and without it.
 
     Args:
-        encoder: (B, 3, S, S) uint8 pixels, or (B, L) token ids, to (B, F); brought to `device` and back.
-        inputs: The photos or texts.
-        path: Its name must tell encoder, preprocessing and dataset apart.
-        tokenize: T texts to (T, L) token ids; None for photos.
-        device: Where to compute.
-        batch_size: Photos or texts at a time.
+        encoder: Module from (B, 3, S, S) uint8 pixels, or (B, L) token ids, to (B, F); brought to `device` and back.
+        inputs: Photos or texts, in the order of the rows to write.
+        path: File to write, whose name must tell encoder, preprocessing and dataset apart.
+        tokenize: Function from T texts to (T, L) token ids; None for photos.
+        device: Device that computes.
+        batch_size: Number of photos or texts at a time.
         num_workers: Number of decoding processes.
     """
     if path.exists():

@@ -21,9 +21,9 @@ class JudgementRelation:
     """Whether texts describe photos: judgements of the chosen rows, and some more mismatches.
 
     Args:
-        per_label: Matches and mismatches of a photo in a batch, at most of either; drawn anew each time. None: all.
-        drawn: Mismatches of each match, with the text of another match of the batch, of another group and item. They
-            are drawn anew each time.
+        per_label: Largest number of matches of a photo in a batch, and of mismatches, drawn anew each time; None: all.
+        drawn: Number of mismatches for each match, with texts of other matches of the batch, of another group and item;
+            drawn anew each time.
     """
 
     name: str = "judgements"
@@ -91,8 +91,8 @@ def judgements_of(dataset: PreparedDataset, *, seed: int) -> pd.DataFrame:
     """The judgements of a dataset; where it has none, its own texts and as many of other groups of the same split.
 
     Args:
-        dataset: As read from disk.
-        seed: Of the choice.
+        dataset: Prepared dataset, as read from disk.
+        seed: Seed of the choice.
 
     Returns:
         `image_row, text, label, kind`.

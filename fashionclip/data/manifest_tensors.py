@@ -37,12 +37,12 @@ class JudgementTensors:
     """J judgements, those of one row of the manifest side by side.
 
     Attributes:
-        image_row: (J,) rows of the manifest, ascending.
-        text_id: (J,) texts.
-        label: (J,) bool, true of a match.
-        kind: (J,) position in `kinds` of what is wrong; of a match, what is wrong of those it is compared with.
+        image_row: Rows (J,) of the manifest, ascending.
+        text_id: Ids (J,) of the texts.
+        label: Labels (J,) as bool, true of a match.
+        kind: Positions (J,) in `kinds` of what is wrong; of a match, what is wrong of those it is compared with.
         kinds: Names; that of matches which are compared with all is "match".
-        text_only: (J,) score of a match by a model that sees only the texts; None where there is none.
+        text_only: Scores (J,) of a match by a model that sees only the texts; None where there is none.
     """
 
     image_row: Tensor
@@ -66,21 +66,21 @@ class ManifestTensors:
     Attributes:
         root: Folder that `path` is relative to.
         path: Path of the photo of each of N rows.
-        text: The T distinct texts, those of judgements among them; and an empty one for each row without a text.
-        text_id: (N,) which of them each row has; rows without a text do not share one.
-        text_key: (T,) code that texts share which differ only in case, spaces and punctuation.
-        photo_id: (N,) code that rows share whose photos are the same, byte for byte; of a dataset that was prepared
+        text: T distinct texts, those of judgements among them, and an empty one for each row without a text.
+        text_id: Position (N,) in `text` of each row's text; rows without a text do not share one.
+        text_key: Codes (T,) that are equal for texts which differ only in case, spaces and punctuation.
+        photo_id: Codes (N,), equal for rows whose photos are the same, byte for byte; of a dataset that was prepared
             before there was a column `photo_hash`, each row has its own.
-        worded: (N,) bool, whether a row has a text. A photo of which only wrong texts are known has none.
-        item_id: (N,) code of the product of each row.
-        code: (N,) codes of the values of some further columns; that of `text` is `text_key`.
+        worded: Flags (N,), true of a row with a text. A photo of which only wrong texts are known has none.
+        item_id: Code (N,) of each row's product.
+        code: Codes (N,) of the values of further columns, by name; that of `text` is `text_key`.
         attributes: Columns of `code` in which products of this dataset may agree, by its dataset.json.
-        judgements: The dataset's judgements; None where none were given.
+        judgements: Judgements of the dataset; None where none were given.
 
     Args:
-        dataset: As read from disk.
+        dataset: Prepared dataset, as read from disk.
         coded: Columns that get codes; those that the manifest lacks are left out.
-        judgements: `image_row, text, label, kind`, perhaps `text_only`, from `judgements_of`.
+        judgements: Table of `image_row, text, label, kind`, perhaps `text_only`, from `judgements_of`.
     """
 
     def __init__(

@@ -18,8 +18,8 @@ class MixedRelation:
     """All that its parts relate, over photos and texts that are encoded once for all of them.
 
     Args:
-        parts: RelationTensors by the name of their loss.
-        sampler: The part whose order of rows training takes.
+        parts: Relations, by the name of their loss.
+        sampler: Name of the part whose order of rows training takes.
 
     Raises:
         ValueError: There is no part of that name.

@@ -39,8 +39,8 @@ class Relation(BatchPlanner, Protocol):
     """A relation that a loss can be trained on.
 
     Attributes:
-        name: As messages say it.
-        columns: Manifest columns it cannot do without.
+        name: Name of the relation in messages.
+        columns: Manifest columns that the relation needs.
         uses_text: Whether texts take part; if not, the text tower is neither trained nor evaluated.
         uses_judgements: Whether rows must come with judgements.
     """
@@ -128,14 +128,14 @@ class IdentityRelation:
 
     Args:
         item: Column of the manifest; rows equal in it have the same content.
-        group: Column; rows equal in it are one group.
+        group: Column of the manifest; rows equal in it are one group.
         distance: Distance of contents within a group; None where no loss asks for it.
-        view: Column; a positive differs from its anchor in it, as a shop's photo from a user's. None: any other row.
-        hard: Column; negatives agree with their anchor in it, where one of the batch does. None: any negative.
+        view: Column in which a positive differs from its anchor, as a shop's photo from a user's. None: any other row.
+        hard: Column in which negatives agree with their anchor, where one of the batch does. None: any negative.
         second_view: Whether a row without a fellow of its content is loaded twice, as its own positive: augmentation
             makes two pictures of it.
-        per_group: Rows that a batch takes from one group, where it has as many.
-        per_item: Rows of them from one item, at most; None: all.
+        per_group: Number of rows that a batch takes from one group, where it has as many.
+        per_item: Largest number of them from one item; None: all.
     """
 
     name: str = "identities"

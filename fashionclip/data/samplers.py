@@ -13,7 +13,7 @@ class SomeSampler(DistributedSampler):
     """Some of a dataset's rows, in a random order of each epoch.
 
     Args:
-        places: (P,) positions of the rows in the dataset.
+        places: Positions (P,) of the rows in the dataset.
         seed: Seed of the order, together with the epoch.
     """
 
@@ -34,10 +34,10 @@ class GroupSampler(DistributedSampler):
     them.
 
     Args:
-        group, item: (N,) codes of the rows to sample.
-        view: (N,) codes; rows of one item take turns in it. None: each row has its own.
-        per_group: Rows of a run; a smaller group, or the rest of a larger one, makes a shorter run.
-        per_item: None: all.
+        group, item: Codes (N,) of the rows to sample.
+        view: Codes (N,) in which rows of one item take turns. None: each row has its own.
+        per_group: Number of rows of a run; a smaller group, or the rest of a larger one, makes a shorter run.
+        per_item: Number of rows of one item side by side; None: all.
         seed: Seed of the order, together with the epoch.
     """
 

@@ -47,7 +47,7 @@ def train_transform(
     """RGB picture to (3, S, S) uint8, randomly changed.
 
     Args:
-        preprocess: Of the backbone.
+        preprocess: Preprocessing of the backbone.
         crop_scale: Smallest and largest share of the photo's area that a random crop keeps; None keeps it whole.
         flip: Probability of a horizontal flip.
         color_jitter: Strength of brightness, contrast, saturation (each a share) and hue (share of the circle, to .5).

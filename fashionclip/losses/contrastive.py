@@ -24,9 +24,9 @@ class ContrastiveLoss(nn.Module):
     Contrastive Learning", equation 2; Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", equation 1.
 
     Args:
-        form: Which of the two.
-        multi_positive: Pairs of the same product, or with the same text, count as belonging together. Otherwise only
-            a photo's own text does, and products that share a name are pushed apart.
+        form: Name of one of the two forms.
+        multi_positive: Whether pairs of the same product, or with the same text, count as belonging together. If not,
+            only a photo's own text does, and products that share a name are pushed apart.
     """
 
     def __init__(self, *, form: Literal["softmax", "sigmoid"] = "softmax", multi_positive: bool = True) -> None:
@@ -50,10 +50,10 @@ class ContrastiveLoss(nn.Module):
         """Loss of N pairs, those of all processes. Each process computes B of the N rows of z, its `distributed.share`.
 
         Args:
-            image, text: (N, D) unit norm, any float type; computed in float32.
-            item_id, text_id: (N,) codes, equal where the product or the text is.
-            logit_scale: Scalar, natural logarithm of the scale.
-            logit_bias: Scalar, for the sigmoid form only.
+            image, text: Embeddings (N, D) of unit norm and any float type; computed in float32.
+            item_id, text_id: Codes (N,), equal where the product or the text is.
+            logit_scale: Natural logarithm of the scale, a scalar.
+            logit_bias: Bias of the sigmoid form, a scalar.
 
         Returns:
             Scalar; its mean over processes is the loss, 0 with a graph of no pairs.

@@ -84,8 +84,8 @@ class MatchMismatchLoss(nn.Module):
         """Loss of B judgements.
 
         Args:
-            image, text: (B, D) unit norm, any float type; computed in float32, or in float64 if they are.
-            label: (B,) bool, true of a match.
+            image, text: Embeddings (B, D) of unit norm; computed in float32, or in float64 if that is their type.
+            label: Labels (B,) as bool, true of a match.
 
         Returns:
             Scalar.

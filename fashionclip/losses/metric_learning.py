@@ -68,10 +68,10 @@ class MetricLearningLoss(nn.Module):
         """Loss of a batch of I images, those of all processes.
 
         Args:
-            image: (I, D) unit norm, any float type; computed in float32.
-            item_id: (I,) codes, each among `items`.
+            image: Embeddings (I, D) of unit norm and any float type; computed in float32.
+            item_id: Codes (I,), each among `items`.
             seed: Seed of miners and losses that draw, the same on all processes.
-            others: What else is known of the images, which takes no part.
+            others: Further facts of the images, which take no part.
 
         Returns:
             Scalar, the same on all processes.

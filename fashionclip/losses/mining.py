@@ -81,9 +81,9 @@ class MinedTripletLoss(nn.Module):
         """Loss of a batch of I images, those of all processes.
 
         Args:
-            image: (I, D) unit norm, any float type; computed in float32.
-            item_id, group_id, view_id, hard_id: (I,) codes.
-            content_distance: (I, I) in [0, 1]; read only between images of one group.
+            image: Embeddings (I, D) of unit norm and any float type; computed in float32.
+            item_id, group_id, view_id, hard_id: Codes (I,) as `masks_of` takes them.
+            content_distance: Distances (I, I) in [0, 1]; read only between images of one group.
             seed: Seed of the triplets of `random`.
 
         Returns:

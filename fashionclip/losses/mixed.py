@@ -15,7 +15,7 @@ class MixedLoss(nn.Module):
 
     Args:
         parts: Losses by name.
-        weights: Of the same names, above 0.
+        weights: Weights above 0, by the same names.
 
     Raises:
         ValueError: The names differ, or a weight is 0 or less.
@@ -36,8 +36,8 @@ class MixedLoss(nn.Module):
         """Scalar loss.
 
         Args:
-            parts: What each part's relation selects.
-            logits: `logit_scale` and `logit_bias`, for parts that take them.
+            parts: Arguments of each part's loss, as its relation selects them.
+            logits: Values of `logit_scale` and `logit_bias`, for parts that take them.
         """
         total: Any = 0.0
         for name, loss in self.parts.items():

@@ -39,7 +39,7 @@ class TripletSemiPosMarginWithDistanceLoss(nn.Module):
             (B, D) tensors to (B,) distances.
         margin: Gap, in units of the distance, above 0.
         swap: Whether the negative's distance is the smallest of d(a,n), d(p,n) and, in the ordered form, d(q,n).
-        reduction: What is made of the triplets' losses; `none` leaves one a triplet.
+        reduction: Name of what is made of the triplets' losses; `none` leaves one for each triplet.
         form: Formula, one of the two above.
         semipos_share: Share of the margin, in (0, 1], that lies between positives and the least similar semi-positives;
             the rest lies between these and negatives. For `ordered`, default 0.5.

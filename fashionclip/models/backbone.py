@@ -57,10 +57,10 @@ class Backbone(nn.Module):
     """Two towers, their learned logit scale, and the preprocessing and tokenizer that belong to them.
 
     Args:
-        clip: An open_clip `CLIP` or `CustomTextCLIP`.
-        preprocess: How the image tower wants its pixels.
-        tokenize: open_clip's tokenizer for it.
-        architecture: open_clip's config of it, as its own files have it.
+        clip: Model of open_clip, a `CLIP` or `CustomTextCLIP`.
+        preprocess: Size, mean and so on of the pixels that the image tower wants.
+        tokenize: Tokenizer that open_clip has for the model.
+        architecture: Config of the model, as open_clip's own files have it.
         frozen: Modules of `clip` (by name, such as "visual.trunk") that are neither trained nor switched to
             training mode.
     """

@@ -80,7 +80,7 @@ def check_folder(folder: Path, *, weights: int | None = None) -> None:
     """Refuses a folder that open_clip would follow elsewhere, or that describes a model far larger than its weights.
 
     Args:
-        folder: The folder that `local-dir:` names.
+        folder: Folder that `local-dir:` names.
         weights: Size in bytes of the weights that will be loaded; None: that of the largest file of weights there.
 
     Raises:
@@ -137,7 +137,7 @@ def check_architecture(architecture: Mapping[str, Any], *, where: str) -> None:
     """Refuses a model config that runs code of others, leads elsewhere, or is out of all bounds.
 
     Args:
-        architecture: open_clip's `model_cfg`.
+        architecture: Config of the model, open_clip's `model_cfg`.
         where: Name of its place, for messages.
 
     Raises:
@@ -177,7 +177,7 @@ def check_preprocessing(given: Any, *, where: str) -> None:
     """Refuses what open_clip cannot prepare pixels by.
 
     Args:
-        given: open_clip's `preprocess_cfg`.
+        given: Config of the preprocessing, open_clip's `preprocess_cfg`.
         where: Name of its place, for messages.
 
     Raises:
@@ -210,7 +210,7 @@ def local_text_tower(architecture: Mapping[str, Any], folder: Path, *, load_weig
     Nothing where the tower is open_clip's own.
 
     Args:
-        architecture: open_clip's `model_cfg`.
+        architecture: Config of the model, open_clip's `model_cfg`.
         folder: Folder with the tower's `config.json`, and with its weights where they are wanted.
         load_weights: Whether the tower's own weights are loaded.
     """

@@ -38,16 +38,16 @@ def load_backbone(
     """Builds a backbone.
 
     Args:
-        name: An open_clip model, one of `models/architectures`, `hf-hub:owner/repo`, or `local-dir:folder`.
+        name: Name of a model of open_clip or `models/architectures`; `hf-hub:owner/repo`; or `local-dir:folder`.
         pretrained: open_clip tag, file of weights, or folder of transformers' `CLIPModel`, for a plain name (see
             `models/pretrained.py`).
         pretrained_image: Whether an image tower of timm gets the weights that timm has for it, where no weights of the
             whole model are wanted; pixels are prepared as timm says.
-        image_weights: A function that fills the trunk of an image tower of timm, in place of timm's own weights.
+        image_weights: Function that fills the trunk of an image tower of timm, in place of timm's own weights.
         image_size: Side of the square input in pixels, if not the model's own; a ViT's positions are interpolated.
-        freeze: Modules to leave as they are.
-        load_weights: False leaves the weights random, for a checkpoint that brings its own; pixels are prepared as
-            for the weights that would have been loaded.
+        freeze: Names of modules that stay as they are.
+        load_weights: Whether weights are loaded; if not they are random, for a checkpoint that brings its own, and
+            pixels are prepared as for those that would have been loaded.
 
     Raises:
         InputError: The name, tag or file is unknown, weights or tokenizer are out of reach, or what a folder or hub

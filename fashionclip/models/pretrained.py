@@ -52,9 +52,9 @@ class Pretrained:
     """Weights from a file or folder.
 
     Attributes:
-        path: The file, or the folder of a `CLIPModel`.
-        state: The weights under open_clip's names.
-        stated: What is known of activation and preprocessing, as a tag of open_clip says it.
+        path: File of the weights, or folder of a `CLIPModel`.
+        state: Weights under open_clip's names.
+        stated: Known facts of activation and preprocessing, as a tag of open_clip has them.
         readable: Whether open_clip can load the path as it is.
     """
 

@@ -28,14 +28,14 @@ class RetrievalModule(L.LightningModule):
     """Fine-tunes a backbone with a loss.
 
     Args:
-        backbone: What is trained.
-        loss: Called with what the batch's relation selects; a `LogitLoss` with the logit scale and bias as well.
-        metrics: Of an evaluation pass.
-        judged: Of its judgements, where there are any; what they choose on val is kept in the checkpoint.
-        optimizer: From parameter groups to an optimizer.
-        scheduler: From an optimizer (and `total_steps`, where it is an argument) to a learning rate schedule by steps,
-            or `ReduceLROnPlateau`; None: the rate stays as it is.
-        weight_decay: Of matrices and kernels.
+        backbone: Model to train.
+        loss: Function of what the batch's relation selects; a `LogitLoss` takes the logit scale and bias as well.
+        metrics: Metrics of an evaluation pass.
+        judged: Metrics of its judgements, where there are any; what they choose on val is kept in the checkpoint.
+        optimizer: Function from parameter groups to an optimizer; None for evaluation only.
+        scheduler: Function from an optimizer (and `total_steps`, where it is an argument) to a schedule of the learning
+            rate by steps, or to `ReduceLROnPlateau`; None: the rate stays as it is.
+        weight_decay: Weight decay of matrices and kernels.
         monitor: Validation metric that a plateau schedule watches.
         config: Plain resolved config, kept in every checkpoint so that it can be loaded by itself.
     """

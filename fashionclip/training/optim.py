@@ -35,10 +35,10 @@ def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1
     """Learning rate that rises linearly over the first `warmup` share of the steps, then falls as a half cosine.
 
     Args:
-        optimizer: Its learning rates are the peaks.
-        total_steps: Optimizer steps of the whole training.
-        warmup: Share of them, in [0, 1).
-        final: Factor that is left at the end, in [0, 1].
+        optimizer: Optimizer whose learning rates are the peaks.
+        total_steps: Number of optimizer steps of the whole training.
+        warmup: Share of the steps in which the rate rises, in [0, 1).
+        final: Factor of the peak that is left at the end, in [0, 1].
 
     Source: Loshchilov & Hutter 2017, "SGDR", equation 5, with a warm-up.
     """

@@ -31,7 +31,7 @@ class StopOnSignal(L.Callback):
     have nothing to say, and on a GPU they would wait for the first one for ever.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
     """
 
     def __init__(self, folder: Path) -> None:
