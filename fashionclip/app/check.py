@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +19,7 @@ from fashionclip.foreign_text import shown
 from fashionclip.manifest import LABELS, MANIFEST_COLUMNS, SPLITS, PreparedDataset
 
 EXAMPLES = 3  # of rows that are left out for one reason, and of values of an attribute
-LONGEST = 60  # letters of an example
+LONGEST = 75  # letters of an example
 COLOURS = {"match": "#1b7f3b", "mismatch": "#c0392b"}
 NO_ATTRIBUTES = {*MANIFEST_COLUMNS, "photo_hash", "source_path"} - {"category"}
 
@@ -52,7 +52,7 @@ def check(cfg: DictConfig, *, to: Path, photos: int) -> None:
         draw_contact_sheet(to / "contact_sheet.png", _sections(dataset, judgements, photos))
     print(f"\n{cfg.name}, as it would be prepared")
     _print_splits(dataset.manifest, judgements)
-    _print_attributes(dataset.manifest)
+    _print_attributes(dataset.manifest, texts=dataset.info.get("text_fields", ()))
     _print_dropped(pd.read_csv(to / "dropped.csv", dtype=str, keep_default_na=False))
     print(f"{to / 'contact_sheet.png'}: photos of each split with their texts")
     print(f"{to / 'dropped.csv'}: every row that is left out, and why")
@@ -108,13 +108,15 @@ def _print_splits(manifest: pd.DataFrame, judgements: pd.DataFrame | None) -> No
     _print_table(["split", *columns, *(LABELS if judgements is not None else ())], lines)
 
 
-def _print_attributes(manifest: pd.DataFrame) -> None:
-    """A line an attribute: how many rows have it, and which values are most frequent."""
+def _print_attributes(manifest: pd.DataFrame, *, texts: Collection[str]) -> None:
+    """A line an attribute or field of texts: how many rows have it, and which values are most frequent."""
     lines = []
     for name in (name for name in manifest if name not in NO_ATTRIBUTES):
         values = manifest[name][~manifest[name].isin([""]) & manifest[name].notna()].astype(str).value_counts()
         often = [f"{_short(value)} ({count:,})" for value, count in values.head(EXAMPLES).items()]
-        lines.append([str(name), f"{values.sum():,}", f"{len(values):,}", ", ".join(often)])
+        if len(values):
+            shown_name = f"{name} (text)" if name in texts else str(name)
+            lines.append([shown_name, f"{values.sum():,}", f"{len(values):,}", ", ".join(often)])
     _print_table(["attribute", "rows", "values", "most frequent"], lines, none="no attributes")
 
 

@@ -209,7 +209,10 @@ def test_a_table_of_judgements_is_checked(tmp_path):
     rows = ("red.png;Red cotton shirt with round neck;Match", "red.png;Blue cotton shirt with round neck;Mismatch")
     table.write_text("\n".join(("image_path;text;label", *rows)))
     command = ["dataset=judgements-csv", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
-    assert "few_rows: all: 2 judgements, under 100" in run("prepare.py", *command, "dataset.check_only=true")
+    told = [f"dataset.root={tmp_path / 'prepared'}", "check_only=true", f"check_to={tmp_path / 'to'}"]
+    said = run("prepare.py", *command, *told)
+    assert "few_rows: all: 2 judgements, under 100" in said and "nothing is prepared" in said
+    assert (tmp_path / "to" / "contact_sheet.png").is_file() and not (tmp_path / "prepared").exists()
     assert json.loads((tmp_path / "validation.json").read_text())["valid"]
 
 

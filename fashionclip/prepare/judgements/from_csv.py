@@ -3,7 +3,7 @@
 Beside the manifest there is `judgements.parquet`: `image_id, text, label` ("match", "mismatch"), `kind` (what is wrong
 of a mismatch: "given", "shuffled", "colour", "category", "material", "feature"; of a match, what is wrong of the
 mismatches that it is compared with, or "match": of all), `variation` ("", "synonym", "misspelling", "less detail"),
-`made` ("given", "own", "borrowed"), `split` and `text_only` (see `text_only_scores`).
+`made` ("given", "own", "borrowed"), `split` and `text_only` (of `text_only_scores`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fashionclip.prepare.judgements.read_csv import COLUMNS, find_tables
 from fashionclip.prepare.judgements.report import print_report, write_report
 from fashionclip.prepare.judgements.rules import OF_ALL_ROWS, JudgementLimits
 from fashionclip.prepare.judgements.splits import group_photos, split_groups
-from fashionclip.prepare.judgements.text_only import text_only_auroc, text_only_lines, text_only_scores
+from fashionclip.prepare.judgements.text_only import measured
 from fashionclip.prepare.judgements.validate import LIMITS, validate_judgements
 from fashionclip.prepare.near_duplicates import near_pairs
 from fashionclip.prepare.photos import write_photos
@@ -54,13 +54,13 @@ def prepare_judgements_csv(
         name: Name of the dataset, for the record.
         source: A CSV, or a folder with one, or with `train.csv` and `val.csv` (and `test.csv`).
         root: Folder of the prepared dataset.
-        columns: Header of each column, see `read_tables`.
+        columns: Header of each column, as `read_tables` takes it.
         image_root: Folder that relative paths begin at; None: that of the CSV or the one above, where the photos are.
         allow_outside_root: Whether photos may lie elsewhere.
         drop_errors: Whether to leave out rows with errors instead of refusing the table.
         report: File that the report is written to, as JSON.
         limits: Bounds of the checks that warn.
-        tokenizer: Tokenizer of the model, see `count_tokens`.
+        tokenizer: Tokenizer of the model, as `count_tokens` takes it.
         max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
         ratios: Shares of train, val and test, where the table gives no splits.
         seed: Seed of the split.
@@ -88,19 +88,14 @@ def prepare_judgements_csv(
             ", or leave these rows out with dataset.drop_errors=true" if OF_ALL_ROWS.isdisjoint(found.errors) else ""
         )
         raise InputError(f"{source}: {names}; the table above and {report} say where. Mend them{remedy}.")
-    kept = found.rows.drop(index=list(found.left_out))
+    left_out = found.left_out
+    kept = found.rows[~found.rows.index.isin(left_out["row"])]
     if kept.empty:
         raise InputError(
             f"{source}: no rows left of {len(found.rows)} read; {report} says why. Mend them, then re-run."
         )
-    unread = found.faults[(found.faults["row"] < 0) & (found.faults["level"] == "error")]
-    dropped = [
-        (found.rows["image_path"][row], check, found.rows["where"][row]) for row, check in found.left_out.items()
-    ]
-    dropped += [
-        ("", check, f"{where}: {says}")
-        for check, where, says in zip(unread["check"], unread["where"], unread["says"], strict=True)
-    ]
+    paths = ["" if row < 0 else found.rows["image_path"][row] for row in left_out["row"]]
+    details = left_out["where"] + ": " + left_out["says"]
 
     config = {
         "name": name,
@@ -126,17 +121,12 @@ def prepare_judgements_csv(
         kept = kept.assign(image_id=kept["key"].map(ids))
         manifest, judgements = _tables(kept, hashes, ratios=ratios, seed=seed)
         check_labels(judgements["label"], judgements["split"], where=str(source), needed=("train",))
-        judgements["text_only"] = text_only_scores(judgements)
-        auroc = text_only_auroc(judgements)
-        counts = judgements.groupby(["split", "label"]).size().unstack(fill_value=0).to_dict("index")
         write_report(found, new.folder / "validation.json")
         return new.finish(
             manifest=manifest,
-            dropped=dropped,
+            dropped=list(zip(paths, left_out["check"], details, strict=True)),
             read=len(found.rows),
-            record={"source": str(source), "judgements": counts, "text_only_auroc": auroc},
-            tables={"judgements": judgements},
-            says=[f"{len(judgements)} judgements of {len(manifest)} photos: {counts}", *text_only_lines(auroc)],
+            **measured(judgements, source=str(source)),
         )
 
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -15,13 +15,21 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset, stable_hash, text_key
 from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.judgements.paraphrase import with_less, with_misspelling, with_synonym
-from fashionclip.prepare.judgements.text_only import text_only_auroc, text_only_lines, text_only_scores
+from fashionclip.prepare.judgements.text_only import measured
 from fashionclip.prepare.judgements.wrong_texts import KINDS, Mismatches, Partner
 from fashionclip.prepare.photos import write_photos
 
 KIND_SHARES = {"shuffled": 0.2, "colour": 0.4, "category": 0.15, "material": 0.1, "feature": 0.15}
 VARIATION_SHARES = {"synonym": 0.15, "misspelling": 0.15, "less detail": 0.4}
 VARIATIONS = tuple(VARIATION_SHARES)
+LEFT_OUT = {  # reason and detail, by whether another photo's text is wrong of it
+    # To exchange with that photo all the same would give it more judgements than asked for.
+    True: (
+        "left_over",
+        "every text found that surely does not describe it belongs to a photo that has no exchange left",
+    ),
+    False: ("no_mismatch", "no text was found that surely does not describe it"),
+}
 DERIVED_COLUMNS = ("image_id", "text", "label", "kind", "variation", "made", "split")
 
 
@@ -40,13 +48,13 @@ def prepare_judgements_derived(
 ) -> PreparedDataset:
     """Makes matches and mismatches of each photo, and keeps the splits and attributes of the dataset.
 
-    It prints what a model that sees only the texts of the judgements would score, see `text_only_scores`.
+    It prints what a model that sees only the texts of the judgements would score (`text_only_scores`).
 
     Args:
         name: Name of the dataset, for the record.
         source: Root of the prepared dataset to make them of.
         root: Folder of the dataset that is made.
-        matches, mismatches, kinds, variations, seed: See `judge_rows`.
+        matches, mismatches, kinds, variations, seed: Numbers, shares and seed of `judge_rows`.
         max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
         workers: Number of processes, by default one a core.
 
@@ -59,15 +67,14 @@ def prepare_judgements_derived(
     if root.resolve() == source.resolve():
         raise InputError(f"dataset.root={root}: the same as dataset.source. Choose another dataset.root.")
     check_shares(matches=matches, mismatches=mismatches, kinds=kinds, variations=variations)
-    config = {
-        "name": name,
+    settings: dict[str, Any] = {
         "matches": matches,
         "mismatches": mismatches,
         "kinds": dict(kinds),
         "variations": dict(variations),
-        "max_side": max_side,
         "seed": seed,
     }
+    config = {"name": name, "max_side": max_side, **settings}
     way = {"wrong_texts": "exchanged"}  # judgements that were made otherwise are not these
     with conversion(root, config=config, data=(source / "manifest.parquet").read_bytes(), besides=way) as new:
         if new.standing:
@@ -76,29 +83,18 @@ def prepare_judgements_derived(
         manifest = given[given["text"] != ""]
         jobs = [(source / path, new.folder / path) for path in manifest["path"]]
         errors = [written.error for written in write_photos(jobs, max_side=max_side, workers=workers)]
-        for image_id, error in zip(manifest["image_id"], errors, strict=True):
-            dropped += [(image_id, "photo_unreadable", error)] if error else []
-        manifest = manifest[[not error for error in errors]].reset_index(drop=True)
-        judgements = judge_rows(
-            manifest, matches=matches, mismatches=mismatches, kinds=kinds, variations=variations, seed=seed
-        )
+        broken = {image_id: error for image_id, error in zip(manifest["image_id"], errors, strict=True) if error}
+        dropped += [(image_id, "photo_unreadable", error) for image_id, error in broken.items()]
+        manifest = manifest[~manifest["image_id"].isin(broken)].reset_index(drop=True)
+        judgements = judge_rows(manifest, **settings)
         judged = manifest["image_id"].isin(judgements["image_id"])
         dropped += _left_out(manifest, manifest.index[~judged], kinds=kinds, seed=seed)
-        judgements["text_only"] = text_only_scores(judgements)
-        auroc = text_only_auroc(judgements)
-        counts = {
-            str(split): dict(Counter(part["kind"].where(part["label"] == "mismatch", "match")).most_common())
-            for split, part in judgements.groupby("split", sort=False)
-        }
-        listed = [f"  {split}: {', '.join(f'{n} {kind}' for kind, n in of.items())}" for split, of in counts.items()]
         return new.finish(
             manifest=manifest[judged].reset_index(drop=True),
             about={name: dataset.info[name] for name in ("text_fields", "attributes") if name in dataset.info},
             dropped=dropped,
             read=len(given),
-            record={"derived_from": str(source), "judgements": counts, "text_only_auroc": auroc},
-            tables={"judgements": judgements},
-            says=[f"{len(judgements)} judgements of {judged.sum()} photos", *listed, *text_only_lines(auroc)],
+            **measured(judgements, derived_from=str(source)),
         )
 
 
@@ -173,18 +169,11 @@ def _left_out(
         return []
     find, rng = Mismatches(manifest), random.Random(f"{seed}/left out")
     due = [kind for kind, share in kinds.items() if share > 0]
-    dropped = []
-    for row in rows:
-        found = any(find.partner(row, kind, free=lambda other: True, met=(), rng=rng) for kind in due)
-        if found:  # to exchange with it all the same would give that photo more judgements than asked for
-            why = (
-                "left_over",
-                "every text found that surely does not describe it belongs to a photo that has no exchange left",
-            )
-        else:
-            why = "no_mismatch", "no text was found that surely does not describe it"
-        dropped.append((manifest["image_id"][row], *why))
-    return dropped
+
+    def has_partner(row: int) -> bool:
+        return any(find.partner(row, kind, free=lambda other: True, met=(), rng=rng) for kind in due)
+
+    return [(manifest["image_id"][row], *LEFT_OUT[has_partner(row)]) for row in rows]
 
 
 class _Exchanged(NamedTuple):

@@ -7,6 +7,7 @@ nothing of what it sees: any figure is to be read beside that of a model that se
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,28 @@ def text_only_auroc(judgements: pd.DataFrame) -> Auroc:
         }
         found[str(split)] = {kind: round(value, 3) for kind, value in values.items() if value == value}
     return found
+
+
+def measured(judgements: pd.DataFrame, **record: str) -> dict[str, Any]:
+    """What `Conversion.finish` takes of judgements: the table, with `text_only`, the record and lines of the report.
+
+    Args:
+        judgements: Columns of `judgements.parquet` but `text_only`.
+        record: What else to record.
+    """
+    judgements = judgements.assign(text_only=text_only_scores(judgements))
+    auroc = text_only_auroc(judgements)
+    kinds = judgements["kind"].replace("given", "mismatch").where(judgements["label"] == "mismatch", "match")
+    counts = {
+        str(split): part.value_counts().to_dict() for split, part in kinds.groupby(judgements["split"], sort=False)
+    }
+    listed = [f"  {split}: {', '.join(f'{n} {kind}' for kind, n in of.items())}" for split, of in counts.items()]
+    says = f"{len(judgements)} judgements of {judgements['image_id'].nunique()} photos"
+    return {
+        "record": {**record, "judgements": counts, "text_only_auroc": auroc},
+        "tables": {"judgements": judgements},
+        "says": [says, *listed, *text_only_lines(auroc)],
+    }
 
 
 def text_only_lines(auroc: Auroc) -> list[str]:

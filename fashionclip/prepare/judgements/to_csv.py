@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,8 @@ _BETWEEN = re.compile(r"[\W_]+")
 def export_judgements(root: Path, to: Path) -> None:
     """Writes the judgements of a prepared dataset, which `dataset=judgements-csv` reads again to the same ones.
 
-    Beside image_path, text and label there are `kind` (what is wrong) and `split`.
+    Beside image_path, text and label there are `kind` (what is wrong) and `split`. Where photos of the same bytes have
+    several ids, the reader knows them as one, and takes what is said of them twice once.
 
     Args:
         root: Root of the dataset.
@@ -76,6 +78,6 @@ def _write(table: pd.DataFrame, folder: Path, paths: Sequence[str], to: Path, *,
     table.insert(0, "image_path", [path if start == "." else f"{start}/{path}" for path in paths])
     with whole_file(to) as stream:  # with a mark at its beginning, by which spreadsheets know UTF-8
         table.map(safe_cell).to_csv(stream, index=False, encoding="utf-8-sig")
-    command = ["python prepare.py dataset=judgements-csv", f"dataset.source={to}", says]
+    command = ["python", "prepare.py", "dataset=judgements-csv", f"dataset.source={to}", says]
     command += [] if below else [f"dataset.image_root={folder}"]
-    print(f"{to}: {len(table):,} rows; to check them: {' '.join(filter(None, command))} check_only=true")
+    print(f"{to}: {len(table):,} rows; to check them: {shlex.join(filter(None, command))} check_only=true")

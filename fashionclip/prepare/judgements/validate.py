@@ -43,11 +43,11 @@ class Validation:
         return {str(check): len(part) for check, part in errors.groupby("check", sort=False)}
 
     @property
-    def left_out(self) -> dict[int, str]:
-        """First check that each row with an error or a repeat breaks; preparation can leave these rows out."""
-        breaks = (self.faults["level"] == "error") | (self.faults["check"] == "duplicate")
-        first = self.faults[breaks & (self.faults["row"] >= 0)].drop_duplicates("row").sort_values("row")
-        return dict(zip(first["row"].tolist(), first["check"], strict=True))
+    def left_out(self) -> pd.DataFrame:
+        """The first fault of each row with an error or a repeat, then lines that are no row: what can be left out."""
+        breaks = self.faults[(self.faults["level"] == "error") | (self.faults["check"] == "duplicate")]
+        rows = breaks[breaks["row"] >= 0].drop_duplicates("row").sort_values("row")
+        return pd.concat([rows, breaks[breaks["check"].isin(READING)]])
 
 
 def validate_judgements(
@@ -71,12 +71,12 @@ def validate_judgements(
     Args:
         source: A CSV; a folder with one, or with `train.csv` and `val.csv` (and `test.csv`); or a DataFrame, whose
             fourth row is called "table:3".
-        columns: Header of each column, see `read_tables`.
+        columns: Header of each column, as `read_tables` takes it.
         image_root: Folder that relative paths begin at; None: that of the CSV or the one above, where the photos are;
             of a DataFrame, the one that Python runs in.
         allow_outside_root: Whether photos may lie elsewhere.
         limits: Bounds of the checks that warn.
-        tokenizer: Tokenizer of the model, see `count_tokens`; None: no check of the number of tokens.
+        tokenizer: Tokenizer of the model, as `count_tokens` takes it; None: tokens are not counted.
         workers: Number of processes, by default one a core.
 
     Raises:

@@ -36,13 +36,9 @@ class Aspect:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self.terms, key=len, reverse=True)
-        parts = "|".join(rf"(?P<t{self._number[term]}>{_spelled(term)})" for term in longest_first)
+        longest_first = sorted(enumerate(self.terms), key=lambda numbered: len(numbered[1]), reverse=True)
+        parts = "|".join(rf"(?P<t{number}>{_spelled(term)})" for number, term in longest_first)
         return re.compile(rf"(?<![\w-])(?:{parts})(?![\w-])", re.IGNORECASE)
-
-    @cached_property
-    def _number(self) -> dict[str, int]:
-        return {term: number for number, term in enumerate(self.terms)}
 
     def find(self, text: str) -> list[Term]:
         """All terms in a text, from left to right, without overlap; "navy blue" is one, not a "navy" and a "blue"."""

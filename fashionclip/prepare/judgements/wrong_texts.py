@@ -41,6 +41,9 @@ class Mismatches:
 
     Args:
         manifest: Manifest of a prepared dataset, with an index from 0; an aspect's columns are read where it has them.
+
+    Attributes:
+        own_texts: Texts, by `text_key`, that are true of each row's product: its own, and those of its fellows.
     """
 
     def __init__(self, manifest: pd.DataFrame) -> None:
@@ -49,13 +52,9 @@ class Mismatches:
         self.plain = [text_key(text) for text in self.text]
         self._words = [frozenset(plain.split()) for plain in self.plain]
         likened = [manifest["group_id"].tolist(), manifest["item_id"].tolist(), self.plain]
-        self._own_texts = _joined([frozenset((plain,)) for plain in self.plain], likened)
+        self.own_texts = _joined([frozenset((plain,)) for plain in self.plain], likened)
         self._of_split = {split: [r for r, s in enumerate(self.split) if s == split] for split in set(self.split)}
         self._aspects = [AspectFacts(aspect, manifest, likened) for aspect in ASPECTS]
-
-    def own_texts(self, row: int) -> frozenset[str]:
-        """The texts, by `text_key`, that are true of a row's product: its own, and those of its fellows."""
-        return self._own_texts[row]
 
     def partner(
         self, row: int, kind: str, *, free: Callable[[int], bool], met: Collection[int], rng: random.Random
@@ -100,7 +99,7 @@ class Mismatches:
             facts: Facts on the aspect in which it contradicts; None: all over.
         """
         plain = text_key(text)
-        if plain in self.own_texts(row):
+        if plain in self.own_texts[row]:
             return False
         return facts is None or not facts.true[row] & facts.of_bearers.get(plain, frozenset())
 
@@ -118,7 +117,7 @@ class Mismatches:
 
     def _differ(self, row: int, other: int) -> bool:
         """Whether another product's text contradicts what is true of a product, or says nothing that is known of it."""
-        if not self.plain[other] or self.plain[other] in self.own_texts(row):
+        if not self.plain[other] or self.plain[other] in self.own_texts[row]:
             return False
         known = [aspect for aspect in self._aspects if aspect.true[row] and aspect.said[other]]
         return not known or any(not aspect.true[row] & aspect.said[other] for aspect in known)

@@ -66,7 +66,7 @@ def test_a_folder_of_photos_begins_a_table(tmp_path, capsys):
         assert table["label"].tolist() == ["match" if word else "" for word in words]
         found = validate_judgements(file, workers=0)
         assert found.root == tmp_path and (
-            found.errors == {"empty_cell": 3, "one_label": 1} if texts == "blank" else not found.left_out
+            found.errors == {"empty_cell": 3, "one_label": 1} if texts == "blank" else found.left_out.empty
         )
     assert f"dataset=judgements-csv dataset.source={tmp_path / 'blank.csv'} check_only=true" in capsys.readouterr().out
 

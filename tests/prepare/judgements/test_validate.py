@@ -40,7 +40,8 @@ def test_a_dataframe_and_its_csv_have_the_same_rows_and_faults(table, tmp_path):
     for found, first in ((of_file, "pairs.csv:2"), (of_frame, "table:0")):
         assert found.root == tmp_path and found.rows["where"].iloc[0] == first and len(found.rows) == 8
         assert found.errors == {"empty_cell": 1, "invalid_label": 1, "missing_image": 1}
-        assert found.left_out == {1: "invalid_label", 3: "missing_image", 5: "empty_cell"}
+        first = dict(zip(found.left_out["row"], found.left_out["check"], strict=True))
+        assert first == {1: "invalid_label", 3: "missing_image", 5: "empty_cell"}
         assert found.faults["row"].tolist() == [5, 1, 3, -1] and found.faults["check"].iloc[-1] == "few_rows"
     assert of_frame.faults["where"].tolist() == ["table:5", "table:1", "table:3", "all"]
     for column in ("check", "level", "row", "says", "remedy"):

@@ -40,7 +40,7 @@ def check_against_a_list_of_fellows(manifest):
     for place, row in enumerate(rows):
         alike = ("group_id", "item_id", "plain")
         fellows = [row, *(other for other in rows if any(row[key] and row[key] == other[key] for key in alike))]
-        assert find.own_texts(place) == {other["plain"] for other in fellows}
+        assert find.own_texts[place] == {other["plain"] for other in fellows}
         for facts in find._aspects:
             columns = [column for column in facts.aspect.columns if column in manifest]
             said = [spoken(text, facts.aspect) for text in (f["text"] for f in fellows)]
@@ -71,5 +71,5 @@ def test_few_texts_on_many_products_take_no_more_room_than_the_texts():
     find = Mismatches(
         manifest.assign(group_id=manifest["item_id"])
     )  # a minute where each has a list of its 500 fellows
-    assert len({id(find.own_texts(row)) for row in manifest.index}) == len(texts)
-    assert max(len(find.own_texts(row)) for row in manifest.index) == 1
+    assert len({id(find.own_texts[row]) for row in manifest.index}) == len(texts)
+    assert max(len(find.own_texts[row]) for row in manifest.index) == 1
