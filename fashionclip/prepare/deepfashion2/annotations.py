@@ -56,10 +56,10 @@ class Crop(NamedTuple):
         style: Number, above 0, of a design, colour or print of the pair.
         category_id: Key of `CATEGORIES`.
         box: Left, top, right and bottom in pixels of the upright photo.
-        occlusion: 1 slight or none, 2 medium, 3 heavy.
-        viewpoint: 1 no wear, 2 frontal, 3 side or back.
-        scale: 1 small, 2 modest, 3 large; 0 where it is not given.
-        zoom_in: 1 none, 2 medium, 3 large; 0 where it is not given.
+        occlusion: Level of occlusion: 1 slight or none, 2 medium, 3 heavy.
+        viewpoint: Side of the wearer: 1 no wear, 2 frontal, 3 side or back.
+        scale: Size on the photo: 1 small, 2 modest, 3 large; 0 where it is not given.
+        zoom_in: Level of zoom: 1 none, 2 medium, 3 large; 0 where it is not given.
     """
 
     split: str

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fashionclip.atomic import write_text
 from fashionclip.images import UnreadableImageError, fit_within, load_image
-from fashionclip.manifest import stable_hash
 from fashionclip.prepare.deepfashion2.annotations import Box, Crop, Dropped, box_fault
 from fashionclip.prepare.photos import write_jpeg
 
@@ -32,13 +31,13 @@ def cut_items(
         The items that were cut, their boxes clamped to the photo (without margin), and the others.
     """
     crops = [crop for photo in photos for crop in photo]
-    record = folder / "records" / f"{stable_hash(crops[0].image_id):016x}.json"
+    record = folder / "records" / crops[0].split / f"{crops[0].photo_id}.json"
     done = _recorded(record, {crop.image_id for crop in crops})
     if done is None:
         done = {}, []
         for photo in photos:
             _cut_photo(photo, images, done, folder=folder, margin=margin, min_side=min_side, max_side=max_side)
-        record.parent.mkdir(exist_ok=True)
+        record.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"boxes": done[0], "dropped": done[1]})
         write_text(record, text, sync=False)  # last, so that what a record names is whole
     boxes, dropped = done

@@ -62,7 +62,7 @@ class Variant:
         image_id: Id of the photo in the manifest.
         kind: Role in its family: "anchor", "positive" or "semipositive".
         overlay: Kind of its overlay: "text" or "logo".
-        content: What the overlay shows.
+        content: Content of the overlay.
         unseen: Whether train shows none of the captions or logos that the family is made of.
     """
 

@@ -14,7 +14,7 @@ def require_datasets() -> Any:
     """The `datasets` package.
 
     Raises:
-        InputError: It is not installed.
+        InputError: The package is not installed.
     """
     try:
         import datasets

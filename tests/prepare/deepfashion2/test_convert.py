@@ -406,7 +406,7 @@ def test_a_record_that_is_not_whole_or_of_other_items_is_not_believed(tmp_path, 
         patch.setattr(convert, "write_split_files", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prepare(source, root)
-    records = sorted((tmp_path / ".set.fashionclip" / "new" / "records").iterdir())
+    records = sorted((tmp_path / ".set.fashionclip" / "new" / "records" / "train").iterdir())
     records[0].write_text("")
     records[1].write_text(records[2].read_text())
     assert content(prepare(source, root).root) == whole
