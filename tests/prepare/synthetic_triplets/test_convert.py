@@ -15,6 +15,7 @@ from fashionclip.prepare.synthetic_triplets.convert import prepare_synthetic_tri
 from fashionclip.prepare.synthetic_triplets.overlays import LogoOverlay, TextOverlay, inset, safe_box
 
 RATIOS = {"train": 0.6, "val": 0.2, "test": 0.2}
+FEW = {"captions_per_photo": 1, "logo_sets_per_photo": 1, "positives": 1, "semipositives": 1}  # 6 variants a photo
 
 
 def write_photos(folder, names):
@@ -159,7 +160,7 @@ def test_train_never_shows_the_captions_logos_and_fonts_that_are_held_out(datase
 
 
 def test_nothing_is_held_out_where_it_is_not_wanted(tmp_path, capsys):
-    dataset = prepare(numbered(tmp_path / "photos", 6), tmp_path / "set", held_out=0.0)
+    dataset = prepare(numbered(tmp_path / "photos", 6), tmp_path / "set", held_out=0.0, **FEW)
     assert not dataset.manifest["unseen"].any()
     assert "logos: 8 in all splits\n" in capsys.readouterr().out
 
@@ -188,10 +189,10 @@ def test_splits_share_no_base_photo_and_triplets_keep_to_a_split(dataset):
 def test_two_processes_write_the_same_dataset_and_another_seed_another(tmp_path):
     source = numbered(tmp_path / "photos", 17)
     (source / "05.jpg").write_text("no picture")
-    one, two = (prepare(source, tmp_path / f"set{workers}", workers=workers) for workers in (0, 2))
+    one, two = (prepare(source, tmp_path / f"set{workers}", workers=workers, **FEW) for workers in (0, 2))
     assert content(one.root) == content(two.root)
-    assert one.info["counts"]["dropped"] == {"photo_unreadable": 15}
-    other = prepare(source, tmp_path / "other", seed=1)
+    assert one.info["counts"]["dropped"] == {"photo_unreadable": 6}
+    other = prepare(source, tmp_path / "other", seed=1, **FEW)
     assert not one.manifest["rendered_caption"].equals(other.manifest["rendered_caption"])
 
 
@@ -208,15 +209,15 @@ def test_stopped_run_goes_on_where_it_was_and_ends_the_same(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(families, "load_image", stopping)
         with pytest.raises(KeyboardInterrupt):
-            prepare(source, root)
+            prepare(source, root, **FEW)
     assert not root.exists()
     again = []
     monkeypatch.setattr(families, "load_image", lambda path, **s: again.append(path) or load(path, **s))
-    prepare(source, root)
+    prepare(source, root, **FEW)
     assert len(again) == 8 + 3 and not set(again[8:]) & set(loaded[8:])
-    assert content(root) == content(prepare(source, tmp_path / "fresh").root)
+    assert content(root) == content(prepare(source, tmp_path / "fresh", **FEW).root)
     again.clear()
-    prepare(source, root)
+    prepare(source, root, **FEW)
     assert again == [], "a finished dataset is not prepared again"
 
 
@@ -224,7 +225,7 @@ def test_names_may_repeat_in_other_folders_and_with_other_suffixes(tmp_path):
     names = ["a/1.jpg", "b/1.png", "b/1.jpg", "1.webp", "b/c/1.JPEG"]
     source = write_photos(tmp_path / "photos", names)
     (source / "notes.txt").write_text("no photo")
-    dataset = prepare(source, tmp_path / "set")
+    dataset = prepare(source, tmp_path / "set", **FEW)
     assert set(dataset.manifest["base_id"]) == {"1", "a/1", "b/1.jpg", "b/1.png", "b/c/1"}
 
 
@@ -234,7 +235,7 @@ def test_groups_and_same_pictures_share_a_split(tmp_path):
     table = tmp_path / "images.csv"
     senders = {number: f"sender {number % 4}" for number in range(20)}
     table.write_text("image,sender_id\n" + "".join(f"{number:02},{name}\n" for number, name in senders.items()))
-    manifest = prepare(source, tmp_path / "set", groups_file=str(table)).manifest
+    manifest = prepare(source, tmp_path / "set", groups_file=str(table), **FEW).manifest
     group = manifest.groupby("base_id")["group_id"].first()
     assert all(group[f"{number:02}"] == group[f"{number % 4:02}"] for number in range(20))
     assert group["29"] == group["00"] and group.nunique() == 4 + 9
@@ -277,7 +278,7 @@ def test_one_kind_of_overlay(tmp_path):
 
 
 def test_default_source_is_the_demo_catalogue(tmp_path):
-    demo = {"demo_source": str(tmp_path / "raw"), "demo_items": 4}
+    demo = {"demo_source": str(tmp_path / "raw"), "demo_items": 4, **FEW}
     dataset = prepare(None, tmp_path / "set", **demo)
     assert dataset.manifest["base_id"].nunique() == 4
     assert len(prepare(None, tmp_path / "again", **demo).manifest) == len(dataset.manifest)
@@ -386,7 +387,7 @@ def test_sizes_that_cannot_hold_are_refused_before_anything_is_drawn(tmp_path, o
 
 def test_hugging_face_dataset_loads_from_disk(tmp_path):
     datasets = pytest.importorskip("datasets")
-    dataset = prepare(numbered(tmp_path / "photos", 12), tmp_path / "set", save_hf=True)
+    dataset = prepare(numbered(tmp_path / "photos", 12), tmp_path / "set", save_hf=True, **FEW)
     loaded = datasets.load_from_disk(str(dataset.root / "hf"))
     manifest = dataset.manifest.assign(file=[str(dataset.root / path) for path in dataset.manifest["path"]])
     manifest = manifest.set_index("file")
