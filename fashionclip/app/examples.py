@@ -1,5 +1,5 @@
-"""Pictures of what a run learns: photos nearest to some texts or photos, and some triplets, before and after training;
-and the judgements that it gets most wrong."""
+"""Pictures of what a run has learned: the photos nearest to some texts or photos, some triplets, and the judgements
+that are most wrong."""
 
 from __future__ import annotations
 
@@ -22,12 +22,18 @@ from fashionclip.metrics.triplet_metrics import Shown, TripletScores
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ACROSS = 4  # offenders in a line
+ACROSS = 4  # judgements in a line
 
 
 @dataclass(frozen=True)
 class Alike:
-    """Some photos (E,) by row of the manifest, the rows (E, N) of the photos nearest to them, and which are right."""
+    """Some photos, and the photos nearest to them.
+
+    Attributes:
+        image_row: (E,) rows of the manifest.
+        nearest_row: (E, N) rows of the nearest photos, the best first.
+        right: (E, N) bool, whether they are right answers.
+    """
 
     image_row: Tensor
     nearest_row: Tensor
@@ -36,7 +42,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Examples:
-    """What an evaluation pass has kept to look at; None where it has no such thing."""
+    """What an evaluation pass has kept to be looked at; None where it has nothing of a kind."""
 
     nearest: Nearest | None
     alike: Alike | None
@@ -44,11 +50,11 @@ class Examples:
 
 
 def examples_of(metrics: RetrievalMetrics, domain: Sequence[str]) -> Examples:
-    """Of the last pass: photos nearest to some texts, or, where no texts are embedded, to some photos; and triplets.
+    """The examples of the last pass: photos nearest to texts (to photos, where no texts are embedded), and triplets.
 
     Args:
         metrics: Metrics of the pass.
-        domain: Domain of each row of the manifest: photos of users are looked up among those of shops.
+        domain: Domain of each row of the manifest; photos of users are searched for among those of shops.
     """
     scores = [measure for measure in metrics.also if isinstance(measure, TripletScores)]
     return Examples(
@@ -61,9 +67,9 @@ def examples_of(metrics: RetrievalMetrics, domain: Sequence[str]) -> Examples:
 def _alike(metrics: RetrievalMetrics, domain: Sequence[str]) -> Alike:
     row, image = metrics.embedded.image_row, metrics.embedded.image  # (I,), (I, D)
     of_user = torch.tensor([domain[place] == "query" for place in row.tolist()], device=row.device)
-    among = torch.ones_like(of_user) if of_user.all() or not of_user.any() else ~of_user  # (I,) where is looked
+    among = torch.ones_like(of_user) if of_user.all() or not of_user.any() else ~of_user  # (I,) the gallery
     asking = (of_user if of_user.any() else among).nonzero()[:, 0]
-    asking = _spread(asking, 20 * EXAMPLES)  # (A,) of them, those with a right answer are shown
+    asking = _spread(asking, 20 * EXAMPLES)  # (A,), of which those with a right answer are shown
     right = torch.zeros(len(asking), len(row), dtype=torch.bool, device=row.device)
     for code in metrics.alike:
         right |= code.to(row.device)[row][asking, None] == code.to(row.device)[row]
@@ -76,12 +82,18 @@ def _alike(metrics: RetrievalMetrics, domain: Sequence[str]) -> Alike:
 
 
 def _spread(values: Tensor, most: int) -> Tensor:
-    """At most so many of the values, evenly spread."""
+    """At most `most` of the values, evenly spread."""
     return values[torch.linspace(0, len(values) - 1, min(most, len(values)), device=values.device).long()]
 
 
 def draw_examples(folder: Path, rows: ManifestTensors, stages: Mapping[str, Examples]) -> None:
-    """Draws `examples.png` (texts or photos, and photos) and `triplets.png`, of "before" and "after"."""
+    """Draws `examples.png` and `triplets.png` where there is something to show.
+
+    Args:
+        folder: Folder of both pictures.
+        rows: Dataset of the photos.
+        stages: Examples by the stage of training, "before" and "after".
+    """
     nearest = {stage: e.nearest for stage, e in stages.items() if e.nearest and len(e.nearest.text_id)}
     alike = {stage: e.alike for stage, e in stages.items() if e.alike and len(e.alike.image_row)}
     triplets = {stage: e.triplets for stage, e in stages.items() if e.triplets and len(e.triplets.rows)}
@@ -94,7 +106,7 @@ def draw_examples(folder: Path, rows: ManifestTensors, stages: Mapping[str, Exam
 
 
 def draw_nearest(picture: Path, rows: ManifestTensors, stages: Mapping[str, Nearest]) -> None:
-    """Draws a line a text, and beside it the photos nearest at each stage ("before", "after"), right ones framed."""
+    """Draws each text in a line of its own, with the photos nearest to it at each stage; right ones are framed."""
     texts = next(iter(stages.values())).text_id
 
     def ask(axes: Axes, line: int) -> None:
@@ -103,14 +115,14 @@ def draw_nearest(picture: Path, rows: ManifestTensors, stages: Mapping[str, Near
         axes.text(0, 0.5, textwrap.fill(shown, 30), va="center", fontsize=9, parse_math=False)
 
     def right(n: Nearest) -> Tensor:
-        return rows.text_key[rows.text_id[n.image_row]] == rows.text_key[n.text_id][:, None]  # in whatever spelling
+        return rows.text_key[rows.text_id[n.image_row]] == rows.text_key[n.text_id][:, None]  # in any spelling
 
     found = {stage: (n.image_row, right(n)) for stage, n in stages.items()}
     _draw_found(picture, rows, found, ask=ask, width=2.6)
 
 
 def draw_alike(picture: Path, rows: ManifestTensors, stages: Mapping[str, Alike]) -> None:
-    """Draws a line a photo, and beside it the photos nearest at each stage ("before", "after"), right ones framed."""
+    """Draws each photo in a line of its own, with the photos nearest to it at each stage; right ones are framed."""
     asked = next(iter(stages.values())).image_row
 
     def ask(axes: Axes, line: int) -> None:
@@ -121,7 +133,7 @@ def draw_alike(picture: Path, rows: ManifestTensors, stages: Mapping[str, Alike]
 
 
 def _show(axes: Axes, rows: ManifestTensors, row: int, *, frame: str | None = None) -> None:
-    """Draws a photo, in a frame of that colour where one is given."""
+    """Draws a photo, in a coloured frame where a colour is given."""
     axes.imshow(load_image(rows.root / rows.path[row], at_least=224))
     axes.set(xticks=[], yticks=[])
     for edge in axes.spines.values():
@@ -136,14 +148,14 @@ def _draw_found(
     ask: Callable[[Axes, int], None],
     width: float,
 ) -> None:
-    """Draws what was asked, and beside it the photos found at each stage.
+    """Draws queries, each in a line of its own, with the photos found at each stage.
 
     Args:
         picture: PNG to write.
         rows: Dataset of the photos.
-        stages: Rows (E, N) of the photos found, and which of them are right, by the stage's name.
-        ask: Function that draws what line 0 to E - 1 asked for.
-        width: Inches of the column that it draws in.
+        stages: Rows (E, N) of the photos found, and whether they are right, by the stage of training.
+        ask: Function that draws the query of a line, from 0 to E - 1.
+        width: Width of the column of queries, in inches.
     """
     from matplotlib.figure import Figure
 
@@ -153,7 +165,7 @@ def _draw_found(
     blocks: Any = figure.subfigures(1, len(stages) + 1, wspace=0.03, width_ratios=[width, *(0.95 * n for n in across)])
     for line, axes in enumerate(blocks[0].subplots(lines, 1, squeeze=False)[:, 0]):
         ask(axes, line)
-    blocks[0].suptitle(" ", fontsize=10)  # as high as the others', so that lines stand side by side
+    blocks[0].suptitle(" ", fontsize=10)  # as high as the titles beside it, so that lines are level
     for block, (stage, (found, right)) in zip(blocks[1:], stages.items(), strict=True):
         block.suptitle(f"nearest photos {stage} training", fontsize=10)
         grid = block.subplots(lines, found.shape[1], squeeze=False)
@@ -163,7 +175,7 @@ def _draw_found(
 
 
 def draw_triplets(picture: Path, rows: ManifestTensors, stages: Mapping[str, Shown]) -> None:
-    """Draws a line a triplet: the four photos, and under each its distance to the anchor at each stage."""
+    """Draws the four photos of each triplet in a line, and under each its distance to the anchor at each stage."""
     from matplotlib.figure import Figure
 
     triplets = next(iter(stages.values())).rows.tolist()
@@ -180,12 +192,12 @@ def draw_triplets(picture: Path, rows: ManifestTensors, stages: Mapping[str, Sho
 
 
 def draw_offenders(picture: Path, rows: ManifestTensors, offenders: Offenders) -> bool:
-    """Draws the judgements that are most wrong: photo and text, what is right, and the probability of a match.
+    """Draws the judgements that are most wrong, each with its photo, text, right answer and probability of a match.
 
     Args:
         picture: PNG to write.
         rows: Dataset with judgements.
-        offenders: Judgements to draw; photos of those whose verdict is wrong are framed red.
+        offenders: Judgements to draw; where the verdict is wrong, the photo is framed red.
 
     Returns:
         Whether there were any to draw.
@@ -198,7 +210,7 @@ def draw_offenders(picture: Path, rows: ManifestTensors, offenders: Offenders) -
     places = [(offenders.label == label).nonzero()[:, 0] for label in (False, True)]
     lines = [part for some in places for part in some.split(ACROSS) if len(part)]
     figure = Figure(figsize=(2.9 * ACROSS, 3.9 * len(lines)), layout="constrained")
-    figure.suptitle("the judgements that are most wrong; framed red: so is the verdict", fontsize=10)
+    figure.suptitle("the judgements that are most wrong; framed red: wrong verdicts", fontsize=10)
     grid = figure.subplots(len(lines), ACROSS, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")

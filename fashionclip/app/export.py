@@ -1,4 +1,4 @@
-"""From a run to an export: the model, what is known of it, and photos and texts to check it with."""
+"""From a run to an export: the model, the facts about it, and the photos and texts that it is checked with."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ def export_run(
     Args:
         run: Folder of the run, or a `.ckpt` file.
         folder: Folder to write.
-        data: Root of the prepared dataset to check with, if it is no longer where the run found it.
-        onnx, transformers: Whether to write these forms as well.
+        data: Root of the prepared dataset to check with; None: where the run found it.
+        onnx: Whether to write both towers for onnxruntime as well.
+        transformers: Whether to write a CLIPModel of transformers as well.
 
     Returns:
         The facts as written.
 
     Raises:
-        InputError: See `load_checkpoint` and `write_export`; or `data` holds no prepared dataset.
+        InputError: The checkpoint cannot be read, `data` holds no prepared dataset, or `write_export` refuses.
     """
     checkpoint = load_checkpoint(run)
     backbone = backbone_of(checkpoint).eval()
@@ -49,11 +50,13 @@ def export_run(
     except InputError as error:
         if data is not None:
             raise
-        print(f"dataset: {str(error).splitlines()[0]}\nThe export is checked on drawn garments instead. Or use --data.")
+        print(
+            f"dataset: {str(error).splitlines()[0]}\nThe export is checked on drawn garments instead. --data names a dataset."
+        )
         samples = drawn_samples()
     own = dataset is not None and ("dataset_fingerprint" not in config or is_of(checkpoint, dataset))
     if dataset is not None and not own:
-        print(f"{dataset.root}: another dataset than the run was trained on. Its photos serve to check with, no more.")
+        print(f"{dataset.root}: another dataset than the run was trained on; its photos serve for the check alone.")
     record = _record(run, backbone)
     try:
         facts = {
@@ -78,13 +81,13 @@ def export_run(
 
 
 def _record(run: Path, backbone: Backbone) -> Record | None:
-    """What the run itself made of some photos and texts with these very weights; None where that is not known."""
+    """The embeddings that the run itself made with these weights; None where they are not known."""
     file = _folder(run) / RECORD
     try:
         record = read_record(file, decode_size=2 * backbone.preprocess.size)
         if record.weights == weights_digest(backbone):
             return record
-        reason = f"{file}: of other weights than {run}'s."
+        reason = f"{file}: belongs to other weights than those of {run}."
     except InputError as error:
         reason = str(error)
     print(f"{reason}\nThe export is checked against the checkpoint alone, not against what the training run embedded.")
@@ -96,7 +99,7 @@ def _folder(run: Path) -> Path:
 
 
 def _base(settings: Mapping[str, Any], tower: str | None) -> dict[str, Any]:
-    """What the weights were before; of local paths only their last part, since an export may be published."""
+    """The weights that training began with; local paths are cut to their last part, since an export may be published."""
     scheme, found, name = settings["name"].rpartition(":")
     if scheme == "local-dir":
         name = Path(name).name
@@ -131,16 +134,16 @@ def _tuning(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _short(node: Mapping[str, Any]) -> str:
-    """A node of a config as a call of what it names."""
+    """A node of a config, written as a call: `name(key=value)`."""
     settings = ", ".join(f"{k}={_short(v) if isinstance(v, dict) else v}" for k, v in node.items() if k != "name")
     return f"{node['name'].rpartition('.')[2]}({settings})" if "name" in node else f"{{{settings}}}"
 
 
 def _metrics(run: Path) -> dict[str, dict[str, Any]]:
-    """Of the test split, before and after training, of a run's best checkpoint; none are known of another one.
+    """Metrics of the test split before and after training, for a run's best checkpoint; none for another one.
 
-    Recall comes with the 95 % interval of the value after training, which knows that queries of one product are not
-    independent of each other. Judgements have none, of which a photo has many.
+    Recall has the 95 % interval of the value after training; queries of one product are not taken as independent.
+    Measures of judgements have no interval, since a photo has many judgements.
     """
     file = _folder(run) / "results.json"
     if not file.is_file() or not (run.is_dir() or run.name == "best.ckpt"):

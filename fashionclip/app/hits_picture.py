@@ -1,4 +1,4 @@
-"""A picture of what a search has found."""
+"""A picture of the photos that a search has found."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SIDE = 240  # pixels of a drawn photo's shorter side, at least
 def draw_hits(
     picture: Path, hits: Sequence[Hit], photos: Sequence[Path], *, title: str, asked: Image.Image | None = None
 ) -> None:
-    """Draws the photos in rows, each with its score and text below, and before them the photo that was asked with.
+    """Draws the photos in rows, each with its score and text below; the photo of the query comes first.
 
     Args:
         picture: File to write, of a type that matplotlib knows, such as PNG.
         hits: Hits of a search, the best first.
         photos: Files of their photos.
         title: Title of the picture.
-        asked: Photo that was asked with.
+        asked: Photo of the query; None: it had none.
     """
     from matplotlib.figure import Figure
 

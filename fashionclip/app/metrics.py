@@ -1,4 +1,4 @@
-"""The metrics of an evaluation pass, for what is evaluated."""
+"""The metrics of an evaluation pass, as the dataset and its relation ask for them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.metrics.sku_metrics import SkuScores
 from fashionclip.metrics.triplet_metrics import TripletScores
 
-SLICED_BY = ("category", "occlusion", "viewpoint")  # query to SKU, where the manifest has them
+SLICED_BY = ("category", "occlusion", "viewpoint")  # attributes whose values are measured apart, query to SKU
 
 
 def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[Ranks], Tensor]]) -> RetrievalMetrics:
-    """Ranking metrics; those of triplets where the dataset has fixed some; those of SKUs where it has a catalogue.
+    """Ranking metrics, with those of triplets where the dataset has fixed some, and of SKUs where it has a catalogue.
 
     Args:
-        data: What is evaluated. SKUs that training has seen are measured apart from all others.
-        functions: Functions of ranks by the names of their metrics, see `configs/metrics`.
+        data: Data to evaluate; SKUs that training has seen are measured apart from the others.
+        functions: Functions of ranks by the names of their metrics, as in `configs/metrics`.
     """
     dataset, rows = data.dataset, data.rows
     also: list[SkuScores | TripletScores] = []
@@ -76,11 +76,12 @@ def ranking_latency(metrics: RetrievalMetrics, data: RetrievalDataModule) -> dic
 
     Args:
         metrics: Metrics after their `compute`, with its embeddings.
-        data: What was evaluated.
+        data: Data that was evaluated.
 
     Returns:
-        `rank_times` by direction: of queries against a catalogue's photos, a SKU scoring as its best one, and against
-        one mean vector a SKU; without a catalogue of texts, or else photos, against photos.
+        Result of `rank_times` by direction. With a catalogue `query_to_sku`, where a SKU scores as its best photo, and
+        `query_to_sku_mean`, with one vector a SKU; without one `text_to_image`, or `image_to_image` where there are no
+        texts.
     """
     seen = metrics.embedded
     row, image = seen.image_row.cpu(), seen.image.cpu()

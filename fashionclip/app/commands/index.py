@@ -1,4 +1,4 @@
-"""`fashionclip index EXPORT PHOTOS --to INDEX`: embeds a catalogue to search in; run again, it takes over what has
+"""`fashionclip index EXPORT PHOTOS --to INDEX`: embeds a catalogue for search. Run again, it takes over what has
 changed."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from fashionclip.errors import InputError
 from fashionclip.foreign_text import shown
 
 NAME = "index"
-HELP = "embed a catalogue's photos to search in, or take over what has changed in it"
+HELP = "embed a catalogue's photos for search, or take over what has changed in it"
 NAMED = 10  # unreadable photos named on the terminal
 
 
@@ -85,10 +85,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def device_of(name: str) -> str:
-    """The device of a name; of "auto" the GPU, where there is one.
+    """A device as torch names it; "auto" is the GPU, where there is one.
 
     Raises:
-        InputError: It is no device of this machine.
+        InputError: This machine has no such device.
     """
     import torch
 

@@ -1,5 +1,5 @@
-"""Does this text describe this photo? `fashionclip judge MODEL PHOTO "TEXT"`, or of a whole table `fashionclip judge
-MODEL --csv IN.csv --to OUT.csv`. MODEL is an export of a training on judgements, whose threshold decides."""
+"""Does this text describe this photo? `fashionclip judge MODEL PHOTO "TEXT"` says it of one pair, `fashionclip judge
+MODEL --csv IN.csv --to OUT.csv` of a whole table. MODEL is the export of a run that was trained on judgements."""
 
 from __future__ import annotations
 

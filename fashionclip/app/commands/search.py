@@ -1,5 +1,5 @@
-"""`fashionclip search INDEX "red dress"`: the photos of an index that are nearest to a text, a photo, or both; without
-either it asks for one query after another."""
+"""`fashionclip search INDEX "red dress"`: the photos of an index that are nearest to a text, a photo, or both. Without
+any of them it asks for one query after another."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--where", metavar="FILTER", help="only photos such as \"gender = 'Women' and price < 50\"")
     parser.add_argument("--image", type=Path, metavar="PHOTO", help="look for what resembles this photo")
     parser.add_argument("--like", metavar="ID", help="look for what resembles the indexed photo of this image_id")
-    parser.add_argument("--negative", metavar="TEXT", help="move away from this")
+    parser.add_argument("--negative", metavar="TEXT", help="words to move away from")
     parser.add_argument(
-        "--image-weight", type=float, default=0.5, metavar="W", help="of a photo against the text, 0 to 1 (default 0.5)"
+        "--image-weight",
+        type=float,
+        default=0.5,
+        metavar="W",
+        help="weight of the photo against the text, 0 to 1 (0.5)",
     )
     parser.add_argument(
         "--group-by",

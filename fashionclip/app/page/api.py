@@ -13,11 +13,11 @@ from fashionclip.app.page.templating import photo_url
 from fashionclip.images import UnreadableImageError
 from fashionclip.retrieval.search.search import Hit
 
-FRESH = 300  # seconds that a browser shows a photo without asking whether it has changed
+FRESH = 300  # seconds in which a browser shows a photo without asking whether it has changed
 
 
 class AskedByPhoto(Asked):
-    """What to look for, with a photo."""
+    """What to look for; a photo may be part of it."""
 
     photo: UploadFile | None = Field(None, description="JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF")
 
@@ -28,10 +28,10 @@ class PhotoFacts(BaseModel):
     model_config = ConfigDict(from_attributes=True)  # of a `Hit`
 
     image_id: str
-    item_id: str = Field(description="The product that it shows; several photos may show one")
-    text: str = Field(description="What the product is called")
+    item_id: str = Field(description="Product that the photo shows; several photos may show one")
+    text: str = Field(description="Name or description of the product")
     category: str
-    attributes: dict[str, str | int | float] = Field(description="What else where can name")
+    attributes: dict[str, str | int | float] = Field(description="Other fields that a filter can name")
 
     @computed_field(description="Where the photo is served", examples=["/images/15970.jpg"])  # type: ignore[prop-decorator]
     @property
@@ -40,7 +40,7 @@ class PhotoFacts(BaseModel):
 
 
 class Found(PhotoFacts):
-    """A photo found."""
+    """A photo that a search has found."""
 
     score: float = Field(description="Cosine with the query, in [-1, 1]")
 
@@ -52,16 +52,16 @@ class Answer(BaseModel):
 
 
 class Health(BaseModel):
-    """How the service is."""
+    """The state of the service."""
 
     status: str = Field(examples=["ok"])
-    photos: int = Field(description="In the index")
-    waiting: int = Field(description="Searches under way")
-    places: int = Field(description="Searches that may be under way at a time")
+    photos: int = Field(description="Number of photos in the index")
+    waiting: int = Field(description="Number of searches under way")
+    places: int = Field(description="Number of searches that may be under way at a time")
 
 
 class Refusal(BaseModel):
-    """Why there is no answer."""
+    """The reason why there is no answer."""
 
     detail: str
 
@@ -70,7 +70,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"model": Refusal, "description": "The upload is too large"},
     422: {"model": Refusal, "description": "A parameter, the filter or the photo cannot be read"},
     429: {"model": Refusal, "description": "Too many searches are waiting; Retry-After says for how many seconds"},
-    503: {"model": Refusal, "description": "It took too long"},
+    503: {"model": Refusal, "description": "The search took too long, or the index cannot be read"},
 }
 UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: {"model": Refusal, "description": "No photo of that image_id"},
@@ -111,7 +111,9 @@ def api(service: Service) -> APIRouter:
     async def image(
         request: Request,
         image_id: Annotated[str, Path(description="May hold slashes")],
-        size: Annotated[int, Query(ge=16, le=LARGEST, description="Pixels of its longer side, at most")] = LARGEST,
+        size: Annotated[
+            int, Query(ge=16, le=LARGEST, description="Largest number of pixels of its longer side")
+        ] = LARGEST,
     ) -> Response:
         try:
             data, name = await service.pictures.shown(image_id, size)
@@ -124,7 +126,7 @@ def api(service: Service) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(data, media_type="image/jpeg", headers=headers)
 
-    @routes.get("/api/health", summary="How the service is", tags=["service"])
+    @routes.get("/api/health", summary="State of the service", tags=["service"])
     def health() -> Health:
         batcher = service.batcher
         return Health(status="ok", photos=len(service.searcher), waiting=batcher.taken, places=batcher.places)

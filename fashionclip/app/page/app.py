@@ -38,8 +38,8 @@ def create_app(
 
     Args:
         searcher: Opened index.
-        limits: Limits of a request; the usual ones if None.
-        hosts: Names that the service may be addressed by; None for any.
+        limits: Limits of a request; None: the defaults.
+        hosts: Names by which the service may be addressed; None: any name.
     """
     service = Service(searcher, limits or RequestLimits())
 
@@ -54,7 +54,7 @@ def create_app(
         summary="Search in a catalogue of photos by words and by photo.",
         description=EXAMPLES,
         version="1",
-        docs_url=None,  # FastAPI's pages load scripts from elsewhere and run some of their own, which ours forbids
+        docs_url=None,  # its scripts come from elsewhere or stand in the page, and our policy forbids both
         redoc_url=None,
         lifespan=lifespan,
     )
@@ -69,7 +69,7 @@ def create_app(
 
     @app.exception_handler(StoreUnavailable)
     async def unavailable(request: Request, error: StoreUnavailable) -> Response:
-        _log.error("%s", shown(str(error)))  # its paths and addresses are nobody else's business
+        _log.error("%s", shown(str(error)))  # the client is told no paths and addresses
         return refusal(request, 503, "The index cannot be read just now. Try again later.", {"retry-after": "10"})
 
     @app.exception_handler(RequestValidationError)

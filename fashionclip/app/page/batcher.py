@@ -1,4 +1,4 @@
-"""Requests that wait at the same time go through the model together."""
+"""Queries that wait at the same time go through the model together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Busy(Exception):
 
 
 class BadQuery(Exception):
-    """A query that cannot be searched; the message is for who asked."""
+    """A query that cannot be searched; the message is meant for the client."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class _Ask:
 
 
 class Batcher:
-    """One thread that searches, and a queue before it.
+    """A queue of queries, and one thread that searches them in batches.
 
     Args:
         searcher: Index to search in.
         places: Number of searches that may be under way at a time.
         most: Number of queries that are searched together.
-        gather: Seconds that an idle model waits for others: those answered together ask again together, and the
-            first of them would be searched alone.
+        gather: Seconds that an idle thread waits for more queries after the first: clients that were answered together
+            ask again together, and the first of them would be searched alone.
     """
 
     def __init__(self, searcher: Searcher, *, places: int, most: int = 32, gather: float = 0.002) -> None:
@@ -54,10 +54,10 @@ class Batcher:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Held while a request is under way, from before its photo is decoded.
+        """Takes a place for a request, from before its photo is decoded until its answer.
 
         Raises:
-            Busy: All are taken.
+            Busy: All places are taken.
         """
         if self.taken >= self.places:
             raise Busy
@@ -68,10 +68,10 @@ class Batcher:
             self.taken -= 1
 
     async def search(self, query: Query, top_k: int) -> list[Hit]:
-        """As `Searcher.search`. Cancelled while it waits, it is not searched at all.
+        """As `Searcher.search`. A query that is cancelled while it waits is not searched.
 
         Raises:
-            BadQuery: The searcher refuses it.
+            BadQuery: The searcher refuses the query.
             StoreUnavailable: The index cannot be read.
         """
         ask = _Ask(query, top_k, asyncio.get_running_loop().create_future())
@@ -81,7 +81,7 @@ class Batcher:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Searches while this is open."""
+        """Lets the thread search while the context is open."""
         with ThreadPoolExecutor(1, thread_name_prefix="search") as thread:
             serving = asyncio.create_task(self._serve(thread))
             try:
@@ -99,7 +99,7 @@ class Batcher:
             batch: list[_Ask] = []
             while self._waiting and len(batch) < self.most:
                 ask = self._waiting.popleft()
-                if not ask.answer.done():  # else its client has gone, or its time was up
+                if not ask.answer.done():  # else the client has gone, or its time was up
                     batch.append(ask)
             if not self._waiting:
                 self._some.clear()
@@ -115,7 +115,7 @@ class Batcher:
                     ask.answer.set_result(answer)
 
     def _search(self, batch: Sequence[_Ask]) -> list[list[Hit] | Exception]:
-        """Each one's hits, or what is wrong with it alone."""
+        """The hits of each query, or its own error."""
         answers: dict[int, list[Hit] | Exception] = {}
         for place, ask in enumerate(batch):
             try:
@@ -145,7 +145,7 @@ class Batcher:
 
 
 def _refusal(error: Exception) -> Exception:
-    """What is wrong with a query is for who asked; what is wrong with the index or in here is not."""
+    """The error for the client: a mistake in a query is told, a fault of the index or of our code is not."""
     if isinstance(error, InputError) and not isinstance(error, StoreUnavailable):
         return BadQuery(str(error))
     return error

@@ -8,14 +8,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class Impatient(H11Protocol):
-    """uvicorn's protocol, which by itself waits for ever for the first request of a connection.
+    """uvicorn's protocol, which would wait without end for the first request of a connection.
 
-    A connection is silent from when it is opened, and again from each answer on, until the headers of its next request
-    are complete, however slowly they come.
+    A connection is silent after it was opened and after each answer, until the headers of its next request are
+    complete.
 
     Attributes:
         seconds: Seconds that a connection may be silent before it is closed.
-        most: Number of connections that may be silent at a time; beyond it the one silent longest is closed.
+        most: Number of connections that may be silent at a time; with more, the one that was silent longest is closed.
     """
 
     seconds = 20.0

@@ -1,4 +1,4 @@
-"""Answers that are no results: one sentence, as JSON, as a part of the page or as a page."""
+"""Refusals: one sentence, as JSON, as a part of the page or as a whole page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fashionclip.app.page.templating import render
 
 
 def refusal(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer in the form that its path is asked for."""
+    """A refusal in the form that the request's path asks for."""
     extra = dict(headers or {})
     path = request.url.path
     if path == "/results":

@@ -1,4 +1,4 @@
-"""Filters as the page's form has them: a choice among a text field's values, or the ends of a number's range."""
+"""The filters of the page's form: a choice among the values of a text field, or the ends of a number's range."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from fashionclip.errors import InputError
 from fashionclip.retrieval.index.filter_fields import Choices
 
-SHORT = 12  # values that a person looks through, the most frequent first; more are in the order of the alphabet
-CHOSEN, LEAST, MOST = "is.", "min.", "max."  # before a field's name, in the form and in the page's address
+SHORT = 12  # values; so many stand by frequency, more by the alphabet
+CHOSEN, LEAST, MOST = "is.", "min.", "max."  # before the name of a field, in the form and in the page's address
 
 
 @dataclass(frozen=True)
 class TextFilter:
-    """A field that has one of a few values, and the one chosen, "" for any."""
+    """A field with few values, and the value chosen, "" for any."""
 
     field: str
     label: str
@@ -28,13 +28,13 @@ class TextFilter:
 
     @property
     def given(self) -> dict[str, str]:
-        """What of the form is not empty."""
+        """The names and values of the form that are not empty."""
         return {CHOSEN + self.field: self.chosen} if self.chosen else {}
 
 
 @dataclass(frozen=True)
 class NumberFilter:
-    """A field between `low` and `high`, and the ends given, as typed."""
+    """A field with numbers from `low` to `high`, and the ends chosen, as typed."""
 
     field: str
     label: str
@@ -58,7 +58,7 @@ Filter = TextFilter | NumberFilter
 
 
 def filters_of(choices: Choices, form: Mapping[str, str]) -> list[Filter]:
-    """What the page offers, and what of it was chosen."""
+    """The filters that the page offers, with what the form has chosen."""
     filters: list[Filter] = []
     for field, choice in choices.items():
         label = field.replace("_", " ").strip().capitalize()
@@ -72,13 +72,13 @@ def filters_of(choices: Choices, form: Mapping[str, str]) -> list[Filter]:
 
 
 def where_of(filters: list[Filter]) -> str | None:
-    """As the searcher reads it.
+    """The condition that the filters mean together, as `Query.where` takes it; None where none is set.
 
     >>> where_of([TextFilter("brand", "Brand", ("A", "B"), "Levi's"), NumberFilter("price", "Price", 1, 90, "", "50")])
     '"brand" = \\'Levi\\'\\'s\\' and "price" <= 50'
 
     Raises:
-        InputError: An end of a range is no number.
+        InputError: An end of a range is not a number.
     """
     return " and ".join(clause for one in filters for clause in one.where) or None
 

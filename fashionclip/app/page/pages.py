@@ -1,4 +1,4 @@
-"""The page: as a whole by its address, its results alone to the script on it."""
+"""The search page: as a whole at its address, and its results alone for the script on it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from fashionclip.app.page.templating import render
 from fashionclip.errors import InputError
 from fashionclip.retrieval.search.search import Hit
 
-SHOWN = 24  # photos at first, and as many more each time
+SHOWN = 24  # photos on a page at first, and as many more each time
 BY, PRODUCTS = "by", "item"  # name and value of the form's choice of products
 
 
 @dataclass(frozen=True)
 class Form:
-    """What the form says.
+    """What the form of the page holds.
 
     Attributes:
-        q, negative, like: Words, words to move away from, and an image_id; "" where not given.
+        q: Words to look for, "" for none.
+        negative: Words to move away from, "" for none.
+        like: The image_id of a photo to look for, "" for none.
         weight: Weight of photo or like against the words.
-        filters: All filters that the page offers, with what is chosen.
+        filters: Filters that the page offers, with what is chosen.
         k: Number of photos to show.
         products: Whether only the best photo of each product is to be shown.
         with_photo: Whether a photo was uploaded; it is not part of the address.
@@ -55,7 +57,7 @@ class Form:
 
     @property
     def address(self) -> str:
-        """The page's own, for this search."""
+        """The address of the page with this search."""
         words = {"q": self.q, "negative": self.negative, "like": self.like}
         given = {name: value for name, value in words.items() if value}
         if self.like and self.q and self.weight != 0.5:
@@ -69,11 +71,11 @@ class Form:
 
     @property
     def address_unfiltered(self) -> str:
-        """The page's, for the same words without filters."""
+        """The address for the same words without filters."""
         return replace(self, filters=[]).address
 
     def address_like(self, image_id: str) -> str:
-        """The page's, for what resembles one photo under the same filters."""
+        """The address for what resembles one photo, under the same filters."""
         return _address({"like": image_id} | self.by_product | self.chosen)
 
 
@@ -153,7 +155,7 @@ def html(service: Service) -> APIRouter:
         return hit.text or hit.item_id
 
     def more(asking: Form, hits: list[Hit] | None) -> int:
-        """How many photos to show next, 0 where there are no more."""
+        """The number of photos to show next, 0 where there are no more."""
         return min(asking.k + SHOWN, HITS) if hits and len(hits) == asking.k < HITS else 0
 
     return routes

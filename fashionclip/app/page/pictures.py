@@ -1,4 +1,4 @@
-"""Photos in and photos out: what is uploaded is decoded within bounds, what is shown is drawn anew."""
+"""Photos in and out: uploads are decoded within limits, and photos of the index are drawn anew as small JPEGs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from fashionclip.images import UnreadableImageError, fit_within, load_image, ope
 from fashionclip.retrieval.search.search import Searcher
 
 LARGEST = 480  # pixels of the longer side of a photo as shown
-KEPT = 2048  # photos as shown, some 30 KB each
-THREADS = 2  # a JPEG of 60 megapixels, decoded small, takes 180 MB meanwhile, a transparent PNG of 15 about 300
-WHOLE = 4  # what is not JPEG is decoded in full, and may have this many times fewer pixels
+KEPT = 2048  # JPEGs kept in memory, some 30 KB each
+THREADS = 2  # decoding takes up to 300 MB: a transparent PNG of 15 megapixels
+WHOLE = 4  # other formats than JPEG are decoded in full, and may have so many times fewer pixels
 SEARCHED = 768  # pixels of the longer side of an uploaded photo while it waits; models take 224 to 512
 
 
 class NotAPhoto(Exception):
-    """What was uploaded is not searched with; the message is for who sent it."""
+    """An upload that cannot be searched with; the message is meant for the client."""
 
 
 class Pictures:
-    """Decodes on threads of its own.
+    """Decodes photos on threads of its own.
 
     Args:
         searcher: Index that knows where its photos are.
@@ -39,7 +39,9 @@ class Pictures:
         self.searcher = searcher
         self.pixels = pixels
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="picture")
-        self._uploads = ThreadPoolExecutor(THREADS, thread_name_prefix="upload")  # which photos shown do not hold up
+        self._uploads = ThreadPoolExecutor(
+            THREADS, thread_name_prefix="upload"
+        )  # apart, so that photos to show do not hold them up
         self._drawn = lru_cache(maxsize=KEPT)(_draw)
 
     def close(self) -> None:
@@ -50,16 +52,16 @@ class Pictures:
         """Decodes an upload.
 
         Raises:
-            NotAPhoto: It is none, or too large.
+            NotAPhoto: The upload is not a photo, or too large.
         """
         return await asyncio.get_running_loop().run_in_executor(self._uploads, self._decode, file)
 
     async def shown(self, image_id: str, size: int) -> tuple[bytes, str]:
-        """A photo of the index as a small JPEG without anything but its pixels, and a name for these bytes.
+        """A photo of the index as a small JPEG without metadata, and a hash of it.
 
         Raises:
-            KeyError: It is not indexed.
-            UnreadableImageError: Its file is gone or torn. The message names the file.
+            KeyError: The index has no such photo.
+            UnreadableImageError: The file is gone or torn; the message names it.
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._show, image_id, size)
 
@@ -89,7 +91,7 @@ class Pictures:
 
 
 def _draw(path: Path, changed: int, size: int) -> tuple[bytes, str]:
-    """`changed` is part of what the cache goes by."""
+    """The JPEG and its hash. `changed`, when the file was written, is a key of the cache."""
     image = fit_within(load_image(path, at_least=size), max_side=size)
     image.info = {}  # Pillow would write the file's comment again
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Limits of a request, and errors that tell its sender nothing of the machine."""
+"""Limits of a request, and error messages that tell the client nothing about the machine."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may ask for.
+    """Limits of requests.
 
     Attributes:
-        upload: Bytes of a request's body.
-        pixels: Pixels of an uploaded JPEG; of another format, which is decoded in full, a quarter of it.
-        characters: Characters of a text.
-        waiting: Searches under way at a time, with those that wait for the model; the next one is told to come again.
-        uploads: Requests with a body at a time; the next one is told to come again.
-        seconds: Seconds until an answer begins, the upload included.
+        upload: Largest number of bytes of a request's body.
+        pixels: Largest number of pixels of an uploaded JPEG; other formats may have a quarter of it.
+        characters: Largest number of characters of a text.
+        waiting: Number of searches that may be under way or wait at a time; the next one is told to come again.
+        uploads: Number of requests with a body at a time; the next one is told to come again.
+        seconds: Largest number of seconds until an answer begins, the upload included.
     """
 
     upload: int = 10 << 20
@@ -47,14 +47,14 @@ class RequestLimits:
 
 
 class Bounds:
-    """Wraps an application: counts bytes as they come, ends what takes too long, and turns what went wrong inside into
-    one plain sentence; the reason goes to the log and not to the client.
+    """Wraps an application: counts the bytes of a request as they come, ends what takes too long, and answers an error
+    inside with one sentence; the reason goes to the log, not to the client.
 
     Args:
         app: Application to wrap.
         limits: Limits of a request.
-        hosts: Names that the service may be addressed by, None for any. Without this check a page of another site
-            could give its own name the address 127.0.0.1 and read a loopback service (DNS rebinding).
+        hosts: Names by which the service may be addressed; None: any name. Without this check a page of another site
+            could point its own name at 127.0.0.1 and read what is served there (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, *, limits: RequestLimits, hosts: Collection[str] | None) -> None:
@@ -118,7 +118,7 @@ class Bounds:
             await answer(scope, receive, guarded)
 
     def check(self, request: Request) -> None:
-        """Refuses what its headers already forbid."""
+        """Refuses a request whose headers already break a limit."""
         if self.hosts is not None and _name(request.headers.get("host", "")) not in self.hosts:
             raise HTTPException(421, "This service is not known by that name. Start it with --host NAME to allow it.")
         if self.uploading > self.limits.uploads and request.method not in BODILESS:
@@ -132,7 +132,7 @@ class Bounds:
 
 
 def _name(host: str) -> str | None:
-    """Without the port."""
+    """The host without its port; None where it cannot be read."""
     try:
         return urlsplit(f"//{host}").hostname
     except ValueError:

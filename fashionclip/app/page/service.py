@@ -1,4 +1,4 @@
-"""What the page and the API have in common: a request becomes a query, and its answer hits."""
+"""What the page and the API share: a request becomes a query, and is answered with hits."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ HITS = 100  # photos in an answer, at most
 class Asked(BaseModel):
     """What to look for; at least one of q, like and a photo is needed."""
 
-    q: str = Field("", description="What to look for, in words", examples=["red summer dress"])
-    k: int = Field(10, ge=1, le=HITS, description="How many photos")
-    where: str = Field("", description="Only photos such as: gender = 'Women' and price < 50")
-    negative: str = Field("", description="Move away from this")
-    like: str = Field("", description="Look for what resembles the indexed photo of this image_id")
+    q: str = Field("", description="Words to look for", examples=["red summer dress"])
+    k: int = Field(10, ge=1, le=HITS, description="Number of photos to return")
+    where: str = Field("", description="Filter, such as: gender = 'Women' and price < 50")
+    negative: str = Field("", description="Words to move away from")
+    like: str = Field("", description="The image_id of an indexed photo to look for")
     group_by: str = Field(
-        "", description="Only the best photo of each group with the same value of this field", examples=["item"]
+        "", description="Field by which photos are grouped; only the best of each group is returned", examples=["item"]
     )
     weight: float = Field(
-        0.5, ge=0, le=1, description="Weight of the photo, or of like, against the words, where both are given"
+        0.5, ge=0, le=1, description="Weight of the photo, or of like, against the words where both are given"
     )
 
 
 class Service:
-    """A searcher behind its limits."""
+    """A searcher, with the limits of its requests."""
 
     def __init__(self, searcher: Searcher, limits: RequestLimits) -> None:
         self.searcher = searcher
@@ -45,7 +45,7 @@ class Service:
         self.pictures = Pictures(searcher, pixels=limits.pixels)
 
     async def search(self, request: Request, asked: Asked, photo: UploadFile | None = None) -> list[Hit]:
-        """Searches, as long as the client waits for it.
+        """Searches for as long as the client waits.
 
         Raises:
             HTTPException: 422 for what cannot be searched, 429 where too many wait.
@@ -80,7 +80,7 @@ async def _while_connected(request: Request, searching: Coroutine[Any, Any, list
     try:
         await asyncio.wait({search, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not search.done():
-            raise HTTPException(499, "The client has gone.")  # as nginx calls it; nobody reads it
+            raise HTTPException(499, "The client has gone.")  # the status that nginx uses; nobody reads it
         return search.result()
     finally:
         for task in (search, gone):
@@ -90,6 +90,6 @@ async def _while_connected(request: Request, searching: Coroutine[Any, Any, list
 
 
 async def _disconnected(request: Request) -> None:
-    """Returns when the client is gone. The body must have been read."""
+    """Returns when the client has gone. The body of the request must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

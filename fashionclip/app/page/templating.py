@@ -1,4 +1,4 @@
-"""The templates, and what they may call. Everything put into them is escaped."""
+"""The templates. Everything that is put into them is escaped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 def photo_url(image_id: str) -> str:
-    """Where the photo of an image_id is served.
+    """The path at which the photo of an image_id is served.
 
     >>> photo_url("new/50% off?.jpg")
     '/images/new/50%25%20off%3F.jpg'
