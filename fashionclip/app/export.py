@@ -51,7 +51,7 @@ def export_run(
         if data is not None:
             raise
         print(
-            f"dataset: {str(error).splitlines()[0]}\nThe export is checked on drawn garments instead. --data names a dataset."
+            f"dataset: {str(error).splitlines()[0]}\nThe export is checked on drawn garments. --data names a dataset."
         )
         samples = drawn_samples()
     own = dataset is not None and ("dataset_fingerprint" not in config or is_of(checkpoint, dataset))
@@ -99,7 +99,7 @@ def _folder(run: Path) -> Path:
 
 
 def _base(settings: Mapping[str, Any], tower: str | None) -> dict[str, Any]:
-    """The weights that training began with; local paths are cut to their last part, since an export may be published."""
+    """The weights that training began with; of local paths the last part, since an export may be published."""
     scheme, found, name = settings["name"].rpartition(":")
     if scheme == "local-dir":
         name = Path(name).name

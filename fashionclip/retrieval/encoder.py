@@ -26,11 +26,11 @@ BATCH = 64  # photos or texts that are encoded at once
 
 @dataclass(frozen=True)
 class Encoder:
-    """Two towers as exported.
+    """The two towers of an export.
 
     Attributes:
         backbone: Backbone in evaluation mode, on its device.
-        digest: SHA-256 of config and weights; embeddings of two encoders can be compared only where it is the same.
+        digest: SHA-256 of config and weights; only embeddings of the same digest can be compared.
         facts: Content of the export's `fashionclip.json`.
     """
 
@@ -40,7 +40,7 @@ class Encoder:
 
     @property
     def decode_size(self) -> int:
-        """Pixels of a photo's shorter side that are enough to decode."""
+        """Number of pixels of a photo's shorter side that are enough when it is decoded."""
         return 2 * self.backbone.preprocess.size
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
@@ -77,21 +77,21 @@ class Encoder:
         return self.embed([self.pixels(image) for image in images])
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
-        """(3, S, S) uint8: the first half of `images`, small to keep and quick in many threads."""
+        """The (3, S, S) uint8 input of a picture: the first half of `images`, which many threads can do at once."""
         return eval_transform(self.backbone.preprocess)(image)
 
     @torch.inference_mode()
     def embed(self, pixels: Sequence[torch.Tensor]) -> np.ndarray:
-        """(I, D) float32 unit-norm embeddings of I times (3, S, S) uint8: the second half of `images`."""
+        """(I, D) float32 unit-norm embeddings of I inputs from `pixels`: the second half of `images`."""
         batch = torch.stack(list(pixels)).to(self.backbone.mean.device)  # (I, 3, S, S)
         return self.backbone.encode_image(batch).float().cpu().numpy()
 
 
 def export_digest(folder: Path) -> str:
-    """Of config and weights of an export, as an encoder has it; nothing of it is loaded.
+    """The digest of an export's config and weights, as in `Encoder.digest`; the model is not loaded.
 
     Raises:
-        InputError: There is none.
+        InputError: The folder holds no export.
     """
     for file in (CONFIG, WEIGHTS, FACTS):
         if not (folder / file).is_file():
@@ -111,10 +111,10 @@ def load_encoder(folder: Path | str, *, device: str = "cpu", digest: str | None 
     Args:
         folder: Folder of the export.
         device: Device to encode on.
-        digest: Its `export_digest`, where that is known already.
+        digest: Digest of the export, where it is known already; None: it is computed.
 
     Raises:
-        InputError: There is none, or it cannot be read.
+        InputError: The folder holds no export, or one that cannot be read.
     """
     folder = Path(folder)
     digest = digest or export_digest(folder)

@@ -488,7 +488,7 @@ def test_an_export_says_what_it_could_not_be_checked_by(run, tmp_path, capsys):
     facts = export_run(run, tmp_path / "export")
     said = capsys.readouterr().out
     assert "another dataset than the run was trained on" in said and facts["data"]["counts"] is None
-    assert f"{RECORD}: of other weights than {run}'s" in said and "training_run" not in facts["checked"]
+    assert f"{RECORD}: belongs to other weights than those of {run}." in said and "training_run" not in facts["checked"]
 
 
 @pytest.mark.slow

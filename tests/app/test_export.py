@@ -114,7 +114,7 @@ def test_a_dataset_that_has_moved(run, tmp_path, demo_dataset, capsys):
         torch.save(checkpoint, file)
     export(run, "--to", tmp_path / "drawn")
     output = capsys.readouterr().out
-    assert "no/such/folder: no prepared dataset there" in output and "drawn garments instead. Or use --data" in output
+    assert "no/such/folder: no prepared dataset there" in output and "drawn garments. --data names a dataset" in output
     export(run, "--to", tmp_path / "found", "--data", demo_dataset.root)
     assert "of the test split of demo:" in capsys.readouterr().out
     assert "no prepared dataset there" in refused(run, "--to", tmp_path / "none", "--data", tmp_path / "none")

@@ -7,8 +7,8 @@
     <folder>/fashionclip.json              what the card says, for programs
     <folder>/onnx/, transformers/          if asked for
 
-It is written beside its place, loaded back, compared, and renamed only if its embeddings are the backbone's and those
-of the training run.
+The folder is written beside its place, loaded back and compared, and renamed only if it embeds as the backbone and the
+training run do.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ from fashionclip.retrieval.export.transformers_clip import (
 
 CARD = "README.md"
 RUN = "the training run did"
-CLOSE = 0.9999  # least cosine between an embedding of the export and the backbone's
-ONNX_SIZES = (1, 3)  # of the batches that ONNX is checked with: a size fixed while tracing would show
+CLOSE = 0.9999  # lowest cosine allowed between an embedding of the export and the backbone's
+ONNX_SIZES = (1, 3)  # sizes of the batches that ONNX is checked with: a size fixed while tracing would show
 
 
 def write_export(
@@ -65,15 +65,15 @@ def write_export(
     onnx: bool = False,
     transformers: bool = False,
 ) -> dict[str, Any]:
-    """Writes the folder, checks it, and only then puts it where an older export may stand.
+    """Writes an export, checks it, and only then puts it in its place, where an older one may stand.
 
     Args:
         folder: Folder to write; an older export there is replaced.
         backbone: Trained backbone, in evaluation mode, on the CPU.
-        facts: Facts for `fashionclip.json` and the card (see `model_card`), at least `label` and `judge`, which is None
-            or the threshold, scale and bias of verdicts.
-        samples: Photos and texts to check with; drawn ones if None.
-        record: The training run's own embeddings of some photos and texts, to check with as well.
+        facts: Facts for `fashionclip.json` and `model_card`; at least `label` and `judge`, which holds threshold, scale
+            and bias of verdicts, or is None.
+        samples: Photos and texts to check with; None: drawn ones.
+        record: Embeddings that the training run itself has made, to check with as well; None: unknown.
         onnx: Whether to write both towers for onnxruntime as well, in `onnx/`.
         transformers: Whether to write a `CLIPModel` of transformers as well, in `transformers/`.
 
@@ -81,9 +81,9 @@ def write_export(
         The facts as written.
 
     Raises:
-        InputError: What was written does not load or does not embed as the backbone and the run do, `folder` holds
-            something else than an export, or a form needs a missing package or another architecture; what stood there
-            is left.
+        InputError: What was written does not load, or does not embed as the backbone and the run do; `folder` holds
+            something else than an export; or a form needs a missing package or another architecture. An older export
+            is left as it is.
     """
     if onnx:
         check_onnx()
@@ -113,7 +113,7 @@ def write_export(
             got = [embed_with_transformers(place, inputs=inputs, size=GROUP)]
             found["transformers"] = _compare("transformers", wanted, got[0])
             own = process_with_transformers(place, photos=samples.photos, texts=samples.texts)
-            same = (own["text"].where(inputs["text"] != 0, 0) == inputs["text"]).all(1)  # it pads with the end of text
+            same = (own["text"].where(inputs["text"] != 0, 0) == inputs["text"]).all(1)  # padded with the end of text
             image = embed_with_transformers(place, inputs=own, size=GROUP)["image"]
             checked["transformers_processing"] = {
                 "image": round(lowest_cosine(image, wanted["image"]), 7),
@@ -133,7 +133,7 @@ def write_export(
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """Gives an empty folder, which takes the place of `folder` at the end, or is removed after an error."""
+    """Gives an empty folder, which takes the place of `folder` at the end and is removed after an error."""
     try:
         with alone_at(folder), whole_folder(folder) as new:
             _check_replaceable(folder)
@@ -170,7 +170,7 @@ def _write_open_clip(folder: Path, backbone: Backbone) -> None:
 def _load(folder: Path) -> PlainOpenClip:
     try:
         return load_plain(folder)
-    except Exception as error:  # of open_clip, timm, safetensors or a tokenizer alike
+    except Exception as error:  # from open_clip, timm, safetensors or a tokenizer
         reason = f"{type(error).__name__}: {str(error).strip()[:300]}"
         raise InputError(
             f"export: open_clip cannot load what was written ({reason}). Nothing is left of it. Is the model a plain "
@@ -187,13 +187,13 @@ def _embed_plainly(plain: PlainOpenClip, inputs: Mapping[str, Tensor]) -> Embedd
 
 
 def _compare(form: str, wanted: Embeddings, got: Embeddings, *, of: str = "the checkpoint") -> dict[str, float]:
-    """The lowest cosine of photos and of texts.
+    """The lowest cosine of photos and that of texts.
 
     Raises:
-        InputError: One of them is too low.
+        InputError: One of the two is too low.
     """
     found = {kind: lowest_cosine(got[kind], wanted[kind]) for kind in wanted}
-    if not all(cosine >= CLOSE for cosine in found.values()):  # so that "not a number" is refused
+    if not all(cosine >= CLOSE for cosine in found.values()):  # written so that nan is refused too
         figures = ", ".join(f"{kind} {cosine:.6f}" for kind, cosine in found.items())
         raise InputError(
             f"export: {form} embeds otherwise than {of}: lowest cosine {figures}, expected at "

@@ -1,4 +1,4 @@
-"""The README of an export, for people and, in its first lines, for model hubs. `model_card.md.jinja` has its words."""
+"""The README of an export, for people and, in its first lines, for model hubs. Its text is in `model_card.md.jinja`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-# Licences of weights by what they were trained on, as their publishers state them; names as model hubs know them.
+# Licences of weights as their publishers state them, by how the name of the weights begins; named as model hubs do.
 LICENCES = {
     "openai": "mit",
     "laion": "mit",
@@ -22,7 +22,7 @@ LICENCES = {
 
 
 def licence_of(base: Mapping[str, Any]) -> str | None:
-    """The licence of the weights that a training began with; None where it is not known, or there were none.
+    """The licence of the weights that training began with; None where it is unknown, or there were no weights.
 
     >>> licence_of({"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k", "image_weights": None})
     'mit'
@@ -32,10 +32,11 @@ def licence_of(base: Mapping[str, Any]) -> str | None:
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
-    """Markdown from an export's facts.
+    """The model card of an export, in Markdown.
 
     Args:
-        facts: `label, judge, preprocessing, embedding, checked`; where they are known `base, data, tuning, metrics`.
+        facts: Facts `label, judge, preprocessing, embedding, checked`, and where they are known `base, data, tuning,
+            metrics`.
     """
     templates = Environment(loader=PackageLoader(__package__ or "", ""), trim_blocks=True, lstrip_blocks=True)
     base = facts.get("base")

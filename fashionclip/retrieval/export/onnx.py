@@ -15,15 +15,18 @@ from fashionclip.retrieval.export.plain_open_clip import PlainOpenClip
 
 FILES = {"image": "image.onnx", "text": "text.onnx"}
 INPUTS = {"image": "pixels", "text": "tokens"}
-OUTPUTS = {"image": "image_embedding", "text": "text_embedding"}  # "embedding" alone is an operator's in the text tower
-LARGEST = 1_800_000_000  # bytes of weights within the file, which may have 2 GiB; above, they lie beside it
+OUTPUTS = {
+    "image": "image_embedding",
+    "text": "text_embedding",
+}  # an operator is called "embedding"
+LARGEST = 1_800_000_000  # bytes of weights in the file, which may have 2 GiB; larger weights lie beside it
 
 
 def check_onnx() -> None:
-    """Refuses to begin where a package is missing.
+    """Checks that the packages for ONNX are installed.
 
     Raises:
-        InputError: With the command to install it.
+        InputError: One is missing; the message has the command that installs it.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
@@ -38,9 +41,9 @@ def write_onnx(folder: Path, plain: PlainOpenClip, *, inputs: Mapping[str, Tenso
     are (B, D) float32 of unit norm.
 
     Args:
-        folder: Folder of both files, made where it is missing.
+        folder: Folder of both files; it is made where it is missing.
         plain: Model to trace.
-        inputs: Two or more examples of "image" and of "text".
+        inputs: Two or more inputs of "image" and of "text".
 
     Raises:
         InputError: The exporter cannot trace the model.

@@ -1,4 +1,4 @@
-"""An export as any user of open_clip loads it: nothing of ours takes part."""
+"""An export as any user of open_clip loads it, without code of ours."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from fashionclip.models.folder import check_folder, local_text_tower
 
 @dataclass(frozen=True)
 class PlainOpenClip:
-    """What open_clip makes of a folder.
+    """A model as open_clip loads it from a folder.
 
     Attributes:
         model: open_clip's model, in evaluation mode.
-        transform: Function of an RGB picture to (3, S, S) normalised floats.
-        tokenizer: Function of texts to (T, L) token ids.
+        transform: Function that turns an RGB picture into (3, S, S) normalised floats.
+        tokenizer: Function that turns texts into (T, L) token ids.
     """
 
     model: Any  # open_clip is not typed
@@ -31,27 +31,27 @@ class PlainOpenClip:
     tokenizer: Callable[[list[str]], Tensor]
 
     def pixels(self, photos: Sequence[Image.Image]) -> Tensor:
-        """(P, 3, S, S) normalised floats."""
+        """The (P, 3, S, S) inputs of P photos."""
         return torch.stack([self.transform(photo) for photo in photos])
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
-        """(T, L) token ids, L the context length."""
+        """The (T, L) token ids of T texts, where L is the context length."""
         return self.tokenizer(list(texts))
 
     def images(self, pixels: Tensor) -> Tensor:
-        """(P, 3, S, S) to (P, D) unit-norm embeddings."""
+        """(P, D) unit-norm embeddings of (P, 3, S, S) inputs."""
         return self.model.encode_image(pixels, normalize=True)
 
     def texts(self, tokens: Tensor) -> Tensor:
-        """(T, L) to (T, D) unit-norm embeddings."""
+        """(T, D) unit-norm embeddings of (T, L) token ids."""
         return self.model.encode_text(tokens, normalize=True)
 
 
 def load_plain(folder: Path) -> PlainOpenClip:
-    """Loads a folder with open_clip alone; a text tower of transformers, of which open_clip would ask the hub, from it.
+    """Loads a folder with open_clip alone. A text tower of transformers comes from the folder, not from the hub.
 
     Raises:
-        InputError: It leads elsewhere, see `check_folder`.
+        InputError: `check_folder` refuses the folder.
     """
     check_folder(folder)
     name = f"local-dir:{folder}"

@@ -18,9 +18,9 @@ from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset
 from fashionclip.models.backbone import Backbone
 
-COUNT = 32  # of each; ViT-L/14 takes about a second a photo on 2 cores
+COUNT = 32  # photos, and as many texts; ViT-L/14 takes about a second a photo on 2 cores
 GROUP = 16  # photos and texts embedded at a time
-# What tokenizers differ about: nothing, more than fits, other scripts, markup, spaces.
+# Texts that tokenizers treat differently: empty, too long, in other scripts, with markup and spaces.
 AWKWARD = (
     "",
     "a very long description " * 40,
@@ -33,12 +33,12 @@ Embeddings = dict[str, np.ndarray]  # "image" and "text" -> (N, D)
 
 @dataclass(frozen=True)
 class Samples:
-    """What to compare embeddings on.
+    """Photos and texts whose embeddings are compared.
 
     Attributes:
         photos: Upright RGB pictures.
         texts: Texts, some of them awkward.
-        source: Name of what both are from, for the model card.
+        source: Name of where both come from, for the model card.
     """
 
     photos: Sequence[Image.Image]
@@ -47,7 +47,7 @@ class Samples:
 
 
 def drawn_samples(*, count: int = COUNT) -> Samples:
-    """Drawn garments and their names, where no dataset is at hand."""
+    """Drawn garments and their names, for when no dataset is at hand."""
     items = draw_items(count=count, seed=0)
     photos = [draw_shot(item, shot=place % 2, seed=0) for place, item in enumerate(items)]
     return Samples(photos=photos, texts=[*(item.name for item in items), *AWKWARD], source="drawn garments")
@@ -58,8 +58,8 @@ def samples_of(dataset: PreparedDataset, *, decode_size: int, count: int = COUNT
 
     Args:
         dataset: Prepared dataset, as read from disk.
-        decode_size: Pixels of a photo's shorter side that are enough.
-        count: Number of photos, and of texts, where there are as many.
+        decode_size: Number of pixels of a photo's shorter side that are enough.
+        count: Largest number of photos, and of texts.
 
     Raises:
         InputError: None of the photos tried can be read.
@@ -78,11 +78,11 @@ def samples_of(dataset: PreparedDataset, *, decode_size: int, count: int = COUNT
 
 
 def chosen_of(dataset: PreparedDataset, *, count: int) -> tuple[list[Path], list[str], str]:
-    """Which photos and texts of a dataset are samples.
+    """The photos and texts of a dataset that serve as samples.
 
     Returns:
-        Files spread over its test split, or over all of it where that is empty, texts likewise with the awkward ones,
-        and where they are from, in words.
+        Files spread over the test split, or over all photos where that is empty; texts chosen likewise, with the
+        awkward ones; and the name of where they come from.
     """
     test = dataset.manifest[dataset.manifest["split"] == "test"]
     rows = dataset.manifest if test.empty else test
@@ -105,7 +105,7 @@ def embed(backbone: Backbone, samples: Samples) -> Embeddings:
 
 
 def lowest_cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """The smallest cosine between rows of two (N, D) arrays; not a number where one of them holds such.
+    """The smallest cosine between rows of two (N, D) arrays; nan where one of them holds nan.
 
     >>> lowest_cosine(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]))
     1.0

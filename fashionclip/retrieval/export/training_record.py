@@ -1,4 +1,4 @@
-"""How a training run itself embedded some of its photos and texts, to check by what is rebuilt from its checkpoint."""
+"""Embeddings that a training run makes at its end, by which a model rebuilt from its checkpoint is checked."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from fashionclip.models.backbone import Backbone
 from fashionclip.retrieval.export.samples import Embeddings, Samples, chosen_of, embed
 
 RECORD = "samples.safetensors"  # in a run's folder
-COUNT = 8  # of photos, whose files are kept in it, and of texts
+COUNT = 8  # photos, whose files are kept in the record, and as many texts
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a run's backbone made of its photos and texts.
+    """The embeddings that a run's backbone made of some photos and texts.
 
     Attributes:
-        samples: The photos as their files were then.
+        samples: Photos, as their files were then, and texts.
         embeddings: Embeddings of both, by the run's own backbone and transform.
-        weights: `weights_digest` of that backbone.
+        weights: Digest of that backbone, from `weights_digest`.
     """
 
     samples: Samples
@@ -46,7 +46,7 @@ def write_record(file: Path, backbone: Backbone, dataset: PreparedDataset) -> No
     Args:
         file: File to write; an older one stands until the new one is whole.
         backbone: Backbone with the weights of the run's best checkpoint.
-        dataset: Dataset that it was trained on.
+        dataset: Dataset of the run.
     """
     files, texts, source = chosen_of(dataset, count=COUNT)
     contents, photos = [], []
@@ -61,7 +61,7 @@ def write_record(file: Path, backbone: Backbone, dataset: PreparedDataset) -> No
         return
     training, dtype = backbone.training, backbone.mean.dtype  # bfloat16 after trainer.precision=bf16-true
     backbone.float().eval()
-    backbone.mean.copy_(torch.tensor(backbone.preprocess.mean)[:, None, None])  # which bfloat16 had rounded
+    backbone.mean.copy_(torch.tensor(backbone.preprocess.mean)[:, None, None])  # bfloat16 had rounded them
     backbone.std.copy_(torch.tensor(backbone.preprocess.std)[:, None, None])
     embeddings = embed(backbone, Samples(photos=photos, texts=texts, source=source))
     backbone.to(dtype).train(training)
@@ -73,14 +73,14 @@ def write_record(file: Path, backbone: Backbone, dataset: PreparedDataset) -> No
 
 
 def read_record(file: Path, *, decode_size: int) -> Record:
-    """Reads what a run has left.
+    """Reads the record of a run.
 
     Args:
         file: File that `write_record` wrote.
-        decode_size: Pixels of a photo's shorter side that are enough.
+        decode_size: Number of pixels of a photo's shorter side that are enough.
 
     Raises:
-        InputError: There is none, or it cannot be read.
+        InputError: There is no record, or it cannot be read.
     """
     try:
         with safe_open(file, "pt") as stream:
@@ -98,7 +98,7 @@ def read_record(file: Path, *, decode_size: int) -> Record:
 
 
 def weights_digest(backbone: Backbone) -> str:
-    """SHA-256 over a backbone's weights and their names; of weights in float32, as which a checkpoint's are loaded."""
+    """SHA-256 over the names and weights of a backbone, in float32 as those of a checkpoint are loaded."""
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone.state_dict().items()):
         digest.update(name.encode())

@@ -22,17 +22,17 @@ from fashionclip.errors import InputError
 from fashionclip.models.backbone import Backbone
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-# What a CLIPModel can say; all else must be as open_clip has it where nothing is given. Dropout is for training.
+# Settings that a CLIPModel has; all others must have open_clip's defaults. Dropout is for training.
 VISION = ("layers", "width", "head_width", "mlp_ratio", "patch_size", "image_size", "patch_dropout")
 TEXT = ("context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio")
 RESAMPLE = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 
 def check_transformers(backbone: Backbone) -> None:
-    """Refuses to begin where the package is missing or a CLIPModel cannot hold the model.
+    """Checks that transformers is installed and a CLIPModel can hold the model.
 
     Raises:
-        InputError: Naming what it cannot hold.
+        InputError: One of the two is not so; the message names what a CLIPModel cannot hold.
     """
     if find_spec("transformers") is None:
         raise InputError("--transformers: needs transformers. Run: pip install 'fashionclip[hub]'")
@@ -57,9 +57,9 @@ def check_transformers(backbone: Backbone) -> None:
 
 
 def write_transformers(folder: Path, backbone: Backbone) -> None:
-    """Writes the folder that `CLIPModel.from_pretrained` and `AutoProcessor.from_pretrained` load.
+    """Writes a folder for `CLIPModel.from_pretrained` and `AutoProcessor.from_pretrained`.
 
-    The logit bias of the sigmoid form has no place in it; embeddings and cosines do not depend on it.
+    A CLIPModel has no place for the logit bias of the sigmoid form; embeddings do not depend on it.
     """
     folder.mkdir(exist_ok=True)
     state = {name: tensor.contiguous().clone() for name, tensor in _weights(backbone.clip.state_dict()).items()}
@@ -77,7 +77,7 @@ def write_transformers(folder: Path, backbone: Backbone) -> None:
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=None if name == "vocab.json" else 2), encoding="utf-8")
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as stream:
-        merges = stream.read().split("\n")[1 : 49152 - 256 - 2 + 1]  # as open_clip's tokenizer cuts its own file
+        merges = stream.read().split("\n")[1 : 49152 - 256 - 2 + 1]  # as open_clip's tokenizer does
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What the photos of an index can be filtered by."""
+"""The fields by which the photos of an index can be filtered."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from fashionclip.errors import InputError
 from fashionclip.retrieval.index.filter_parser import Clause, Condition, Kind, plain_name
 from fashionclip.retrieval.index.indexed_photo import TEXT_FIELDS, IndexedPhoto, Value
 
-HINTED = 8  # values of a field in a hint, the most frequent ones
-LISTED = 300  # different values of a text field that are listed; of one with more, such as codes, none is
+HINTED = 8  # values of a field that a hint names, the most frequent ones
+LISTED = 300  # largest number of different values of a text field that are listed; else, as of codes, none is
 FIXED: dict[str, Kind] = dict.fromkeys(TEXT_FIELDS, "text")
 
 Choices = dict[str, list[str] | tuple[float, float]]
 
 
 class Fields:
-    """Fields and their values, counted photo by photo."""
+    """The fields of photos and their values, counted photo by photo."""
 
     def __init__(self) -> None:
         self._values: dict[str, Counter[str] | None] = {}  # None where there are too many
@@ -44,7 +44,7 @@ class Fields:
                 self._values[name] = None
 
     def to_json(self) -> dict[str, Any]:
-        """Each field's kind, and its values, the most frequent first, or its range."""
+        """The kind of each field, with its values, the most frequent first, or its range."""
         texts = {
             name: {"kind": "text", "values": None if counts is None else [value for value, _ in counts.most_common()]}
             for name, counts in self._values.items()
@@ -53,7 +53,7 @@ class Fields:
 
 
 def kinds_of(fields: dict[str, Any]) -> dict[str, Kind]:
-    """Of everything that a filter may name, from what `Fields.to_json` gave."""
+    """The kind of every field that a filter may name, from what `Fields.to_json` gave."""
     return FIXED | {name: field["kind"] for name, field in fields.items()}
 
 
@@ -79,7 +79,7 @@ def field_named(name: str, fields: Iterable[str]) -> str:
 
 
 def choices_of(fields: dict[str, Any]) -> Choices:
-    """Fields worth offering: the values of a text field that has few, the range of a number."""
+    """The fields worth offering: text fields with their values where these are few, numbers with their range."""
     choices: Choices = {}
     for name, field in fields.items():
         if field["kind"] == "number":
@@ -90,7 +90,7 @@ def choices_of(fields: dict[str, Any]) -> Choices:
 
 
 def hints(condition: Condition, fields: dict[str, Any]) -> list[str]:
-    """What there is of each field that a condition names, in words.
+    """What the fields that a condition names hold, in words.
 
     >>> fields = {"gender": {"kind": "text", "values": ["Men", "Women"]}, "price": {"kind": "number", "range": [5, 90]}}
     >>> hints(Clause("gender", "=", ("men",)), fields) + hints(Clause("price", "<", (1,)), fields)

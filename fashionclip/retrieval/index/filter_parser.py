@@ -1,12 +1,13 @@
-"""Filters: `gender = 'Women' and price < 50`, as SQL writes conditions, turned into a small tree that any store can
-put into its own language. What is not on the list below cannot be said."""
+"""Filters such as `gender = 'Women' and price < 50`, conditions as in SQL, parsed into a small tree that each store
+turns into its own language. Only the operators listed below are accepted."""
 
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sqlglot
@@ -17,21 +18,21 @@ from fashionclip.errors import InputError
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 
 Kind = Literal["text", "number"]
-LARGEST = 2**53  # whole numbers up to here are the same as floats
-LONGEST = 4000  # characters
-DEEPEST = 24  # conditions within each other; SQLite and Milvus read some fifty to a hundred parentheses
+LARGEST = 2**53  # up to here a float holds every whole number
+LONGEST = 4000  # characters of a filter
+DEEPEST = 24  # levels of nested conditions; SQLite and Milvus read some fifty to a hundred parentheses
 EXAMPLE = "Expected something like: gender = 'Women' and (price < 50 or colour in ('Red', 'Blue'))"
 
 
 @dataclass(frozen=True)
 class Clause:
-    """One field against values. A photo that lacks the field passes only "is null".
+    """A test of one field. A photo without a value of the field passes only "is null".
 
     Attributes:
-        field: Name of a field, as the index spells it.
+        field: Name of the field, as the index spells it.
         operator: `= <> < <= > >=` with one value, `in`, `not in` with any number of them, `like`, `not like` with a
             pattern (`%` any characters, `_` one; upper and lower case differ), `is null`, `is not null` with none.
-        values: All text or all numbers.
+        values: Values to compare with, all text or all numbers.
     """
 
     field: str
@@ -69,11 +70,19 @@ _OPPOSITE = {
     "is null": "is not null",
 }
 _OPPOSITE |= {opposite: operator for operator, opposite in _OPPOSITE.items()}
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _MIRRORED = {"=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 def plain_name(name: str) -> str:
-    """What spellings of one field have in common: `Master Category` and `master_category`.
+    """One name for all spellings of a field, such as `Master Category` and `master_category`.
 
     >>> plain_name("Master Category")
     'master_category'
@@ -84,15 +93,15 @@ def plain_name(name: str) -> str:
 def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
     """Reads a filter.
 
-    `not` is brought down to the single tests, so that a photo that lacks a field passes neither a test nor its
-    opposite in any store, as in SQL.
+    `not` is moved down to the single tests, so that in every store a photo without a value passes neither a test nor
+    its opposite, as in SQL.
 
     Args:
         where: Filter, as a user writes it.
         kinds: Kind of each field, by its name.
 
     Raises:
-        InputError: It cannot be read, names an unknown field, or says more than a filter can.
+        InputError: The filter cannot be read, names an unknown field, or uses something that is not accepted.
     """
     if len(where) > LONGEST:
         raise InputError(f"filter: {len(where):,} characters, at most {LONGEST:,} are read.")
@@ -112,32 +121,22 @@ def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
 
 
 def holds(condition: Condition, photo: IndexedPhoto) -> bool:
-    """Whether a photo passes a condition, as every store understands it."""
+    """Whether a photo passes a condition, as every store decides it."""
     if isinstance(condition, Group):
         return (all if condition.operator == "and" else any)(holds(part, photo) for part in condition.parts)
     value = photo.value(condition.field)
     if condition.operator in ("is null", "is not null"):
         return (value is None) == (condition.operator == "is null")
-    return value is not None and _TESTS[condition.operator](value, condition.values)
-
-
-def _like(value: Value, patterns: tuple[Value, ...]) -> bool:
-    pattern = re.escape(str(patterns[0])).replace("%", ".*").replace("_", ".")
-    return re.fullmatch(pattern, str(value), re.DOTALL) is not None
-
-
-_TESTS: dict[str, Callable[[Any, tuple[Any, ...]], bool]] = {
-    "=": lambda value, to: value == to[0],
-    "<>": lambda value, to: value != to[0],
-    "<": lambda value, to: value < to[0],
-    "<=": lambda value, to: value <= to[0],
-    ">": lambda value, to: value > to[0],
-    ">=": lambda value, to: value >= to[0],
-    "in": lambda value, to: value in to,
-    "not in": lambda value, to: value not in to,
-    "like": _like,
-    "not like": lambda value, to: not _like(value, to),
-}
+    if value is None:
+        return False
+    if condition.operator.startswith("not "):
+        return not holds(replace(condition, operator=_OPPOSITE[condition.operator]), photo)
+    if condition.operator == "in":
+        return value in condition.values
+    if condition.operator == "like":
+        pattern = re.escape(str(condition.values[0])).replace("%", ".*").replace("_", ".")
+        return re.fullmatch(pattern, str(value), re.DOTALL) is not None
+    return _TESTS[condition.operator](value, condition.values[0])
 
 
 def _depth(condition: Condition) -> int:
@@ -145,12 +144,12 @@ def _depth(condition: Condition) -> int:
 
 
 def _names_quoted(where: str) -> str:
-    """The filter with every word in double quotes but operators.
+    """The filter with every word but operators in double quotes.
 
-    Else sqlglot tries words as types and functions too, which takes it 2^n steps for `dec(dec(...` nested n deep.
+    Without them sqlglot also tries words as types and functions, which takes 2^n steps for `dec(dec(...` nested n deep.
 
     Raises:
-        InputError: A function is called.
+        InputError: The filter calls a function.
     """
     pieces, end, named = [], 0, False
     for token in sqlglot.tokenize(where):

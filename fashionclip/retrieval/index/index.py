@@ -1,4 +1,4 @@
-"""Brings an index up to date with its source: encodes what is new, drops what is gone, leaves the rest alone."""
+"""Bringing an index up to date with its source: new photos are encoded, missing ones deleted, others left alone."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ Done = TypeVar("Done")
 
 @dataclass
 class Changes:
-    """What a run has done.
+    """What a run has changed in an index of photos, or in one of means, where a product counts as a photo.
 
     Attributes:
-        added: Number of new photos; in an index of means here and below of products.
+        added: Number of new photos.
         updated: Number of photos with other pixels.
-        described: Number of photos of which only text or attributes changed.
+        described: Number of photos with the same pixels and another text or other attributes.
         unchanged: Number of photos left alone.
-        deleted: Number of photos that are gone.
-        unreadable: Why a photo cannot be read, by its path.
-        mean_by: Field of which each value has one mean vector; None: each photo has its own.
+        deleted: Number of photos that were deleted.
+        unreadable: Reasons why photos cannot be read, by their paths.
+        mean_by: Field of which each value has one vector, the mean of its photos; None: each photo has its own.
     """
 
     added: int = 0
@@ -100,22 +100,22 @@ def update_index(
 ) -> Changes:
     """Makes an index, or brings one up to date.
 
-    It may be stopped at any moment and run again: photos are written by batches, each all or nothing.
+    It may be stopped at any moment and run again: photos are written in batches, each all or nothing.
 
     Args:
         folder: Folder of the index.
         encoder: Encoder to embed with.
-        source: All photos that the index shall have; others are deleted from it.
-        export: Folder that `encoder` was loaded from, to be remembered.
-        milvus: The Milvus of the index, where it has one: address of a server, or name of a file ("photos.db") that
-            milvus-lite shall make in the folder. A token is sent to no other address.
-        mean_by: Field such as "item" of which each value gets one vector: the normalised mean of the embeddings of its
-            photos, with the first of them for text and attributes. None: what the index has, at first a vector a photo.
+        source: All photos that the index is to have; others are deleted from it.
+        export: Folder that `encoder` was loaded from, which the index remembers.
+        milvus: Address of a Milvus server, or name of a file ("photos.db") that milvus-lite makes in the folder; None:
+            what the index has, at first a store of its own. A token is sent to no other address.
+        mean_by: Field such as "item" of which each value gets one vector, the normalised mean of its photos, with text
+            and attributes of the first of them; None: what the index has, at first one vector a photo.
         other_source: Whether the photos may take the place of those of another folder.
 
     Raises:
-        InputError: The folder holds something else, the index is of another export, store or source, another indexer
-            is at it, or none of the photos can be read.
+        InputError: The folder holds something else; the index is of another export, store or source; another process
+            is writing to it; or none of the photos can be read.
     """
     _check_ours(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -231,7 +231,7 @@ def _synchronise(store: Store, encoder: Encoder, source: Source, *, mean_by: str
 
 
 def _read(photos: list[IndexedPhoto], root: Path, encoder: Encoder, known: Mapping[str, Known]) -> _Read:
-    """Runs in a thread. The hashes come first: a file replaced in between differs from them in the next run."""
+    """Runs in a thread. A file is hashed before it is decoded, so that one replaced in between is noticed next time."""
     errors: dict[str, str] = {}
 
     def each(work: Callable[[Path], Done], paths: Iterable[str]) -> dict[str, Done]:
@@ -276,7 +276,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str, Known], same: dict[str, str]) -> None:
-    """Encodes the distinct new photos among those that wait, and writes all of them."""
+    """Writes those that wait; of files with the same bytes only one is encoded."""
     fresh = {read.content: read.pixels for read in waiting if read.pixels and read.content not in same}
     embedding = _embed(encoder, fresh)
     old = {read.content: same.get(read.content, read.photo.image_id) for read in waiting if read.content not in fresh}
@@ -286,7 +286,7 @@ def _write(store: Store, encoder: Encoder, waiting: list[_Read], known: dict[str
     for read in waiting:
         before = known.get(read.photo.image_id)
         if before is not None and same.get(before.content) == read.photo.image_id:
-            del same[before.content]  # it has another embedding now
+            del same[before.content]  # its embedding is another one now
         known[read.photo.image_id] = Known(read.content, read.photo.digest)
     for read in waiting:
         same[read.content] = read.photo.image_id
@@ -303,7 +303,7 @@ def _embed(encoder: Encoder, pixels: Mapping[str, list[torch.Tensor]]) -> dict[s
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[Job], Done], jobs: Iterable[Job], *, ahead: int
 ) -> Iterator[Done]:
-    """Results in the order of the jobs; `pool.map` would run as far ahead as memory goes."""
+    """Results in the order of the jobs, of which only some are begun ahead; `pool.map` would begin all at once."""
     running: deque[Future[Done]] = deque()
     for job in jobs:
         running.append(pool.submit(work, job))

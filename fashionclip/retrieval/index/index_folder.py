@@ -1,9 +1,9 @@
 """An index on disk:
 
-<index>/index.json     format version, the export that made it, the source, the store, and what it can be filtered by
-<index>/photos.sqlite  photos and embeddings, where the store is the index's own (`sqlite_store.py`)
-<index>/unreadable.csv photos that could not be decoded, and why, of the last run
-<index>/lock           held while an indexer runs
+<index>/index.json     version of the format, export, source, store, and the fields to filter by
+<index>/photos.sqlite  photos and embeddings, where the index has a store of its own (`sqlite_store.py`)
+<index>/unreadable.csv photos that the last run could not decode, and why
+<index>/lock           locked while the index is written
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from fashionclip.retrieval.index.store import ADDRESS, TOKEN, Store
 
 FORMAT = 1
 FILE = "index.json"
-EXPORT = "fashionclip.json"  # which every export has
-LARGEST = 1 << 16  # numbers of an embedding, at most
+EXPORT = "fashionclip.json"  # a file that every export has
+LARGEST = 1 << 16  # largest size of an embedding
 
 
 @dataclass(frozen=True)
 class IndexFacts:
-    """What `index.json` holds.
+    """The content of `index.json`.
 
     Attributes:
         export: Folder of the export whose embeddings these are.
-        digest: Digest of that export; embeddings of another one cannot be compared with these.
+        digest: Digest of that export; embeddings of another one are not comparable.
         size: D of an embedding.
-        source: Folder that the photos' paths begin at.
+        source: Folder at which the paths of the photos begin.
         milvus: Address of a server, or name of a ".db" file in this folder; None for the index's own store.
         collection: Name of the collection in that Milvus.
         fields: Fields to filter by, from `Fields.to_json`.
         products: Number of different products; 0 of an index from before they were counted.
-        mean_by: Field of which each value has one vector, the mean of its photos; None: each photo has one.
-        format: Version of the file's format.
+        mean_by: Field of which each value has one vector, the mean of its photos; None: each photo has its own.
+        format: Version of the format.
     """
 
     export: str
@@ -61,7 +61,7 @@ def read_facts(folder: Path) -> IndexFacts:
     """Reads `index.json`.
 
     Raises:
-        InputError: There is no index, or it is of another version.
+        InputError: There is no index, or one of another version, or the file is damaged.
     """
     file = folder / FILE
     if (folder / EXPORT).is_file():
@@ -95,7 +95,7 @@ def read_facts(folder: Path) -> IndexFacts:
             and re.fullmatch(r"\w*", read.collection, re.ASCII) is not None
             and all(map(_is_field, read.fields.values()))
         )
-    except (TypeError, AttributeError, KeyError):  # other names or types than these
+    except (TypeError, AttributeError, KeyError):  # names or types are others
         sound = False
     if not sound:
         raise InputError(f"{file}: is not as `fashionclip index` writes it. Remove the folder and index again.")
@@ -103,22 +103,23 @@ def read_facts(folder: Path) -> IndexFacts:
 
 
 def is_milvus(place: object) -> bool:
-    """Whether an index can be there: the address of a server, without a password, or the name of a file to make."""
+    """Whether it is the address of a server, without a password, or the name of a file for milvus-lite."""
     return isinstance(place, str) and bool(re.fullmatch(r"(https?|tcp)://[^@\s]+|[^/\\:\0]+\.db", place))
 
 
 def photos_to_serve(folder: Path, facts: IndexFacts, photos: Path | None) -> Path:
-    """The folder whose photos may be handed out to whoever asks.
+    """The folder whose photos may be shown to anyone who asks.
 
-    `index.json` names one, and may be a stranger's: only what lies within the index is taken from it unasked.
+    `index.json` may have been written by a stranger: the folder that it names is taken without asking only if it lies
+    within the index.
 
     Args:
         folder: Folder of the index.
         facts: Content of its `index.json`.
-        photos: Folder of the photos, if the user names one.
+        photos: Folder that the user names; None: the one of `index.json`.
 
     Raises:
-        InputError: The user says nothing, and the photos lie elsewhere; or there is no such folder.
+        InputError: The user names none and the photos lie outside the index, or there is no such folder.
     """
     root = (Path(facts.source) if photos is None else photos).resolve()
     if photos is None and not root.is_relative_to(folder.resolve()):
@@ -132,7 +133,7 @@ def photos_to_serve(folder: Path, facts: IndexFacts, photos: Path | None) -> Pat
 
 
 def check_given(folder: Path, facts: IndexFacts, milvus: str | None) -> None:
-    """Refuses a Milvus given by the user that is not the one of the index."""
+    """Refuses a Milvus of the user that is not that of the index."""
     if milvus not in (None, facts.milvus):
         raise InputError(
             f"--milvus {milvus}: {folder} is kept in {facts.milvus or 'a store of its own'}. Leave --milvus out, or "
@@ -141,7 +142,7 @@ def check_given(folder: Path, facts: IndexFacts, milvus: str | None) -> None:
 
 
 def _is_field(field: Any) -> bool:
-    """Whether it is one of those that `Fields.to_json` writes."""
+    """Whether a field is as `Fields.to_json` writes it."""
     if field["kind"] == "number":
         return len(field["range"]) == 2 and all(map(math.isfinite, field["range"]))
     values = field["values"]
@@ -149,21 +150,22 @@ def _is_field(field: Any) -> bool:
 
 
 def write_facts(folder: Path, facts: IndexFacts) -> None:
-    """Writes `index.json` in one step."""
+    """Writes `index.json`, all or nothing."""
     write_text(folder / FILE, json.dumps(asdict(facts), indent=2, ensure_ascii=False) + "\n")
 
 
 def open_store(folder: Path, facts: IndexFacts, *, milvus: str | None = None) -> Store:
-    """Where the index keeps its embeddings.
+    """Opens the store of an index.
 
     Args:
         folder: Folder of the index.
         facts: Content of its `index.json`.
-        milvus: Address that the user gives. What the environment variable `MILVUS_TOKEN` holds is sent there or to
-            that of `MILVUS_ADDRESS`, and never to one that stands in `index.json` alone: that may be a stranger's.
+        milvus: Address of its Milvus server, if the user gives it. The token of the environment variable `MILVUS_TOKEN`
+            is sent to this address or to that of `MILVUS_ADDRESS`, and to none that stands in `index.json` alone, which
+            may have been written by a stranger.
 
     Raises:
-        InputError: It is a Milvus that cannot be reached, or another one than the user says.
+        InputError: The Milvus of the index cannot be reached, or is another one than the user gives.
     """
     check_given(folder, facts, milvus)
     if facts.milvus is None:

@@ -1,4 +1,4 @@
-"""What is to be indexed: a prepared dataset, or any folder of photos, with a table of what they show."""
+"""The photos to index: a prepared dataset, or any folder of photos with a table of what they show."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from fashionclip.retrieval.index.filter_parser import LARGEST, holds, parse_wher
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 from fashionclip.tables import match_photos, read_table, told
 
-# Columns of a table by what they mean; the first that is there counts, of those for photos the one that names most.
+# Titles of columns by what they mean. The first that a table has is taken; for photos, the one that names most.
 IMAGE = ("image", "image_path", "path", "file", "file_name", "filename", "image_id", "id")
 ITEM = ("item_id", "product_id", "sku")
 TEXT = ("text", "full_text", "caption", "title", "display_name", "product_display_name", "name", "description")
 CATEGORY = ("category", "article_type")
 FIXED = ("image_id", "item_id", "path", "text", "category")
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")  # "007" and "1e5" are codes
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")  # "007" and "1e5" are codes, not numbers
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Source:
     """Photos to index.
 
     Attributes:
-        root: Folder that their paths begin at.
-        table: One row a photo, sorted as they shall be indexed: `image_id, item_id, path, text, category` and then
-            attributes, each of text or of numbers; what is not known is None.
-        fingerprint: Fingerprint of the prepared dataset; None of a plain folder.
+        root: Folder at which their paths begin.
+        table: One row a photo, in the order of indexing, with `image_id, item_id, path, text, category` and then
+            attributes, each of texts or of numbers; unknown ones are None.
+        fingerprint: Fingerprint of a prepared dataset; None for a plain folder.
     """
 
     root: Path
@@ -49,7 +49,7 @@ class Source:
         return len(self.table)
 
     def photos(self) -> Iterator[IndexedPhoto]:
-        """One by one, since a million of them would be large."""
+        """The photos one by one, since a million of them would be large."""
         names = [str(name) for name in self.table if name not in FIXED]
         columns = [self.table[name] for name in (*FIXED, *names)]
         for image_id, item_id, path, text, category, *values in zip(*columns, strict=True):
@@ -57,7 +57,7 @@ class Source:
             yield IndexedPhoto(image_id, item_id, path, text, category, known)
 
     def sharing(self, field: str | None) -> Iterator[list[IndexedPhoto]]:
-        """Photos that share a value of a field, together; one without a value, and with None every photo, by itself."""
+        """Lists of the photos that share a value of a field; with None, and without a value, each photo is alone."""
         if field is None:
             yield from ([photo] for photo in self.photos())
             return
@@ -67,15 +67,15 @@ class Source:
 
 
 def read_source(folder: Path, *, table: Path | None = None, where: str | None = None) -> Source:
-    """Reads what is to be indexed.
+    """Reads the photos to index.
 
     Args:
         folder: A prepared dataset, or a folder with photos in it or in its subfolders.
-        table: CSV or Excel workbook with a row a photo, for a plain folder.
-        where: Filter that photos must pass, such as "domain = 'catalog'".
+        table: CSV or Excel workbook with one row a photo, for a plain folder; None: there is none.
+        where: Filter that photos must pass, such as "domain = 'catalog'"; None: all photos.
 
     Raises:
-        InputError: There is no photo, the table fits none, or the filter lets none through.
+        InputError: There is no photo, the table names none of them, or none passes the filter.
     """
     source = _read(folder, table)
     if where is None:
@@ -110,12 +110,12 @@ def _read(folder: Path, table: Path | None) -> Source:
 
 
 def _described(photos: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Adds what a table says of the photos."""
+    """The photos with what a table says of them."""
     table = read_table(file, titles=(*IMAGE, *ITEM, *TEXT, *CATEGORY))
     names = {plain_name(name).replace("_", ""): name for name in reversed(table.header)}
 
     def columns(choices: tuple[str, ...]) -> list[str]:
-        titles = (choice.replace("_", "") for choice in choices)  # Kaggle has "productDisplayName"
+        titles = (choice.replace("_", "") for choice in choices)  # as in Kaggle's "productDisplayName"
         return [names[title] for title in titles if title in names]
 
     paths = photos["path"].tolist()
@@ -147,10 +147,10 @@ def _described(photos: pd.DataFrame, file: Path) -> pd.DataFrame:
 
 
 def _typed(table: pd.DataFrame, *, keep: tuple[str, ...]) -> pd.DataFrame:
-    """Attributes as numbers where every value of a column is one, else as text; missing and empty ones as None."""
+    """The table with attributes as numbers where a column holds nothing else, or as text; missing ones are None."""
     columns: dict[str, Any] = {}
     for name in table:
-        plain = str(name).replace('"', "'").replace("\\", "/")  # such a name could not be asked for
+        plain = str(name).replace('"', "'").replace("\\", "/")  # a filter could not name it
         columns[plain] = table[name].tolist() if name in keep else _values(table[name].tolist())
     return pd.DataFrame(columns, dtype=object)
 

@@ -1,4 +1,4 @@
-"""A photo of a catalogue, and what is known of it."""
+"""A photo of a catalogue, with what is known of it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class IndexedPhoto:
     """One photo as its source describes it.
 
     Attributes:
-        image_id: Unique in its index.
-        item_id: The product that it shows.
+        image_id: Name of the photo, unique in its index.
+        item_id: Product that it shows.
         path: Path of its file below the source's folder, with "/".
         text: Name or description of the product, "" where there is none.
         category: Kind of product, "" where it is not known.
-        attributes: All else to filter by; what is not known is not among them.
+        attributes: Values of all other fields; unknown ones are left out.
     """
 
     image_id: str
@@ -32,16 +32,16 @@ class IndexedPhoto:
     attributes: Mapping[str, Value]
 
     def value(self, field: str) -> Value | None:
-        """What is known of a field; None where nothing is."""
+        """The value of a field; None where it is unknown."""
         return (getattr(self, field) or None) if field in TEXT_FIELDS else self.attributes.get(field)
 
     def group(self, field: str) -> tuple[Value, str]:
-        """A key that photos share which have the same value of a field; a photo without a value shares it with none."""
+        """A key that photos with the same value of a field share; without a value a photo has a key of its own."""
         value = self.value(field)
         return ("", self.image_id) if value is None else (value, "")
 
     @property
     def digest(self) -> str:
-        """Differs where anything but the pixels does."""
+        """A hash of everything but the pixels."""
         facts = [self.item_id, self.path, self.text, self.category, dict(self.attributes)]
         return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -1,5 +1,4 @@
-"""The store for catalogues past one machine's memory: a Milvus server or cluster, or milvus-lite in one file, all
-behind one client."""
+"""The store in Milvus, for catalogues larger than a machine's memory: a server, a cluster, or milvus-lite in a file."""
 
 from __future__ import annotations
 
@@ -24,24 +23,24 @@ try:
 except ImportError as error:
     raise InputError("Milvus needs the extra [milvus]: pip install 'fashionclip[milvus]'.") from error
 
-MOST = 16_384  # hits that a Milvus server gives to one query
+MOST = 16_384  # hits that a Milvus server returns at most
 ASKED = 500  # rows asked for at a time
-PAGE = 2_000  # rows read at a time of all
+PAGE = 2_000  # rows read at a time when all are read
 LONGEST = 65_535  # bytes of a text field
-WAIT = 60.0  # seconds until a server that does not answer is given up
+WAIT = 60.0  # seconds that an answer of the server may take
 STORED_COLUMNS = ("image_id", "item_id", "path", "text", "category")
-ANY_PATTERN = (2, 4)  # the first version of the server whose `like` knows more than how a text begins
+ANY_PATTERN = (2, 4)  # first version of the server whose `like` takes more than the beginning of a text
 
 
 class MilvusStore:
     """Exact search (a FLAT index) in one collection.
 
-    milvus-lite writes ahead to a log, so a killed process loses no finished call; one process at a time can have its
+    milvus-lite writes to a log first, so a killed process loses no finished call. One process at a time can have its
     file open.
 
     Args:
-        uri: Address of a server, or a file that ends in ".db".
-        collection: Name of the collection, which is made where it is missing.
+        uri: Address of a server, or path of a file that ends in ".db".
+        collection: Name of the collection; it is made where it is missing.
         size: D of the embeddings.
         token: Token of the server ("user:password" or a key), "" for none.
 
@@ -50,7 +49,7 @@ class MilvusStore:
     """
 
     def __init__(self, uri: str, *, collection: str, size: int, token: str = "") -> None:
-        # They print each error with a traceback besides raising it, and what milvus-lite lacks of a server.
+        # They print each error with a traceback, besides raising it, and warn of what milvus-lite lacks.
         for name in ("pymilvus",) if "://" in uri else ("pymilvus", "milvus_lite", "grpc"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.uri = uri
@@ -70,7 +69,7 @@ class MilvusStore:
             self.version = self._client.get_server_version()  # such as v2.3.5, or milvus_lite-3.2.2
             if not self._client.has_collection(collection):
                 self._create()
-            if not self._client.list_indexes(collection):  # or a process was killed between the two
+            if not self._client.list_indexes(collection):  # a process was killed between the two
                 self._client.create_index(collection, _index_parameters())
             self._client.load_collection(collection)
         except MilvusException as error:
@@ -78,7 +77,7 @@ class MilvusStore:
 
     def _create(self) -> None:
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        # A hash of image_id: the client puts keys into its own expressions without quoting them.
+        # A hash of image_id, since the client does not quote keys in its expressions.
         schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=32)
         for name in STORED_COLUMNS:
             schema.add_field(name, DataType.VARCHAR, max_length=LONGEST)
@@ -187,7 +186,7 @@ class MilvusStore:
 
     @contextmanager
     def _asked(self, *, filtered: bool = False) -> Iterator[None]:
-        """Turns what Milvus says into one error of ours."""
+        """Turns errors of Milvus into ours."""
         try:
             yield
         except MilvusException as error:
@@ -208,7 +207,7 @@ def _index_parameters() -> Any:
 
 
 def _reason(message: str) -> str:
-    """The end of what Milvus says, where the reason is; before it stands the expression."""
+    """The reason that a message of Milvus ends with; it begins with the whole expression."""
     return message[-200:].rpartition("error: ")[2].strip()
 
 
@@ -217,12 +216,12 @@ def _key(image_id: str) -> str:
 
 
 def to_expression(where: Condition) -> str:
-    """A condition in Milvus' language.
+    """A condition in the language of Milvus.
 
-    `json.dumps` quotes as Milvus does, so that text of the user stays text. Each test asks first whether the photo has
-    the field at all, and `in` is spelled out, since milvus-lite has no `in` of JSON values. Every operation stands in
-    parentheses, which servers before 2.5 need round `exists`, and many parts become a tree, since a server refuses
-    what is nested some ninety deep, as it reads `a or b or c or ...`.
+    `json.dumps` quotes as Milvus does, so that the user's text stays text. Each test asks first whether the photo has
+    the field. `in` is spelled out, since milvus-lite does not know it for JSON values. Each operation stands in
+    parentheses, which servers before 2.5 need around `exists`. Many parts become a tree: a server reads
+    `a or b or c or ...` as nested, and refuses more than some ninety levels.
     """
     if isinstance(where, Group):
         return _joined(where.operator, [to_expression(part) for part in where.parts])
@@ -255,17 +254,17 @@ def _joined(operator: str, parts: list[str]) -> str:
 
 
 def check_patterns(where: Condition, version: str) -> None:
-    """Refuses a pattern that a server of this version would misread; milvus-lite reads all.
+    """Refuses patterns that a server of this version misreads; milvus-lite reads all of them.
 
-    Before 2.4, `%` is known at the end of a pattern only, and `_` stands for itself. Since then `_` at the end matches
-    any number of characters, as `%` does.
+    Before 2.4 a server knows `%` at the end of a pattern alone, and reads `_` as itself. Later ones read `_` at the end
+    as any number of characters.
 
     Args:
         where: Condition to check.
         version: Version of the server, such as "v2.3.5" or "milvus_lite-3.2.2".
 
     Raises:
-        InputError: There is such a pattern in it.
+        InputError: The condition has such a pattern.
     """
     if isinstance(where, Group):
         for part in where.parts:

@@ -1,4 +1,4 @@
-"""An index as numpy arrays, for whoever wants to go on with them elsewhere."""
+"""An index as numpy arrays, for use elsewhere."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ READ = 1_000  # photos read at a time
 
 
 def check_npz(file: Path) -> None:
-    """Refuses what `write_npz` could not write, before there is any work to lose."""
+    """Refuses a name that `write_npz` could not write to, before the work begins."""
     if file.suffix != ".npz" or file.is_dir() or not file.parent.is_dir():
         raise InputError(f"--npz {file}: expected a file that ends in .npz, in a folder that exists.")
 
 
 def write_npz(folder: Path, file: Path, *, milvus: str | None = None) -> None:
-    """Writes all photos of an index, sorted by image_id, in one step; `np.load(file)` reads it, without pickle.
+    """Writes the embeddings and the table of an index, sorted by image_id, all or nothing and without pickle.
 
-    Its arrays: `embeddings` (N, D) float32, `image_names` (paths below the source's folder), `image_id, item_id, text,
-    category`, and each attribute by its name (where one of these names is taken: with `attribute_` before it). A number
-    that is not known is NaN, a text "".
+    `load_embeddings` reads the file, and so does `np.load`. Its arrays are `embeddings` (N, D) float32, `image_names`
+    (paths below the source's folder), `image_id`, `item_id`, `text`, `category`, and each attribute by its name, or
+    with `attribute_` before it where the name is taken. An unknown number is nan, an unknown text "".
 
     Args:
         folder: Folder of the index.
         file: File to write, whose name ends in ".npz".
-        milvus: Address of its server, as the user gives it (see `open_store`).
+        milvus: Address of its Milvus server, as in `open_store`.
     """
     facts = read_facts(folder)
     with closing(open_store(folder, facts, milvus=milvus)) as store:

@@ -1,4 +1,4 @@
-"""The store within an index: one SQLite file holds everything, faiss searches a copy of the embeddings in memory."""
+"""The store within an index: SQLite holds everything in one file, and faiss searches a copy of the embeddings."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from fashionclip.retrieval.index.indexed_photo import TEXT_FIELDS, IndexedPhoto,
 from fashionclip.retrieval.index.store import Found, Known, StoreUnavailable, cut_ties
 
 FILE = "photos.sqlite"
-FRESH = 30.0  # seconds between two looks at an index that others may have written to
+FRESH = 30.0  # seconds until it is checked whether another process has changed the file
 WAIT = 60.0  # seconds that a reader and a writer wait for each other
-ASKED = 500  # rows asked for at a time; SQLite takes 999 values in a statement, newer ones more
+ASKED = 500  # rows asked for at a time; older versions of SQLite take 999 values in a statement
 REMEDIES = {  # of what SQLite says
     "disk is full": "Make room, then run the same command again.",
     "disk I/O error": "Check the disk and its quota, then run the same command again.",
@@ -57,7 +57,14 @@ on conflict (image_id) do update set item_id = excluded.item_id, path = excluded
 
 @dataclass(frozen=True)
 class _Searchable:
-    """What is searched: vector i of `index`, also in `vectors`, is of `image_ids[i]`, in row `rows[i]` of the table."""
+    """A copy of the table in memory.
+
+    Attributes:
+        index: Index of the vectors.
+        vectors: (N, D) view of the same vectors.
+        image_ids: The image_id of each vector, in ascending order.
+        rows: (N,) row of each vector in the table.
+    """
 
     index: faiss.IndexFlatIP
     vectors: np.ndarray
@@ -68,15 +75,15 @@ class _Searchable:
 class SqliteStore:
     """Exact search of up to some millions of photos, as many as fit into memory (4 bytes a number).
 
-    Search sees what this object has written at once, and what another process has, such as an indexer, within `FRESH`
-    seconds: all embeddings are read again then.
+    Search finds what this object has written at once, and what another process has written, such as an indexer, after
+    at most `FRESH` seconds; then all embeddings are read again.
 
     Args:
         folder: Folder of the index.
         size: D of the embeddings.
 
     Raises:
-        StoreUnavailable: The file is damaged, or holds something else than the one table.
+        StoreUnavailable: The file is damaged, or holds something else than our table.
     """
 
     def __init__(self, folder: Path, *, size: int) -> None:
@@ -86,11 +93,11 @@ class SqliteStore:
         self._database = sqlite3.connect(self._file, timeout=WAIT, check_same_thread=False)
         self._lock = threading.RLock()
         self._searchable: _Searchable | None = None
-        self._version, self._looked = -1, 0.0  # SQLite's count of what others have written, and when it was read
+        self._version, self._looked = -1, 0.0  # SQLite's count of changes by others, and when it was read
         self._passing = lru_cache(maxsize=64)(self._find_passing)
         with self._asked():
             for setting in ("case_sensitive_like = on", "trusted_schema = off", "cell_size_check = on"):
-                self._database.execute(f"pragma {setting}")  # the first as in Milvus; the file may be a stranger's
+                self._database.execute(f"pragma {setting}")  # the first as in Milvus; the file may come from a stranger
         with self._transaction():
             self._database.execute(_TABLE)
         if self._read(_SCHEMA) != _expected_schema():  # a view called `photos` may count for ever
@@ -136,7 +143,7 @@ class SqliteStore:
             return np.array([found[one] for one in image_ids], dtype=np.float32).reshape(len(image_ids), self.size)
 
     def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
-        with self._lock:  # both of the same state
+        with self._lock:  # so that both have the same state
             searchable = self._load()
             passing = None if where is None else self._passing(where)
         return cut_ties(partial(_nearest, searchable, passing), queries, top_k)
@@ -157,7 +164,7 @@ class SqliteStore:
 
     def _read_all(self) -> _Searchable:
         with self._asked():
-            self._database.execute("begin")  # one state for both statements
+            self._database.execute("begin")  # so that both statements see one state
             try:
                 count = len(self)
                 vectors = np.empty((count, self.size), dtype=np.float32)
@@ -168,16 +175,16 @@ class SqliteStore:
                     image_ids.append(image_id)
             finally:
                 self._database.rollback()
-        if not math.isfinite(float(vectors.sum())):  # not number by number, which takes another quarter of their memory
+        if not math.isfinite(float(vectors.sum())):  # a test of each number takes more memory
             raise self._damaged("an embedding is not of numbers")
         index = faiss.IndexFlatIP(self.size)
         index.add(vectors)
-        # Not `vectors`, which faiss has copied: this looks into its memory.
+        # A view of faiss' own copy, so that `vectors` can be freed.
         inside = faiss.rev_swig_ptr(index.get_xb(), count * self.size).reshape(count, self.size)
         return _Searchable(index=index, vectors=inside, image_ids=image_ids, rows=rows)
 
     def _find_passing(self, where: Condition) -> np.ndarray:
-        """Bits of the positions that a condition lets through."""
+        """One bit a position, set where the photo passes a condition."""
         condition, values = to_sql(where)
         rows = [row for (row,) in self._read(f"select row from photos where {condition}", values)]
         return np.packbits(np.isin(self._load().rows, rows), bitorder="little")
@@ -200,7 +207,7 @@ class SqliteStore:
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
-        """Turns what SQLite says, and what in the file is not as we write it, into one error of ours."""
+        """Turns errors of SQLite, and content that we would not have written, into `StoreUnavailable`."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -208,7 +215,7 @@ class SqliteStore:
                 if reason in str(error):
                     raise StoreUnavailable(f"{self._file}: {error}. {remedy}") from None
             raise self._damaged(str(error)) from None
-        except (ValueError, TypeError) as error:  # of numpy and json, on what others have written
+        except (ValueError, TypeError) as error:  # from numpy and json, for content that others have written
             raise self._damaged(str(error)) from None
 
     def _damaged(self, reason: str) -> StoreUnavailable:
@@ -238,7 +245,7 @@ def _nearest(searchable: _Searchable, passing: np.ndarray | None, queries: np.nd
     answers = []
     for query, row in zip(queries, positions, strict=True):
         row = row[row >= 0]
-        # Summed anew, vector by vector, so that equal vectors have equal scores.
+        # Computed again vector by vector, so that equal vectors have equal scores.
         scores = (searchable.vectors[row] * query).sum(axis=1).tolist()
         answers.append([(searchable.image_ids[position], score) for position, score in zip(row, scores, strict=True)])
     return answers
@@ -256,7 +263,7 @@ def _photo(image_id: str, item_id: str, path: str, text: str, category: str, att
 
 @lru_cache(maxsize=1)
 def _expected_schema() -> list[tuple[Any, ...]]:
-    """What `_SCHEMA` gives of a file that this code has made."""
+    """The result of `_SCHEMA` in a file that this code has made."""
     database = sqlite3.connect(":memory:")
     database.execute(_TABLE)
     found = database.execute(_SCHEMA).fetchall()
@@ -265,7 +272,7 @@ def _expected_schema() -> list[tuple[Any, ...]]:
 
 
 def to_sql(where: Condition) -> tuple[str, list[Value]]:
-    """A condition in SQLite's language and the values for its question marks. No text of the user is in it."""
+    """A condition in the language of SQLite, without any text of the user, and the values for its question marks."""
     if isinstance(where, Group):
         parts = [to_sql(part) for part in where.parts]
         joined = f" {where.operator} ".join(condition for condition, _ in parts)
@@ -277,6 +284,6 @@ def to_sql(where: Condition) -> tuple[str, list[Value]]:
     if where.operator in ("is null", "is not null"):
         return f"{field} {where.operator}", [*path]
     if where.operator in ("in", "not in"):
-        # One value, for a statement takes 32,766 at most.
+        # All in one value, since a statement takes 32,766 at most.
         return f"{field} {where.operator} (select value from json_each(?))", [*path, json.dumps(where.values)]
     return f"{field} {where.operator} ?", [*path, *where.values]

@@ -1,4 +1,4 @@
-"""Where the embeddings of an index lie. There are two: `sqlite_store.py`, within the index, and `milvus_store.py`."""
+"""What a store of an index does. There are two: `sqlite_store.py`, within the index, and `milvus_store.py`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from fashionclip.errors import InputError
 from fashionclip.retrieval.index.filter_parser import Clause, Condition, Group
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 
-TOKEN = "MILVUS_TOKEN"  # environment variable for a server that wants one ("user:password" or a key)
-ADDRESS = "MILVUS_ADDRESS"  # environment variable: the server that it may be sent to, besides that of --milvus
+TOKEN = "MILVUS_TOKEN"  # environment variable with the token of a server ("user:password" or a key)
+ADDRESS = "MILVUS_ADDRESS"  # environment variable with a server that the token may be sent to, as with --milvus
 PHOTOS_A_GROUP = 4  # photos asked for to find one group
 MOST_AT_ONCE = 10_000  # photos asked for at a time to find groups; a Milvus server gives 16,384
 SAME_SCORE = 1e-6  # cosines with one and the same vector differ by less, depending on how a library blocks its sums
 
 
 class StoreUnavailable(InputError):
-    """An index that cannot be read just now, whatever is asked of it: its server is down, its files are gone or
-    damaged. The message names address or file."""
+    """An index that cannot be read or written at all: its server is down, its files are gone or damaged, its disk is
+    full. The message names the address or the file."""
 
 
 class Known(NamedTuple):
-    """What tells whether a photo has changed: hash of the file, digest of the rest."""
+    """What shows whether a photo has changed: the hash of its file, and `IndexedPhoto.digest`."""
 
     content: str
     digest: str
@@ -34,36 +34,36 @@ Found = list[tuple[str, float]]  # image_id and cosine, the best first, equal on
 
 
 class Store(Protocol):
-    """Photos and their embeddings. Every call that writes is all or nothing, also when the process is killed."""
+    """Photos and their embeddings. A call that writes does all or nothing, even when the process is killed."""
 
     def __len__(self) -> int: ...
 
     def known(self) -> dict[str, Known]:
-        """Of every photo by image_id."""
+        """What is known of every photo, by image_id."""
         ...
 
     def put(self, photos: Sequence[IndexedPhoto], contents: Sequence[str], embeddings: np.ndarray) -> None:
         """Adds N photos, or replaces those of the same image_id.
 
         Args:
-            photos: Photos of distinct image_id.
+            photos: Photos with different image_ids.
             contents: Hashes of their files.
-            embeddings: (N, D) float32, unit norm.
+            embeddings: (N, D) float32 embeddings of unit norm.
         """
         ...
 
     def delete(self, image_ids: Sequence[str]) -> None: ...
 
     def photos(self, image_ids: Sequence[str]) -> dict[str, IndexedPhoto]:
-        """By image_id; unknown ones are left out."""
+        """Photos by image_id; unknown ones are left out."""
         ...
 
     def embeddings(self, image_ids: Sequence[str]) -> np.ndarray:
-        """(N, D) of known photos, in this order."""
+        """(N, D) float32 embeddings of known photos, in the order given."""
         ...
 
     def search(self, queries: np.ndarray, top_k: int, where: Condition | None) -> list[Found]:
-        """The photos nearest to each of (Q, D) unit-norm queries, among those that a condition lets through."""
+        """The photos nearest to each of (Q, D) unit-norm queries, among those that pass a condition."""
         ...
 
     def close(self) -> None: ...
@@ -72,8 +72,7 @@ class Store(Protocol):
 def search_groups(store: Store, query: np.ndarray, top_k: int, where: Condition | None, field: str) -> Found:
     """The best photo of each of the nearest groups of photos that have the same value of a field.
 
-    It asks again for photos of other groups than those found until there are enough, so it is exact however large a
-    group is.
+    It is exact however large a group is: photos of other groups are asked for until there are enough.
 
     Args:
         store: Store to search.
@@ -108,16 +107,16 @@ def _of_other_groups(groups: Collection[tuple[Value, str]], field: str) -> Condi
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    """A (D,) vector at the length 1; one of zeros stays as it is."""
+    """A (D,) vector scaled to the length 1; zeros stay zeros."""
     return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def cut_ties(search: Callable[[np.ndarray, int], list[Found]], queries: np.ndarray, top_k: int) -> list[Found]:
-    """Makes the last places of an answer stable where more photos have the last score than there is room for.
+    """Decides by image_id which photos come last where more have the same score than there are places.
 
     Args:
-        search: Function of (Q, D) queries and n to the n nearest of each (fewer where there are no more), best first,
-            in any order among equals.
+        search: Function of (Q, D) queries and a number n that finds the n nearest of each, or all there are, the best
+            first and equal ones in any order.
         queries: (Q, D) embeddings.
         top_k: Number of photos to return for each.
     """

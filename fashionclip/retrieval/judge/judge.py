@@ -1,4 +1,4 @@
-"""Does this text describe this photo? The verdict of an export, by the threshold that its training has chosen."""
+"""Does this text describe this photo? Verdicts of an export, by the threshold that its training has chosen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fashionclip.errors import InputError
 from fashionclip.images import UnreadableImageError, load_image
 from fashionclip.retrieval.encoder import Encoder
 
-PHOTOS = 16  # decoded at a time: a large one takes 30 MB
+PHOTOS = 16  # decoded at a time; a large one takes 30 MB
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Judge:
         encoder: Loaded export.
 
     Raises:
-        InputError: It was trained without judgements, or with one label only in val.
+        InputError: The export was trained without judgements, or with one label alone in val.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -70,7 +70,7 @@ class Judge:
         return self.of_score(float((image @ self.encoder.texts([text]).T)[0, 0]))
 
     def many(self, questions: Sequence[tuple[Path, str]]) -> list[Verdict | str]:
-        """Judges N photos and texts, encoding each distinct one once; where a photo cannot be read, the reason."""
+        """Judges N photos and texts, each distinct one encoded once. A photo that cannot be read gets a reason."""
         image = self._images(list(dict.fromkeys(photo for photo, _ in questions)))
         words = list(dict.fromkeys(text for _, text in questions))
         text = dict(zip(words, self.encoder.texts(words), strict=True)) if words else {}
@@ -81,13 +81,13 @@ class Judge:
         return verdicts
 
     def of_score(self, score: float) -> Verdict:
-        """What follows from a cosine."""
-        odds = max(-700.0, self.scale * score + self.bias)  # in logarithms; a float holds up to e^709
+        """The verdict that follows from a cosine."""
+        odds = max(-700.0, self.scale * score + self.bias)  # the logarithm; a float holds up to e^709
         verdict = "match" if score >= self.threshold else "mismatch"
         return Verdict(verdict, 1 / (1 + math.exp(-odds)), score, self.threshold)
 
     def _images(self, photos: Sequence[Path]) -> dict[Path, np.ndarray | str]:
-        """The embedding (D,) of each photo, or why it cannot be read."""
+        """The (D,) embedding of each photo, or the reason why it cannot be read."""
         found: dict[Path, np.ndarray | str] = {}
         with ThreadPoolExecutor() as pool:
             for first in range(0, len(photos), PHOTOS):

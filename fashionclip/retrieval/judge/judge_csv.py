@@ -1,4 +1,4 @@
-"""A catalogue's descriptions judged: a CSV of photos and texts in, the same with verdicts out, however long it is."""
+"""Judging a catalogue's descriptions: a CSV of photos and texts is written again with verdicts, however long it is."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ REQUIRED = ("image_path", "text")
 LABEL = "label"
 ADDED = ("score", "probability", "verdict", "error")
 ROWS = 128  # judged and written at a time
-LOOKED_AT = 100  # rows that tell where paths begin
+LOOKED_AT = 100  # rows by which the folder is found where paths begin
 
 
 @dataclass
 class Judged:
-    """What a table came to; on disk: how far it is.
+    """The result of judging a table; on disk also how far a stopped run has come.
 
     Attributes:
         fingerprint: Digest of table, export and settings; a stopped run goes on only with the same.
-        size: Bytes written.
-        rows: Number of rows written, those with an error among them.
+        size: Number of bytes written.
+        rows: Number of rows written, with those that could not be judged.
         errors: Number of rows that could not be judged.
         mismatches: Number of rows called mismatch.
-        labelled, right: Numbers of judged rows by the label they bring, and of those whose verdict agrees.
+        labelled: Number of judged rows by the label that they bring.
+        right: Number of those whose verdict agrees, by label.
     """
 
     fingerprint: str
@@ -53,13 +54,13 @@ class Judged:
 
     @property
     def accuracy(self) -> float | None:
-        """Mean of the shares of matches and of mismatches that are called so, in [0, 1]; None without both labels."""
+        """Mean of the shares of matches and of mismatches judged right, in [0, 1]; None without both labels."""
         if not all(self.labelled.values()):
             return None
         return sum(self.right[label] / self.labelled[label] for label in LABELS) / len(LABELS)
 
     def count(self, verdict: Verdict | str, label: str) -> None:
-        """Adds a row by its verdict, or the reason why there is none, and its label, or whatever stands there."""
+        """Counts a row, by its verdict, or the reason why it has none, and the content of its label."""
         self.rows += 1
         if isinstance(verdict, str):
             self.errors += 1
@@ -73,22 +74,22 @@ class Judged:
 def judge_table(
     judge: Judge, table: Path, to: Path, *, image_root: Path | None = None, allow_outside_root: bool = False
 ) -> Judged:
-    """Writes a CSV's columns and those of `ADDED`, in UTF-8, with the separator it came with; what a spreadsheet would
-    take for a formula gets an apostrophe before it.
+    """Writes a CSV again, in UTF-8 and with its own separator, and adds the columns of `ADDED`.
 
-    A row that cannot be judged says why in `error`, and nothing else is added to it. Rows are written to a file beside
-    `to` as they are judged, where a stopped run goes on; in the end that is renamed.
+    A row that cannot be judged has the reason in `error` and nothing in the other added columns. A cell that a
+    spreadsheet would take for a formula gets an apostrophe before it. Rows are written as they are judged, to a file
+    beside `to`, which is renamed in the end; a stopped run goes on with that file.
 
     Args:
         judge: Judge to ask.
-        table: CSV with the columns `image_path` and `text`; verdicts are compared with a column `label`.
+        table: CSV with the columns `image_path` and `text`, and perhaps `label`, which verdicts are compared with.
         to: CSV to write.
-        image_root: Folder that relative paths begin at; None: that of the table or the one above, where the photos are.
-        allow_outside_root: Whether to take photos that lie elsewhere.
+        image_root: Folder at which relative paths begin; None: the table's folder or the one above it.
+        allow_outside_root: Whether to take photos that lie outside it.
 
     Raises:
-        InputError: The table cannot be read, lacks a column or has one of `ADDED`, or `to` is no file to write, such as
-            one with something else in it than an earlier table of this kind.
+        InputError: The table cannot be read, lacks a column or has one of `ADDED`; or `to` cannot be written, or holds
+            something else than verdicts.
     """
     if not table.is_file():
         raise InputError(f"{table}: no such file. Expected a CSV with the columns {' and '.join(REQUIRED)}.")
@@ -115,7 +116,7 @@ def judge_table(
     ):
         if not done.size:
             marked = layout.encoding in ("utf-8-sig", "utf-16")
-            out.write(codecs.BOM_UTF8 if marked else b"")  # by which spreadsheets know UTF-8
+            out.write(codecs.BOM_UTF8 if marked else b"")  # by which spreadsheets recognise UTF-8
             out.write(_lines([[*header, *ADDED]], layout))
         else:
             out.seek(done.size)
@@ -141,14 +142,14 @@ def judge_table(
 
 
 def _is_judged(file: Path) -> bool:
-    """Whether a file has our columns at the end of its first line; one without a byte is nobody's."""
+    """Whether a file is empty, or has our columns at the end of its first line."""
     with file.open("rb") as stream:
         first = stream.readline()
     return not first or tuple(re.findall(r"\w+", first.decode("utf-8", "replace"))[-len(ADDED) :]) == ADDED
 
 
 def _header(table: Path, layout: Layout) -> tuple[list[str], dict[str, int]]:
-    """The titles, and which of them are image_path, text and perhaps label."""
+    """The titles, and the places of image_path, text and perhaps label among them."""
     titles = next(records(table, layout), None)
     header = [cell.strip() for cell in titles.cells] if titles else []
     place = columns_of(header, {name: name for name in (*REQUIRED, LABEL)})
@@ -164,7 +165,7 @@ def _header(table: Path, layout: Layout) -> tuple[list[str], dict[str, int]]:
 def _question(
     cells: Sequence[str], header: Sequence[str], place: Mapping[str, int], root: Path, allow_outside_root: bool
 ) -> tuple[Path, str] | str:
-    """The photo and the text to judge, or why there are none."""
+    """The photo and the text to judge, or the reason why there are none."""
     if len(cells) != len(header):
         return f"{len(cells)} cells, expected {len(header)}"
     path, text = cells[place["image_path"]].strip(), " ".join(cells[place["text"]].split())
@@ -185,7 +186,7 @@ def _added(verdict: Verdict | str) -> list[str]:
 def _lines(rows: Sequence[Sequence[str]], layout: Layout) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=layout.separator, lineterminator="\n").writerows(map(safe_cell, row) for row in rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")  # the name of a folder, in an error, may be no UTF-8
+    return text.getvalue().encode("utf-8", "backslashreplace")  # a folder's name, in an error, may not be UTF-8
 
 
 def _fingerprint(table: Path, settings: Sequence[object]) -> str:
@@ -197,11 +198,11 @@ def _fingerprint(table: Path, settings: Sequence[object]) -> str:
 
 
 def _resumed(partial: Path, state: Path, *, fingerprint: str) -> Judged:
-    """How far a stopped run came with the same table, export and settings; else nothing is done yet."""
+    """How far a stopped run with the same table, export and settings has come; nothing where there was none."""
     try:
         done = Judged(**json.loads(state.read_text(encoding="utf-8")))
         if done.fingerprint == fingerprint and partial.stat().st_size >= done.size:
             return done
-    except (OSError, ValueError, TypeError):  # none, or of another version
+    except (OSError, ValueError, TypeError):  # there is none, or one of another version
         pass
     return Judged(fingerprint=fingerprint)

@@ -1,4 +1,4 @@
-"""Search in an index: by text, by photo, by both, away from something, among what a filter lets through."""
+"""Search in an index: by text, by photo or by both, away from other words, among the photos that pass a filter."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from fashionclip.retrieval.index.index_folder import FILE, IndexFacts, open_stor
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
 from fashionclip.retrieval.index.store import Found, Store, StoreUnavailable, search_groups, unit
 
-NEGATIVE_WEIGHT = 0.5  # of what to move away from; at 1 it outweighs a text that has something in common with it
+NEGATIVE_WEIGHT = 0.5  # weight of words to move away from; at 1 they outweigh a text that is somewhat like them
 
 
 @dataclass(frozen=True)
 class Query:
-    """What to look for; at least one of text, image and like.
+    """A query; at least one of text, image and like is needed.
 
     Attributes:
         text: Words to look for.
         image: Upright RGB picture to look for, from `load_image`.
-        like: The image_id of an indexed photo to look for; it is not among the hits itself.
+        like: The image_id of an indexed photo to look for, which is not a hit itself.
         negative: Words to move away from.
         where: Filter, such as `gender = 'Women' and price < 50`.
         image_weight: Weight, in [0, 1], of image or like against text where both are given.
-        group_by: Field whose values tell photos' groups, such as "item"; of each group only its best photo is found,
-            and nothing of the group of `like`.
+        group_by: Field by which photos are grouped, such as "item": only the best photo of each group is a hit, and
+            none of the group of `like`.
     """
 
     text: str | None = None
@@ -48,7 +48,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Hit:
-    """One photo found. `score` is its cosine with the query, in [-1, 1]."""
+    """A photo found; `score` is its cosine with the query, in [-1, 1]."""
 
     image_id: str
     item_id: str
@@ -59,9 +59,9 @@ class Hit:
 
 
 class Searcher:
-    """An index and the model that made it. Several threads may use one.
+    """An index and the model that made it. Several threads may use one object.
 
-    What `fashionclip index` changes meanwhile is found soon after (see `SqliteStore`).
+    What `fashionclip index` changes meanwhile is found soon after, as `SqliteStore` says.
     """
 
     def __init__(
@@ -95,18 +95,18 @@ class Searcher:
 
         Args:
             index: Folder of the index.
-            export: Folder of the export that made it, if that has been moved.
-            milvus: Address of its Milvus, as the user gives it (see `open_store`).
-            photos: Folder that the photos' paths begin at; the one that the index names if None.
+            export: Folder of the export that made it; None: where it was then.
+            milvus: Address of its Milvus server, as in `open_store`.
+            photos: Folder at which the paths of the photos begin; None: the one that the index names.
             device: Device to encode queries on.
 
         Raises:
-            InputError: There is no index or no export, or the export is another one.
+            InputError: There is no index or no export, or another export made the index.
         """
         facts = read_facts(Path(index))
         place = Path(export or facts.export)
         digest = export_digest(place)
-        if digest != facts.digest:  # before anything of it is loaded: the index may be a stranger's
+        if digest != facts.digest:  # before anything is loaded: the index may come from a stranger
             raise InputError(
                 f"{index}: was not made by {place} as it is now; embeddings of two models cannot be compared. Give the "
                 "export that made it (--export DIR), or index again to another folder."
@@ -120,16 +120,16 @@ class Searcher:
 
     @property
     def facts(self) -> IndexFacts:
-        """As they are now: fields and their values change with the catalogue.
+        """The content of `index.json` now; fields and their values change with the catalogue.
 
         Raises:
-            StoreUnavailable: They are gone.
+            StoreUnavailable: The file is gone or damaged.
         """
         written = self._when_written()
         if self._file is not None and written != self._written:
             try:
                 self._facts, self._written = read_facts(self._file.parent), written
-            except InputError as error:  # no mistake of who searches
+            except InputError as error:  # not a mistake in the query
                 raise StoreUnavailable(str(error)) from None
         return self._facts
 
@@ -138,13 +138,12 @@ class Searcher:
 
     @property
     def products(self) -> int:
-        """Number of products that the photos show; 0 of an index from before they were counted."""
+        """Number of products that the photos show; 0 where an older index has not counted them."""
         return self.facts.products
 
     @property
     def fields(self) -> Choices:
-        """Fields to offer as filters: the values of a text field that has few, most frequent first, or the lowest and
-        highest of a number."""
+        """Fields to offer as filters, as in `choices_of`."""
         return choices_of(self.facts.fields)
 
     def search_text(
@@ -154,7 +153,7 @@ class Searcher:
         return self.search(Query(text=query, where=where, negative=negative), top_k)
 
     def search_image(self, image: Image.Image | Path | str, top_k: int = 10, *, where: str | None = None) -> list[Hit]:
-        """The photos nearest to a photo: an upright RGB picture, or a file."""
+        """The photos nearest to a photo, which is an upright RGB picture or a file."""
         if not isinstance(image, Image.Image):
             image = load_image(image, at_least=self.encoder.decode_size)
         return self.search(Query(image=image, where=where), top_k)
@@ -163,7 +162,7 @@ class Searcher:
         """The photos nearest to a query, the best first, equal ones by image_id; fewer where there are no more.
 
         Raises:
-            InputError: The query is empty, its filter wrong, or `like` or the field to group by unknown.
+            InputError: The query is empty, its filter is wrong, or `like` or `group_by` is unknown.
         """
         return self.search_many([query], top_k)[0]
 
@@ -194,14 +193,14 @@ class Searcher:
         return [search_groups(self.store, vector, top_k, condition, field) for vector in vectors]
 
     def _grouped_by(self, query: Query) -> str:
-        """The field whose values tell the groups of a query; by "image_id" each photo is one."""
+        """The field by which a query is grouped; with "image_id" each photo is a group."""
         return field_named(query.group_by or "image_id", kinds_of(self.facts.fields))
 
     def check(self, query: Query) -> Condition | None:
         """Reads the filter of a query, and refuses what cannot be searched.
 
         Raises:
-            InputError: As `search`.
+            InputError: `search` would refuse the query.
         """
         if query.image is None and query.like is None and not (query.text or "").strip():
             raise InputError("empty query. Give a text, a photo, or the image_id of an indexed photo.")
@@ -214,23 +213,23 @@ class Searcher:
         return parse_where(where, kinds_of(self.facts.fields)) if where else None
 
     def hints(self, where: str) -> list[str]:
-        """What the fields of a filter hold, for whoever finds nothing through it."""
+        """What the fields of a filter hold, in words, for a search that has found nothing."""
         return hints(parse_where(where, kinds_of(self.facts.fields)), self.facts.fields)
 
     def hit(self, image_id: str) -> Hit:
-        """One photo by itself, with score 1.
+        """A photo as a hit with the score 1.
 
         Raises:
-            KeyError: It is not indexed.
+            KeyError: The index has no such photo.
         """
         return _hit(self.store.photos([image_id])[image_id], 1.0)
 
     def photo(self, image_id: str) -> Path:
-        """Its file, which lies below the folder of the photos, also where links lead.
+        """The file of a photo, which lies below the folder of the photos, links resolved.
 
         Raises:
-            KeyError: It is not indexed.
-            UnreadableImageError: The index says that it lies elsewhere.
+            KeyError: The index has no such photo.
+            UnreadableImageError: The path leads elsewhere.
         """
         root = Path(self._photos or self.facts.source).resolve()
         path = self.store.photos([image_id])[image_id].path
@@ -243,7 +242,7 @@ class Searcher:
         return file
 
     def _embed(self, queries: Sequence[Query]) -> np.ndarray:
-        """(Q, D) unit-norm."""
+        """(Q, D) unit-norm vectors of Q queries."""
         texts = sorted({one for query in queries for one in (query.text, query.negative) if one and one.strip()})
         text: dict[str | None, np.ndarray] = dict(zip(texts, self.encoder.texts(texts), strict=True)) if texts else {}
         pictures = [query.image for query in queries if query.image is not None]
