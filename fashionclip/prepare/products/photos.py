@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from fashionclip.images import SUFFIXES
 from fashionclip.prepare.find_photos import ids_of, photos_below
-from fashionclip.tables import composed, keys_of, match_photos
+from fashionclip.tables import composed, keys_of, match_photos, spellings
 
 Download = Callable[[Sequence[str]], Mapping[str, Path | str]]  # file of each address, or why there is none
 _ADDRESSES = re.compile(r"[\s|;,]+(?=https?://)", re.IGNORECASE)
@@ -92,7 +92,8 @@ class NamedPhotos:
             if place is not None:
                 found[rest[place]].append(path)
         for name in rest:
-            paths = found[name]
+            meant = {*spellings(name)}  # not a photo in another folder, such as that of small pictures
+            paths = [path for path in found[name] if meant & {*keys_of(composed(path))[:2]}] or found[name]
             if len({path.rpartition(".")[0] for path in paths}) == 1:
                 self.files[name] = self.folders[0] / paths[0]
             else:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from fashionclip.errors import InputError
+from fashionclip.prepare.kaggle_products import prepare_kaggle_products
 from fashionclip.prepare.products.convert import prepare_products
 
 draw = partial(drawn_photos.draw, size=(24, 32))
@@ -122,6 +123,18 @@ def test_photos_are_found_however_they_are_named(tmp_path, names, photos, found)
     source = write_shop(tmp_path / "shop", rows, photos=[f"{one}.jpg" for one in photos])
     items = prepare(source, tmp_path / "set").manifest.groupby("item_id")["image_id"].agg("".join)
     assert items.tolist() == found
+
+
+def test_a_name_means_the_photo_of_the_uppermost_folder_or_the_only_one(tmp_path):
+    rows = [("photo", "name"), ("1", "Dress"), ("2", "Shirt"), ("3", "Hat")]
+    source = write_shop(tmp_path / "shop", rows, photos=["1.jpg"])
+    for path in ("small/1.jpg", "small/2.jpg", "large/3.jpg", "small/3.jpg"):
+        (source / "images" / path).parent.mkdir(exist_ok=True)
+        draw(path).save(source / "images" / path)
+    dataset = prepare(source, tmp_path / "set")
+    assert column(dataset, "text") == {"1": "Dress", "small/2": "Shirt"}
+    detail = pd.read_csv(dataset.root / "dropped.csv")["detail"].tolist()
+    assert detail == ["line 4: 2 photos are called '3', such as ['large/3.jpg', 'small/3.jpg']"]
 
 
 def test_numbered_columns_and_rows_of_one_item_are_photos_of_one_product(tmp_path):
@@ -325,3 +338,22 @@ def test_unusable_source_is_one_error_with_a_remedy(tmp_path, files, message):
     with pytest.raises(InputError, match=rf"(?s){message}"):
         prepare(tmp_path / "shop", tmp_path / "set")
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.slow
+def test_real_release_of_kaggle_is_the_same_as_any_catalogue(real_data, tmp_path):
+    source = real_data / "kaggle-products"
+    one = prepare_kaggle_products(source=source, root=tmp_path / "kaggle").manifest
+    other = prepare_products(source=source, root=tmp_path / "any").manifest
+    shared = ["image_id", "item_id", "group_id", "split", "text", "category", "gender", "colour", "photo_hash"]
+    assert len(one) == 7_000 and one[shared].equals(other[shared])
+
+
+@pytest.mark.slow
+def test_real_photos_of_users(real_data, tmp_path):
+    columns = {"texts": "label", "group": "sender_id", "kids": "kids"}
+    source = real_data / "clothing-dataset"
+    dataset = prepare_products(source=source, root=tmp_path / "set", columns=columns, max_side=64)
+    assert len(dataset.manifest) == 1_372 and dataset.info["counts"]["dropped"] == {"photo_missing": 5}
+    senders = pd.read_csv(source / "images.csv").set_index("image")["sender_id"].loc[dataset.manifest["image_id"]]
+    assert (dataset.manifest.groupby(senders.to_numpy())["split"].nunique() == 1).all()
