@@ -107,7 +107,8 @@ def described(source: str, folder: Path) -> tuple[str, str]:
     if catalogue.columns:  # a folder by category, or of Hugging Face, says them itself
         return place, GUESSED
     photos = NamedPhotos(catalogue.folders, download=lambda names: {})
-    found = choose_columns(catalogue.table, None, names_photo=photos.names_one, where=catalogue.where)
+    tests = (photos.names_some, photos.names_listed)
+    found = choose_columns(catalogue.table, None, names_photo=tests, where=catalogue.where)
     image = found.image[0] if len(found.image) == 1 else found.image
     meant = {"image": image, "texts": found.texts or None}
     meant |= {role: getattr(found, role) for role in ROLES if role not in meant} | found.attributes

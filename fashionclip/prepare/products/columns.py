@@ -79,7 +79,7 @@ class ProductColumns:
 
 
 def choose_columns(
-    table: Table, given: Mapping[str, object] | None, *, names_photo: Callable[[str], bool], where: str
+    table: Table, given: Mapping[str, object] | None, *, names_photo: Sequence[Callable[[str], bool]], where: str
 ) -> ProductColumns:
     """Takes the columns that are given, guesses the others, and says on the terminal which those are.
 
@@ -89,7 +89,7 @@ def choose_columns(
         table: Table with at least one row.
         given: Columns by what they mean: `ROLES` (`image` a title or a list of them, `texts` titles by field, a list,
             or a title), further names of attributes; null for what the table does not have.
-        names_photo: Whether a cell names a photo.
+        names_photo: What tells whether a cell names a photo; a further one is asked where no column does by the first.
         where: Name of the table, for messages.
 
     Raises:
@@ -103,7 +103,7 @@ def choose_columns(
         raise InputError(
             f"{where}: no column names photos; has {table.header}. Say which does: dataset.columns={{image: COLUMN}}."
         )
-    if "image" not in given and names_photo(image[0]):
+    if "image" not in given and names_photo[0](image[0]):
         raise InputError(
             f"{where}: its first line names a photo, {image[0]!r}. Expected titles there. Add a line of them."
         )
@@ -171,17 +171,17 @@ class _Titles:
         return next((self.plain[one] for one in choices if self.plain.get(one, "") not in used | {""}), None)
 
 
-def _image_columns(table: Table, names_photo: Callable[[str], bool], used: set[str]) -> list[str]:
+def _image_columns(table: Table, names_photo: Sequence[Callable[[str], bool]], used: set[str]) -> list[str]:
     """The column of which most cells name photos, those of usual titles first; and those that are numbered like it."""
     free = [title for title in table.header if title not in used]
-    share = {title: _share(table.column(title), names_photo) for title in free}
     usual = [title for choice in TITLES["image"] for title in free if _base(title) == choice]
-    good = [title for title in usual if share[title] > 0.5]
-    best = next(iter(good), max(free, key=lambda title: share[title], default=""))
-    if not best or not share[best]:
-        return usual[:1]
-    further = (_base(best), "additionalimagelink")
-    return [title for title in free if title == best or (_base(title) in further and share[title])]
+    for names in names_photo:
+        share = {title: _share(table.column(title), names) for title in free}
+        best = next((title for title in usual if share[title] > 0.5), max(free, key=share.__getitem__, default=""))
+        if share.get(best):
+            further = (_base(best), "additionalimagelink")
+            return [title for title in free if title == best or (_base(title) in further and share[title])]
+    return usual[:1]
 
 
 def _base(title: str) -> str:

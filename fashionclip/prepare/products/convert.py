@@ -93,7 +93,9 @@ def prepare_products(
     given = {**catalogue.columns, **(columns or {})}
     return prepare_table(
         catalogue.table,
-        choose_columns(catalogue.table, given, names_photo=photos.names_one, where=catalogue.where),
+        choose_columns(
+            catalogue.table, given, names_photo=(photos.names_some, photos.names_listed), where=catalogue.where
+        ),
         photos,
         root=Path(root),
         config={"name": name, "columns": columns, "max_side": max_side, "ratios": dict(ratios), "seed": seed},

@@ -55,11 +55,13 @@ class NamedPhotos:
         self.missing: dict[str, str] = {}
         self._known: dict[str, Path | None] = {}
 
-    def names_one(self, cell: str) -> bool:
-        """Whether all that a cell names look like photos, or are there."""
-        return all(
-            _like_a_photo(name) or self._file(name) or composed(name) in self._listed_keys for name in self.split(cell)
-        )
+    def names_some(self, cell: str) -> bool:
+        """Whether all that a cell names look like photos, or are files."""
+        return all(_like_a_photo(name) or self._file(name) for name in self.split(cell))
+
+    def names_listed(self, cell: str) -> bool:
+        """Whether a cell is what a table may call a photo of the first folder, such as its name without suffix."""
+        return composed(cell) in self._listed_keys
 
     def split(self, cell: str) -> list[str]:
         """The photos that a cell names: one, a JSON list, or several parted by "|", ";" or ","."""

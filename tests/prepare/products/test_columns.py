@@ -6,7 +6,7 @@ from fashionclip.tables import Table
 
 def choose(header, row, given=None):
     table = Table(header=header, rows=[row], lines=[2], unread=[])
-    return choose_columns(table, given, names_photo=lambda cell: cell.endswith(".jpg"), where="shop.csv")
+    return choose_columns(table, given, names_photo=[lambda cell: cell.endswith(".jpg")], where="shop.csv")
 
 
 SHOPS = [  # titles and a row as programs of shops export them; what is meant: image, texts, item, group, category
