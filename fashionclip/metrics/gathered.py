@@ -1,4 +1,4 @@
-"""The states of a metric that collects: gathered from all processes, joined, and rid of what came twice."""
+"""The states of a metric that collects: gathering them from all processes, joining them, and leaving doubles out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch.nn.functional import pad
 def gather_uneven(mine: Tensor, group: Any = None) -> list[Tensor]:
     """The (N, ...) tensors of all processes, where N may differ and be 0.
 
-    As `dist_sync_fn` of a torchmetrics `Metric`, whose own gathering waits for ever or misreads bytes where a process
-    has seen no batch: that one brings a float tensor (0,), whatever the others collect.
+    It is the `dist_sync_fn` of a torchmetrics `Metric`. The library's own waits without end, or misreads bytes, where a
+    process has seen no batch and brings a float tensor (0,), whatever the others collect.
 
     Args:
         mine: Tensor of this process.
-        group: Group of processes; None: all of them.
+        group: Group of processes; None: all processes.
     """
     facts: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(facts, (mine.shape, mine.dtype), group=group)
@@ -32,14 +32,14 @@ def gather_uneven(mine: Tensor, group: Any = None) -> list[Tensor]:
 
 
 def joined(state: list[Tensor] | Tensor, *, dtype: torch.dtype) -> Tensor:
-    """What `update` has appended, as one tensor; (0,) where it was never called."""
+    """What calls of `update` have appended, as one tensor; (0,) where there was none."""
     if isinstance(state, Tensor):  # torchmetrics joins when it gathers
         return state.to(dtype)
     return torch.cat(state).to(dtype) if state else torch.empty(0, dtype=dtype)
 
 
 def first_of_each(key: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct keys, ascending, and where each comes first."""
+    """The distinct keys, ascending, and the place where each comes first."""
     order = key.argsort(stable=True)
     in_order = key[order]
     first = torch.ones_like(in_order, dtype=torch.bool)

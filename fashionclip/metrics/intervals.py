@@ -1,4 +1,4 @@
-"""How sure a measured share is."""
+"""Confidence intervals of measured shares."""
 
 import math
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ Z = 1.96  # standard deviations to either side of 95 %
 def effective_count(hit: Tensor, group: Tensor) -> Tensor:
     """The number of independent queries that Q queries are worth where those of one group tend to succeed together.
 
-    That is Q over the design effect: by how much the variance of the share of hits between groups is larger than that
-    of independent queries, 1 or more. As few groups know little of their own variance, it is widened as a t
-    distribution is. Where all queries succeed, or all fail, nothing is known of it, and a group counts as one query.
+    It is Q over the design effect, the ratio, 1 or more, of the variance of the share of hits between groups to that of
+    independent queries. Few groups say little about this variance, so it is widened as a t distribution is. Where all
+    queries succeed, or all fail, it is unknown, and each group counts as one query.
 
     Args:
-        hit: (Q,) bool, whether each query succeeds; Q > 0.
+        hit: (Q,) bool, whether each query succeeds, with Q > 0.
         group: (Q,) code of each query's group.
 
     Source: Kish 1965, "Survey Sampling", section 8.2; Korn & Graubard 1998, "Confidence Intervals for Proportions with
@@ -34,21 +34,21 @@ def effective_count(hit: Tensor, group: Tensor) -> Tensor:
     queries, hits = len(hit), hit.cpu().double()
     if len(sizes) == queries:
         return torch.tensor(float(queries))
-    share, groups = hits.mean(), queries**2 / sizes.double().square().sum()  # groups of equal size that tell as much
+    share, groups = hits.mean(), queries**2 / sizes.double().square().sum()  # equal groups of this weight
     if len(sizes) == 1 or share in (0, 1):
         return groups.float()
     surplus = torch.zeros_like(sizes, dtype=torch.double).index_add(0, place, hits - share)  # (G,)
     variance = surplus.square().sum() / queries**2 * groups / (groups - 1)
-    t = 1 + (Z**2 + 1) / (4 * (groups - 1))  # over its value for very many groups
+    t = 1 + (Z**2 + 1) / (4 * (groups - 1))  # ratio to its value for very many groups
     effect = variance * queries / (share * (1 - share)) * t**2
     return (queries / effect.clamp(min=1, max=queries)).float()
 
 
 def effective_queries(values: Mapping[str, float], name: str) -> float:
-    """The number of independent queries behind `<direction>/recall@k`, from what an evaluation reports beside it.
+    """The number of independent queries behind `<direction>/recall@k`, as an evaluation reports it.
 
     >>> values = {"text_to_image/recall@1": 0.5, "text_to_image/queries": 40.0}
-    >>> effective_queries(values, "text_to_image/recall@1")  # of a run from before these were reported
+    >>> effective_queries(values, "text_to_image/recall@1")  # of an older run, which did not report it
     40.0
     """
     direction, _, k = name.partition("/recall@")
@@ -56,12 +56,12 @@ def effective_queries(values: Mapping[str, float], name: str) -> float:
 
 
 def wilson_interval(share: float, count: float, *, z: float = Z) -> tuple[float, float]:
-    """The range that a share measured on `count` independent queries leaves open, by default with 95 % confidence.
+    """The interval of a share that was measured on `count` independent queries, by default with 95 % confidence.
 
     Args:
         share: Share of hits, in [0, 1].
-        count: Number of queries, 1 or more; the `effective_count` of those that depend on each other.
-        z: Standard deviations to either side.
+        count: Number of independent queries, 1 or more; `effective_count` gives it where they depend on each other.
+        z: Number of standard deviations to either side.
 
     Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
     >>> [round(edge, 3) for edge in wilson_interval(0.5, 100)]

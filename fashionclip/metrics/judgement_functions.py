@@ -1,13 +1,12 @@
-"""How well scores tell matches from mismatches. Pure functions of N scores (higher: rather a match) and labels.
+"""How well scores tell matches from mismatches: pure functions of N scores, higher for matches, and their labels.
 
-Both labels count as much, whatever their numbers: all measures but calibration are those of a set with as many matches
-as mismatches, so that neither a rare kind of mismatch nor a constant verdict flatters. A constant score has accuracy,
-AUROC and average precision 0.5, and F1 at most 0.5. Without either label a measure is nan; a score that is not a finite
-number is a `ValueError` in all of them.
+Both labels weigh the same, whatever their numbers: all measures but calibration are those of a set with as many matches
+as mismatches. So a constant score has accuracy, AUROC and average precision 0.5, and F1 at most 0.5. Without one of the
+labels a measure is nan; scores that are not finite are a `ValueError`.
 
-That is why they are not torchmetrics', which they equal on a set of as many of either (a test): of a kind of mismatch
-there may be 66 beside 1,494 matches, where a constant score has there an average precision of 0.96 and an F1 of 0.98.
-Its AUROC also takes a sigmoid of scores outside [0, 1], which rounds high ones to one, and is 0 without either label.
+torchmetrics gives the same on a set with as many of either label, but on 66 mismatches beside 1,494 matches a constant
+score has there an average precision of 0.96 and an F1 of 0.98. Its AUROC also takes a sigmoid of scores outside [0, 1],
+which rounds high ones to 1, and is 0 without one of the labels.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from fashionclip.metrics.ranking import check_finite
 
 
 def accuracy(score: Tensor, label: Tensor, *, threshold: float | Tensor) -> Tensor:
-    """Mean of the shares of matches and of mismatches that the verdict gets right, in [0, 1].
+    """Mean of the shares of matches and of mismatches that are judged right, in [0, 1].
 
     Args:
-        score: (N,) scores; one of at least `threshold` is called a match.
-        label: (N,) bool, true of a match.
-        threshold: Score from which on the verdict is a match.
+        score: (N,) scores.
+        label: (N,) bool, true for a match.
+        threshold: Lowest score that is called a match.
 
     >>> accuracy(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, True, False]), threshold=0.85)  # 1/2 and 1/1
     tensor(0.7500)
@@ -38,10 +37,12 @@ def accuracy(score: Tensor, label: Tensor, *, threshold: float | Tensor) -> Tens
 def f1(score: Tensor, label: Tensor, *, threshold: float | Tensor) -> Tensor:
     """Mean of the F1 of matches and that of mismatches, in [0, 1], where both labels weigh the same.
 
-    Of matches alone it would be 2/3 for a verdict that calls everything a match; this way that has 1/3.
+    A verdict that calls everything a match has 1/3; its F1 of matches alone would be 2/3.
 
     Args:
-        score, label, threshold: As in `accuracy`.
+        score: (N,) scores.
+        label: (N,) bool, true for a match.
+        threshold: Lowest score that is called a match.
 
     >>> f1(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, True, False, False]), threshold=0.5)
     tensor(0.7333)
@@ -57,7 +58,8 @@ def auroc(score: Tensor, label: Tensor) -> Tensor:
     """Share of pairs of a match and a mismatch in which the match scores higher, in [0, 1]; a tie counts half.
 
     Args:
-        score, label: (N,), as in `accuracy`.
+        score: (N,) scores.
+        label: (N,) bool, true for a match.
 
     Source: Hanley & McNeil 1982, "The Meaning and Use of the Area under a ROC Curve".
 
@@ -69,13 +71,14 @@ def auroc(score: Tensor, label: Tensor) -> Tensor:
 
 
 def average_precision(score: Tensor, label: Tensor) -> Tensor:
-    """Mean over matches of the precision at their score, in [0, 1], where both labels weigh the same.
+    """Mean over matches of the precision at their scores, in [0, 1], where both labels weigh the same.
 
-    Equal scores are one place, as none comes before the other. The precision at a score is h / (h + a), of the shares
-    h of matches and a of mismatches with at least that score: what it would be among as many of either.
+    Equal scores share a place. The precision at a score is h / (h + a), where h and a are the shares of matches and of
+    mismatches with at least that score.
 
     Args:
-        score, label: (N,), as in `accuracy`.
+        score: (N,) scores.
+        label: (N,) bool, true for a match.
 
     Source: Buckley & Voorhees 2000, "Evaluating Evaluation Measure Stability"; the weights are ours.
 
@@ -88,12 +91,13 @@ def average_precision(score: Tensor, label: Tensor) -> Tensor:
 
 
 def best_threshold(score: Tensor, label: Tensor) -> Tensor:
-    """The threshold with the highest `accuracy`: the lowest score, or midway between two scores next to each other.
+    """The threshold with the highest `accuracy`: the lowest score, or midway between two neighbouring scores.
 
-    Of several that are as good, the middle one; of no judgement of one label, nan.
+    Of several that are equally good it is the middle one; it is nan where one of the labels is missing.
 
     Args:
-        score, label: (N,), as in `accuracy`.
+        score: (N,) scores.
+        label: (N,) bool, true for a match.
 
     >>> best_threshold(torch.tensor([0.9, 0.6, 0.4, 0.1]), torch.tensor([True, True, False, False]))
     tensor(0.5000)
@@ -102,7 +106,7 @@ def best_threshold(score: Tensor, label: Tensor) -> Tensor:
     hit, alarm = _curve(score, label)
     if hit.isnan().any():
         return torch.tensor(torch.nan, device=score.device)
-    values = score.unique().flip(0)  # (V,), the verdict turns at or below each of them
+    values = score.unique().flip(0)  # (V,), at or below each of which the verdict changes
     below = torch.cat([values[1:], values[-1:]])
     gain = hit[1:] - alarm[1:]
     best = (gain >= gain.max() - 1e-9).nonzero()[:, 0]
@@ -111,13 +115,14 @@ def best_threshold(score: Tensor, label: Tensor) -> Tensor:
 
 
 def fit_probability(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and bias with which sigmoid(scale x score + bias) is most likely to have given the labels.
+    """Scale and bias for which the labels are most likely, with sigmoid(scale x score + bias) as their probability.
 
-    Targets lie within (0, 1), by the numbers of matches and mismatches, so that scores without an error do not ask for
-    an endless scale. A constant score gets the scale 0, and about the share of matches as its probability.
+    The targets lie within (0, 1), by the numbers of matches and mismatches, so that the scale stays finite for scores
+    without an error. A constant score gets the scale 0, and about the share of matches as its probability.
 
     Args:
-        score, label: (N,), as in `accuracy`.
+        score: (N,) scores.
+        label: (N,) bool, true for a match.
 
     Source: Platt 1999, "Probabilistic Outputs for Support Vector Machines", section 2.2; Newton's method with halved
     steps, as in Lin, Lin & Weng 2007, "A Note on Platt's Probabilistic Outputs", algorithm 1.
@@ -153,12 +158,12 @@ def fit_probability(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often judgements match that are given a like probability, in K bins of equal width.
+    """How often judgements of similar probability match, in K bins of equal width.
 
     Attributes:
-        probability: (K,) mean of those given; nan in an empty bin.
-        matches: (K,) share of matches; nan in an empty bin.
-        count: (K,) long.
+        probability: (K,) means of the probabilities; nan for an empty bin.
+        matches: (K,) shares of matches; nan for an empty bin.
+        count: (K,) numbers of judgements.
     """
 
     probability: Tensor
@@ -167,12 +172,12 @@ class Reliability:
 
 
 def reliability(probability: Tensor, label: Tensor, *, bins: int = 15) -> Reliability:
-    """Bins N judgements by the probability of a match that they were given; bin k holds k/K < p <= (k + 1)/K.
+    """Puts N judgements into bins by their probability of a match; bin k holds k/K < p <= (k + 1)/K.
 
     Args:
-        probability: (N,) in [0, 1]; 0 belongs to the first bin.
-        label: (N,) bool, true of a match.
-        bins: K.
+        probability: (N,) probabilities in [0, 1]; 0 belongs to the first bin.
+        label: (N,) bool, true for a match.
+        bins: Number K of bins.
 
     >>> reliability(torch.tensor([0.1, 0.3, 0.8]), torch.tensor([False, True, True]), bins=2).matches
     tensor([0.5000, 1.0000])
@@ -187,12 +192,14 @@ def reliability(probability: Tensor, label: Tensor, *, bins: int = 15) -> Reliab
 
 
 def calibration_error(probability: Tensor, label: Tensor, *, bins: int = 15) -> Tensor:
-    """Expected calibration error: mean over judgements of how far their bin's probability and matches are apart.
+    """Expected calibration error: mean over judgements of the difference between probability and matches in their bin.
 
-    Unlike the others it depends on how many match; and a constant probability that is right on average has none.
+    Unlike the other measures it depends on how many match; a constant probability that is right on average has 0.
 
     Args:
-        probability, label, bins: As in `reliability`.
+        probability: (N,) probabilities in [0, 1].
+        label: (N,) bool, true for a match.
+        bins: Number of bins.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
 
@@ -214,7 +221,7 @@ def _share(of: Tensor, among: Tensor) -> Tensor:
 
 
 def _curve(score: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares (V + 1,) of matches and of mismatches with at least each of V scores, from the highest; first (0, 0)."""
+    """Shares (V + 1,) of matches and of mismatches with at least each of V scores, highest first, after a 0."""
     check_finite(score=score)
     place = score.float().unique(return_inverse=True)[1]  # (N,) ascending
     bins = int(place.max()) + 1 if len(place) else 0

@@ -1,4 +1,4 @@
-"""Collects the scores of an evaluation pass's judgements over all processes and hands them to the measures."""
+"""Collects the scores of judgements in an evaluation pass, over all processes, and measures them."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from fashionclip.metrics.judgement_functions import (
     reliability,
 )
 
-EVERY = "match"
-OFFENDERS = 8  # of either label
+EVERY = "match"  # kind of matches that are compared with mismatches of every kind
+OFFENDERS = 8  # judgements of either label to look at
 
 
 @dataclass(frozen=True)
 class Offenders:
-    """Judgements of a pass that it gets most wrong, one a photo: up to 8 mismatches, the likeliest to match first, then
-    as many matches, the least likely first.
+    """The judgements of a pass that are most wrong, one a photo: up to 8 mismatches, the most probable matches first,
+    and as many matches, the least probable first.
 
     Attributes:
         judgement_id: (E,) rows of the dataset's judgements.
-        label: (E,) bool, true of a match.
-        probability: (E,) of a match.
-        verdict: (E,) bool, true where they are called a match.
+        label: (E,) bool, true for a match.
+        probability: (E,) probabilities of a match.
+        verdict: (E,) bool, true where the verdict is a match.
     """
 
     judgement_id: Tensor
@@ -45,23 +45,25 @@ class Offenders:
 
 
 class JudgementMetrics(Metric):
-    """Measures of verdicts, of all and against each kind of mismatch; a judgement that comes twice counts once.
+    """Measures of verdicts, over all judgements and for each kind of mismatch; one that comes twice counts once.
 
-    The threshold of the verdict, and scale and bias of the probability of a match (sigmoid of scale x cosine + bias),
-    are chosen on one pass, with `choosing`, and used on the others. They travel in the checkpoint.
+    Threshold of the verdict, and scale and bias of the probability, sigmoid(scale x cosine + bias), are chosen in a
+    pass with `choosing` and used in the others. A checkpoint keeps them.
 
     Args:
-        kind: (J,) kind of each judgement of the dataset, as a position in `kinds`: of a mismatch what is wrong, of a
-            match which mismatches it is compared with.
-        kinds: Names; matches of the kind "match" are compared with mismatches of every kind.
-        photo: (J,) code of each judgement's photo.
-        text_only: (J,) score of a match by a model that sees only each judgement's text; None: unknown.
+        kind: (J,) kind of each judgement of the dataset, as a position in `kinds`: for a mismatch what is wrong with
+            it, for a match the kind of mismatches that it is compared with.
+        kinds: Names of the kinds; matches of the kind "match" are compared with mismatches of every kind.
+        photo: (J,) code of the photo of each judgement.
+        text_only: (J,) scores of a match by a model that sees the texts alone; None: unknown.
 
     Attributes:
         choosing: Whether the next `compute` chooses threshold, scale and bias anew.
-        threshold, scale, bias: Scalars.
-        calibration: Reliability in the last `compute`, on the CPU.
-        offenders: Judgements most wrong in the last `compute`, on the CPU.
+        threshold: Lowest cosine that is called a match, a scalar.
+        scale: Scale of the probability, a scalar.
+        bias: Bias of the probability, a scalar.
+        calibration: Reliability of the last `compute`, on the CPU.
+        offenders: Most wrong judgements of the last `compute`, on the CPU.
     """
 
     full_state_update = False
@@ -85,16 +87,16 @@ class JudgementMetrics(Metric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, image: Tensor, text: Tensor, label: Tensor, judgement_id: Tensor) -> None:
-        """Adds the (N, D) unit-norm embeddings of photos and texts, labels (N,), and rows (N,) of the judgements."""
+        """Adds (N, D) unit-norm embeddings of photos and of texts, (N,) labels, and (N,) rows of the judgements."""
         self.cosine.append((image.detach().float() * text.detach().float()).sum(1))
         self.label.append(label)
         self.judgement_id.append(judgement_id)
 
     @torch.no_grad()
     def compute(self) -> dict[str, Tensor]:
-        """`judgement/<measure>` of all, and `judgement/<measure>/<kind>` of one kind of mismatch against its matches.
+        """`judgement/<measure>` of all, and `judgement/<measure>/<kind>` of one kind of mismatch and its matches.
 
-        `text_only_auroc` is what could be had without a look at the photos.
+        `text_only_auroc` is the AUROC of a model that does not look at the photos.
         """
         judgement_id, first = first_of_each(joined(self.judgement_id, dtype=torch.long))
         score = joined(self.cosine, dtype=torch.float32)[first]  # (N,)

@@ -1,4 +1,4 @@
-"""Measures beside ranking: how well photos fit their own texts, and how far embeddings lie apart. Pure functions."""
+"""Measures beside ranking: how well photos fit their own texts, and how far embeddings lie apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def clip_score(image: Tensor, text: Tensor) -> Tensor:
     """Mean over N pairs of 100 max(cosine, 0), in [0, 100].
 
     Args:
-        image, text: (N, D) unit norm, row i of one belongs to row i of the other.
+        image: (N, D) embeddings of unit norm.
+        text: (N, D) embeddings of unit norm; row i belongs to row i of `image`.
 
     Source: Hessel et al. 2021, "CLIPScore", equation 1, with the factor 100 in which it is usually quoted.
 
@@ -26,15 +27,17 @@ def clip_score(image: Tensor, text: Tensor) -> Tensor:
 
 
 def matching_accuracy(image: Tensor, text: Tensor, keys: Sequence[Tensor], *, batch: int = 32) -> Tensor:
-    """Share of photos whose right text scores above every wrong one among a batch's texts, in [0, 1].
+    """Share of photos whose right text scores above every wrong one in its batch, in [0, 1].
 
-    Batches are consecutive runs of `batch` pairs (the last may be shorter); texts of pairs that agree in a key are
-    right; ties within `TIE` count against the model. A photo without a wrong text in its batch, as in one of a single
-    pair, does not count; nan where none counts. It depends on the batch size: compare only figures of the same one.
+    Batches are consecutive runs of `batch` pairs; the last may be shorter. Texts of pairs that agree in a key are
+    right, and ties within `TIE` count against the model. A photo without a wrong text in its batch does not count; the
+    value is nan where none counts. Only figures of the same batch size can be compared.
 
     Args:
-        image, text: (N, D) unit norm, row i of one belongs to row i of the other.
-        keys: (N,) codes, such as item and text.
+        image: (N, D) embeddings of unit norm.
+        text: (N, D) embeddings of unit norm; row i belongs to row i of `image`.
+        keys: Codes (N,), such as those of items and of texts.
+        batch: Number of pairs in a batch.
 
     Raises:
         ValueError: An embedding is not finite.
@@ -56,13 +59,13 @@ def matching_accuracy(image: Tensor, text: Tensor, keys: Sequence[Tensor], *, ba
 
 
 def spread(embeddings: Tensor) -> Tensor:
-    """Mean of 1 - cosine over all pairs of N embeddings, in [0, 2]; nan below two.
+    """Mean of 1 - cosine over all pairs of N embeddings, in [0, 2]; nan for fewer than two.
 
-    0 of a collapsed model, 1 where the pairs are orthogonal on average. Of unit vectors this is their total variance,
-    so it needs no N x N memory.
+    It is 0 for a collapsed model and 1 where pairs are orthogonal on average. For unit vectors it is their total
+    variance, which needs no N x N memory.
 
     Args:
-        embeddings: (N, D) unit norm.
+        embeddings: (N, D) embeddings of unit norm.
 
     >>> spread(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))  # two of the three pairs are orthogonal
     tensor(0.6667)

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from fashionclip.metrics.intervals import effective_count
 
-# Scores this close are a tie: matmuls of other block sizes round the same cosine differently, up to 4e-7 at D=1024.
+# Scores this close are a tie: matrix products of other block sizes round a cosine differently, up to 4e-7 at D=1024.
 TIE = 1e-6
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Ranks of all right answers by query, then best first; a query without any has no row and counts in no metric."""
+    """Ranks of all right answers, by query, then the best first. A query without any has no row and does not count."""
 
     rank: Tensor  # (P,) long, 1 is the top
     query: Tensor  # (P,) long
@@ -34,7 +34,7 @@ def relevant_pairs(query_keys: Sequence[Tensor], gallery_keys: Sequence[Tensor])
     Agreement is not passed on: a shared text does not make two items one. Memory grows with P, never with Q x G.
 
     Raises:
-        ValueError: the two sides differ in their number of keys, or the keys of one side in their length.
+        ValueError: The two sides differ in their number of keys, or the keys of one side in their length.
 
     >>> item, text = torch.tensor([7, 8, 9]), torch.tensor([0, 0, -1])  # the first two products share a text
     >>> relevant_pairs([item, text], [item, text]).tolist()
@@ -54,10 +54,10 @@ def relevant_pairs(query_keys: Sequence[Tensor], gallery_keys: Sequence[Tensor])
 
 
 def with_fellows(pairs: Tensor, key: Tensor) -> Tensor:
-    """(P, 2) pairs and, for each query, all of the gallery that agrees with one of its own in a key: sorted, unique.
+    """(P, 2) pairs, and for each query all of the gallery that agrees in a key with one of its own: sorted, unique.
 
     Args:
-        pairs: (P, 2) long, (query, gallery) indices.
+        pairs: (P, 2) long, indices of query and gallery.
         key: (G,) codes of the gallery, as in `relevant_pairs`.
 
     >>> with_fellows(torch.tensor([[0, 1], [3, 0]]), torch.tensor([7, 8, 8])).tolist()  # photos 1 and 2 are of one item
@@ -87,9 +87,10 @@ def rank_relevant(
     whatever the dtype, autocast or TF32 setting. Memory grows with block x G only, also with many right answers.
 
     Args:
-        query, gallery: (Q, D) and (G, D), unit norm (`TIE` is meant for cosines).
-        relevant: (P, 2) long, (query, gallery) indices of right answers in any order; repeated rows count once.
-        exclude: (E, 2) long, (query, gallery) indices of what a query's gallery lacks, such as its own photo.
+        query: (Q, D) embeddings of unit norm; `TIE` is meant for cosines.
+        gallery: (G, D) embeddings of unit norm.
+        relevant: (P, 2) long, indices of query and gallery, the right answers in any order; repeated rows count once.
+        exclude: (E, 2) long, indices of query and gallery, what the gallery of a query lacks, such as its own photo.
         owner: (G,) long, the product that each gallery photo shows, from 0. Then products are ranked, each by its best
             photo, and the indices of `relevant` and `exclude` are products. None: photos are ranked.
         block: Number of queries scored at a time.
@@ -199,9 +200,9 @@ def strict_ceiling(text_keys: Tensor, photo_keys: Tensor | None = None, *, k: in
     The products of one text get one and the same ranking, so k of their photos can succeed: those of most products.
 
     Args:
-        text_keys: (N,) one code a product; negative: no text, not counted.
-        photo_keys: (N,) what its photo is known by, for whoever finds one photo has found all that are the same; None:
-            each product has its own.
+        text_keys: (N,) code of each product's text; a negative one stands for no text and does not count.
+        photo_keys: (N,) code of each product's photo; who finds one has found all that are the same. None: each product
+            has a photo of its own.
         k: Number of places.
 
     >>> strict_ceiling(torch.tensor([5, 5, 5, 6]), k=1)  # one of the three, and the fourth
@@ -221,13 +222,13 @@ def strict_ceiling(text_keys: Tensor, photo_keys: Tensor | None = None, *, k: in
 def measured(
     ranks: Ranks, functions: Mapping[str, Callable[[Ranks], Tensor]], *, direction: str, group: Tensor
 ) -> dict[str, Tensor]:
-    """What an evaluation reports of one direction.
+    """The figures that an evaluation reports of one direction.
 
     Args:
         ranks: Ranks of Q queries.
         functions: Functions of `Ranks` by name, such as "recall@10".
         direction: Name of the direction, such as "text_to_image".
-        group: (Q,) codes; queries of one group, such as those for one product, are not independent of each other.
+        group: (Q,) codes of queries that are not independent of each other, such as those for one product.
 
     Returns:
         `<direction>/<name>`, `<direction>/queries`, and of each `recall@k` `<direction>/effective_queries@k`: the
@@ -297,7 +298,7 @@ def check_finite(**numbers: Tensor) -> None:
     """Refuses embeddings (N, D), or scores (N,), that are not finite: comparisons with nan are just false.
 
     Raises:
-        ValueError: Naming the rows.
+        ValueError: Some are not finite; the message names their rows.
     """
     for name, given in numbers.items():
         size = given.float().square()  # where it is finite, so are products

@@ -1,4 +1,4 @@
-"""Collects the embeddings of an evaluation pass over all processes and hands them to the ranking functions."""
+"""Collects the embeddings of an evaluation pass, over all processes, and ranks them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ EXAMPLES, NEAREST = 6, 5
 
 @dataclass(frozen=True)
 class Embedded:
-    """All that an evaluation pass has seen, unit norm.
+    """The embeddings of an evaluation pass, of unit norm.
 
     Attributes:
-        image_row, image: (I,) rows of the manifest, ascending, and the (I, D) embeddings of their photos.
-        text_id, text: (T,) texts, ascending, and their (T, D) embeddings; none where photos stand alone.
+        image_row: (I,) rows of the manifest, ascending.
+        image: (I, D) embeddings of their photos.
+        text_id: (T,) ids of texts, ascending; none where only photos are embedded.
+        text: (T, D) embeddings of the texts.
     """
 
     image_row: Tensor
@@ -32,7 +34,7 @@ class Embedded:
     text: Tensor
 
     def of(self, chosen: Tensor, *, text_of_row: Tensor) -> Embedded:
-        """Some photos (I,) bool with those texts that `text_of_row` (R,) gives them."""
+        """The photos that are `chosen`, (I,) bool, with the texts that `text_of_row` (R,) gives them."""
         row = self.image_row[chosen]
         own = torch.isin(self.text_id, text_of_row.to(row.device)[row])
         return Embedded(row, self.image[chosen], self.text_id[own], self.text[own])
@@ -43,32 +45,34 @@ Measure = Callable[[Embedded], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Nearest:
-    """Some texts (E,) by id, spread evenly over those seen, and the manifest rows (E, 5) of their nearest photos."""
+    """Some (E,) ids of texts, evenly spread, and the (E, 5) manifest rows of the photos nearest to them."""
 
     text_id: Tensor
     image_row: Tensor
 
 
 class RetrievalMetrics(Metric):
-    """Ranking metrics in each direction, over all photos and distinct texts seen since the last reset.
+    """Ranking metrics in each direction, over all photos and distinct texts since the last reset.
 
-    Right answers: to a text, the photos of every product that has this text, in whatever spelling, and photos that are
-    the same as one of these byte for byte; to a photo, the texts that it is a right answer to; to a photo among photos,
-    those that agree with it in one of the `alike` codes, and whatever is the same as one of these, or right for what is
-    the same as it; itself and those that are the same as it are left out.
+    - Right for a text are the photos of every product that has the text in any spelling, and their doubles: photos that
+      are the same byte for byte.
+    - Right for a photo are the texts for which it is right.
+    - Right for a photo among photos are those that agree with it in one of the `alike` codes, their doubles, and what
+      is right for a double of the photo. The photo itself and its doubles are left out.
+
     A row that comes twice, as a distributed sampler pads, counts once.
 
     Args:
-        item_id: (R,) product of each row of the manifest.
-        text_id: (R,) text of each row of the manifest; -1 of a row without: its photo is found by its product's texts.
+        item_id: (R,) code of the product in each row of the manifest.
+        text_id: (R,) id of the text of each row; -1 without one, when the photo is found by the texts of its product.
         functions: Functions of `Ranks` by name, such as "recall@10".
-        text_key: (R,) code that spellings of one text share, -1 of a row without a text; None: each text has its own.
-        photo_id: (R,) code that photos share which are the same byte for byte; None: each row has its own.
-        group_id: (R,) code that rows share which are not independent of each other; None: those of one product.
-        alike: Codes (R,) by which photos are right for each other; None: item and text.
-        texts: Whether texts are embedded too; if not, photos are ranked among photos only.
+        text_key: (R,) code that the spellings of a text share, -1 without a text; None: each text has its own.
+        photo_id: (R,) code that doubles of a photo share; None: each row has its own.
+        group_id: (R,) code of rows that are not independent of each other; None: `item_id`.
+        alike: Codes (R,), by which photos are right for each other; None: `item_id` and `text_key`.
+        texts: Whether texts are embedded too; if not, photos are only ranked among photos.
         also: Further measures of the photos and texts.
-        apart: Rows of the manifest that only `of_apart` is about, such as those that training has seen.
+        apart: Rows of the manifest that are measured apart, by `of_apart` alone, such as those that training has seen.
         of_apart: Measures of the rows apart.
 
     Attributes:
@@ -112,7 +116,7 @@ class RetrievalMetrics(Metric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, image: Tensor, image_row: Tensor, text: Tensor, text_id: Tensor) -> None:
-        """Adds (I, D) embeddings of manifest rows (I,) and (T, D) embeddings of texts (T,), but for texts of no row."""
+        """Adds (I, D) embeddings of (I,) manifest rows and (T, D) of (T,) texts; texts of no row are left out."""
         own = torch.isin(text_id, self.text_id.to(image_row.device)[image_row])
         self.image.append(image.detach().float())
         self.image_row.append(image_row)
@@ -123,7 +127,7 @@ class RetrievalMetrics(Metric):
         """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`.
 
         Raises:
-            ValueError: No process has seen a photo.
+            ValueError: There is no photo since the last reset.
         """
         row, of_row = first_of_each(joined(self.image_row, dtype=torch.long))  # (I,) each
         if not len(row):
@@ -140,7 +144,7 @@ class RetrievalMetrics(Metric):
         self.nearest = Nearest(seen[:0].cpu(), row[:0, None].cpu())
         values = self._with_texts(row, image, seen, text) if self.texts and len(seen) else {}
         same = relevant_pairs([photo_id], [photo_id])  # each photo and itself among them
-        right = with_fellows(relevant_pairs(alike, alike), photo_id)  # of a photo, and of those that are the same as it
+        right = with_fellows(relevant_pairs(alike, alike), photo_id)  # for a photo, and for its doubles
         right = with_fellows(right.flip(1), photo_id).flip(1)
         ranks = rank_relevant(image, image, right, exclude=same)
         values |= measured(ranks, self.functions, direction="image_to_image", group=group) | {"spread": spread(image)}
@@ -153,7 +157,7 @@ class RetrievalMetrics(Metric):
     def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> dict[str, Tensor]:
         codes = (self.item_id, self.text_id, self.text_key, self.photo_id, self.group_id)
         item_id, text_id, text_key, photo_id, group = (code.to(row.device)[row] for code in codes)  # (I,) each
-        own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among the seen
+        own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among `seen`
         worded = text_id >= 0  # (I,)
         some = torch.linspace(0, len(seen) - 1, min(EXAMPLES, len(seen)), device=row.device).long()
         closest = (text[some] @ image.T).topk(min(NEAREST, len(row))).indices
@@ -177,7 +181,7 @@ class RetrievalMetrics(Metric):
 
 
 def _joined_by(photo_id: Tensor, item_id: Tensor) -> Tensor:
-    """(I,) code that the products of photos (I,) share which have a photo in common, or are linked by such products."""
+    """(I,) codes that products share which have a photo in common, directly or through other products."""
     joined = item_id
     while True:
         before = joined

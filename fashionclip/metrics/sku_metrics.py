@@ -1,4 +1,4 @@
-"""Visual search as a shop's user sees it: a photo of their own, or a text, against the catalogue's products (SKUs)."""
+"""Measures of visual search: photos of users, or texts, against the products (SKUs) of a catalogue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fashionclip.metrics.retrieval_metrics import CEILING_AT, Embedded
 
 
 class SkuScores:
-    """Measures a pass of queries' and a catalogue's photos, and of their texts where texts were embedded.
+    """Measures an evaluation pass over photos of queries and of a catalogue, and their texts where they are embedded.
 
     - `query_to_sku/...`: a SKU scores as its best photo. A photo filed under several SKUs, the same byte for byte,
       belongs to each of them: all are right for a query where one is.
@@ -33,15 +33,15 @@ class SkuScores:
       on alone, still against the whole catalogue.
 
     Args:
-        item_id: (R,) SKU of each row of the manifest.
-        text_id: (R,) text of each row; -1 of a row without.
-        is_query: (R,) bool; the other rows are the catalogue.
+        item_id: (R,) code of the SKU in each row of the manifest.
+        text_id: (R,) id of the text of each row, -1 without one.
+        is_query: (R,) bool, whether a row is a query; the others are the catalogue.
         functions: Functions of `Ranks` by name, such as "recall@10".
-        text_key: (R,) code that spellings of one text share, -1 of a row without; None: each text has its own.
+        text_key: (R,) code that the spellings of a text share, -1 without a text; None: each text has its own.
         photo_id: (R,) code that photos share which are the same byte for byte; None: each row has its own.
-        group_id: (R,) code that rows share which are not independent of each other; None: those of one SKU.
-        slices: Values (R,) of each row by attribute; each value that a query has is measured by itself.
-        suffix: End of the three directions' names, as "_seen" makes `query_to_sku_seen/...`.
+        group_id: (R,) code of rows that are not independent of each other; None: `item_id`.
+        slices: Values (R,) of attributes by their names; queries of each value are also measured by themselves.
+        suffix: End of the names of the three directions; "_seen" makes `query_to_sku_seen/...`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SkuScores:
         self.suffix = suffix
 
     def __call__(self, seen: Embedded) -> dict[str, Tensor]:
-        """Scores by name; none where the pass saw no query or no catalogue."""
+        """Figures by name; none where the pass has no query or no catalogue."""
         row, image = seen.image_row, seen.image
         device = image.device
         codes = (self.is_query, self.item_id, self.photo_id, self.group_id, self.text_key)

@@ -1,7 +1,7 @@
-"""The fixed triplets of an evaluation pass, scored from the embeddings that the pass has computed anyway.
+"""Measures of triplets that a dataset has fixed, from the embeddings of an evaluation pass.
 
-Distances within `TIE` of each other are a tie, and ties count against the model: a collapsed one scores 0. Whatever is
-not a finite number is a `ValueError`.
+Distances within `TIE` of each other are a tie, and ties count against the model: a collapsed one scores 0. Numbers that
+are not finite are a `ValueError`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from fashionclip.metrics.ranking import TIE, check_finite
 from fashionclip.metrics.retrieval_metrics import Embedded
 
-EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of the curve of order accuracy over the semi-positive's distance
+EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # edges of the semi-positive's distance, between which order is measured
 SHOWN = 8
 
 
@@ -24,7 +24,8 @@ def triplet_accuracy(ap: Tensor, an: Tensor) -> Tensor:
     """Share of N triplets with the positive nearer than the negative, in [0, 1]; nan without any.
 
     Args:
-        ap, an: (N,) distances of the anchor to positive and negative.
+        ap: (N,) distances from anchor to positive.
+        an: (N,) distances from anchor to negative.
 
     >>> triplet_accuracy(torch.tensor([0.2, 0.5, 0.9]), torch.tensor([0.8, 0.5, 0.1]))
     tensor(0.3333)
@@ -35,10 +36,12 @@ def triplet_accuracy(ap: Tensor, an: Tensor) -> Tensor:
 def order_accuracy(ap: Tensor, aq: Tensor, an: Tensor) -> Tensor:
     """Share of N triplets with the positive nearer than the semi-positive nearer than the negative, in [0, 1].
 
-    Where negatives are far, chance is 0.5; nan without any triplet.
+    Chance is 0.5 where negatives are far; the value is nan without triplets.
 
     Args:
-        ap, aq, an: (N,) distances of the anchor to positive, semi-positive and negative.
+        ap: (N,) distances from anchor to positive.
+        aq: (N,) distances from anchor to semi-positive.
+        an: (N,) distances from anchor to negative.
 
     >>> order_accuracy(torch.tensor([0.2, 0.4]), torch.tensor([0.3, 0.3]), torch.tensor([0.8, 0.8]))
     tensor(0.5000)
@@ -48,23 +51,23 @@ def order_accuracy(ap: Tensor, aq: Tensor, an: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Shown:
-    """E triplets to look at: their rows (E, 4), and the anchor's distances to the three others (E, 3)."""
+    """Triplets to look at: their (E, 4) manifest rows, and the (E, 3) distances from the anchor to the others."""
 
     rows: Tensor
     distance: Tensor
 
 
 class TripletScores:
-    """Measures N triplets with semi-positives; those with a photo that was not seen (of another split) are left out.
+    """Measures N triplets with semi-positives; those with a photo that the pass has not seen are left out.
 
     Args:
         rows: (N, 4) manifest rows of anchor, positive, semi-positive and negative.
-        semipos_distance: (N,) in [0, 1].
-        kind: (N,) what made the semi-positive, as "text/replaced": the overlay, and how its content was changed.
-        unseen: (N,) bool, whether train never shows what is written or drawn on its photos; None: unknown.
+        semipos_distance: (N,) distances of the semi-positives, in [0, 1], as the dataset gives them.
+        kind: Kinds (N,) of the semi-positives, such as "text/replaced": the overlay, and how its content was changed.
+        unseen: (N,) bool, whether the texts or logos on its photos never occur in train; None: unknown.
 
     Attributes:
-        shown: Examples, of the last call.
+        shown: Examples of the last call.
     """
 
     shown: Shown
