@@ -24,7 +24,9 @@ PACKAGES = ("fashionclip", "torch", "torchvision", "lightning", "open_clip_torch
 
 
 def expand_again(words: Sequence[str]) -> list[str]:
-    """A command line with what Hydra knows in the place of `--again RUN`.
+    """A command line with what Hydra knows in the place of `--again RUN`, and folders of configs as absolute paths.
+
+    Hydra itself looks for `--config-path` beside the module that calls it, not where the command is run.
 
     Raises:
         SystemExit: RUN is no folder with a run's config.
@@ -32,11 +34,18 @@ def expand_again(words: Sequence[str]) -> list[str]:
     words = list(words)
     for place, word in enumerate(words):
         option, equals, value = word.partition("=")
+        if option not in ("--again", "--config-path", "-cp"):
+            continue
+        folder = Path(value if equals else "".join(words[place + 1 : place + 2])).expanduser().absolute()
+        given = ["--config-path", str(folder)]
         if option == "--again":
-            run = Path(value if equals else "".join(words[place + 1 : place + 2])).expanduser().absolute()
-            if not (run / CONFIG).is_file():
-                raise SystemExit(f"error: --again {run}: no {CONFIG} there. Expected the folder of a run of train.py.")
-            words[place : place + 1 if equals else place + 2] = ["--config-path", str(run), "--config-name", "config"]
+            if not (folder / CONFIG).is_file():
+                raise SystemExit(
+                    f"error: --again {folder}: no {CONFIG} there. Expected the folder of a run of train.py."
+                )
+            given += ["--config-name", "config"]
+        if folder.is_dir():
+            words[place : place + 1 if equals else place + 2] = given
     return words
 
 

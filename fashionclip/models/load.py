@@ -60,8 +60,11 @@ def load_backbone(
     if image_size is not None and not low <= image_size <= high:
         raise InputError(f"model.backbone.image_size={image_size}: expected {low} to {high:,} pixels.")
     plain = ":" not in name
-    if plain:
-        _check_name(name)
+    if plain and open_clip.get_model_config(name) is None:
+        raise InputError(
+            f"model.backbone.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
+            "hf-hub:owner/repo or local-dir:folder."
+        )
     if plain and pretrained and load_weights:
         _check_weights(name, pretrained)
     own = plain and load_weights and pretrained and Path(pretrained).exists() and Path(pretrained).suffix not in NUMPY
@@ -116,15 +119,6 @@ def load_backbone(
     if quick_gelu:
         architecture["quick_gelu"] = True
     return Backbone(clip, preprocess=preprocess, tokenize=tokenize, architecture=architecture, frozen=freeze)
-
-
-def _check_name(name: str) -> None:
-    architecture = open_clip.get_model_config(name)
-    if architecture is None:
-        raise InputError(
-            f"model.backbone.name={name}: open_clip knows no such model. Expected one of open_clip.list_models(), "
-            "hf-hub:owner/repo or local-dir:folder."
-        )
 
 
 def _check_weights(name: str, pretrained: str) -> None:

@@ -13,6 +13,8 @@ def test_a_run_is_named_to_hydra(tmp_path, monkeypatch):
     for words in (["--again", tmp_path.name], [f"--again={tmp_path}"]):
         wanted = ["-m", "--config-path", str(tmp_path), "--config-name", "config", "seed=1"]
         assert expand_again(["-m", *words, "seed=1"]) == wanted
+    assert expand_again(["-cp", tmp_path.name, "-cn", "config"]) == ["--config-path", str(tmp_path), "-cn", "config"]
+    assert expand_again(["--config-path", "pkg://x"]) == ["--config-path", "pkg://x"]
     for words in (["--again"], ["--again", "no/such"]):
         with pytest.raises(
             SystemExit, match=r"error: --again .*: no config\.yaml there\. Expected the folder of a run"
