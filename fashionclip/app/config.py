@@ -193,6 +193,12 @@ def check_values(cfg: DictConfig) -> None:
     for group in NEEDED if "callbacks" in cfg else ():
         if cfg.get(group) is None:
             raise InputError(f"{group}: left out, and nothing can be trained without it. Leave it in.")
+    for group in (*NEEDED[:-1], *OPEN, "augmentation", "scheduler"):
+        if isinstance(cfg.get(group), str):
+            raise InputError(
+                f"{group}={cfg[group]}: the config of a run has values, of which single ones can be given anew, and no "
+                f"choices of {group}. To choose, leave out --again."
+            )
     try:
         if "loss" in cfg and not str(cfg.loss.get("monitor")).startswith("val/"):
             raise InputError(

@@ -232,6 +232,13 @@ def test_what_prepare_and_evaluate_get_passes(dataset):
     check_values(resolvable([f"dataset={dataset}", "model=lite0"], "evaluate"))
 
 
+def test_a_choice_in_place_of_a_run_s_values_is_refused():
+    cfg = resolvable([])
+    cfg.model = "lite0"
+    with pytest.raises(InputError, match=r"^model=lite0: the config of a run has values.* leave out --again"):
+        check_values(cfg)
+
+
 def test_a_gpu_that_is_not_there_is_said(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
