@@ -74,7 +74,7 @@ def prepared_sources(folder):
         draw(number).save(folder / "photos" / f"{number}.jpg")
     pairs = [(f"{n}.jpg", f"Text {n // 2} of some words", ("match", "mismatch")[n % 2]) for n in range(12)]
     pd.DataFrame(pairs, columns=["image_path", "text", "label"]).to_csv(folder / "photos" / "pairs.csv", index=False)
-    write_deepfashion2_fixture(folder / "df2", photos=folder / "photos", images=20, faults=False, workers=0)
+    write_deepfashion2_fixture(folder / "df2", photos=folder / "photos", images=10, faults=False, workers=0)
     return {
         "demo": {"source": folder / "drawn", "items": 8, "shots": 1},
         "products": {"source": folder / "photos" / "pairs.csv"},

@@ -1,8 +1,8 @@
 """Judgements of whether a text describes a photo, from CSV to a prepared dataset.
 
 Beside the manifest there is `judgements.parquet`: `image_id, text, label` ("match", "mismatch"), `kind` (what is wrong
-of a mismatch: "given", "shuffled", "colour", "category", "material", "feature"; of a match, what is wrong of the
-mismatches that it is compared with, or "match": of all), `variation` ("", "synonym", "misspelling", "less detail"),
+in a mismatch: "given", "shuffled", "colour", "category", "material", "feature"; of a match, the kind of mismatches that
+it is compared with, or "match": all), `variation` ("", "synonym", "misspelling", "less detail"),
 `made` ("given", "own", "borrowed"), `split` and `text_only` (of `text_only_scores`).
 """
 

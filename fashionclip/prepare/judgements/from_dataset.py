@@ -1,4 +1,4 @@
-"""Judgements made from another prepared dataset: each photo with texts that are true and texts that are wrong of it."""
+"""Judgements made from another prepared dataset: each photo with true texts and wrong ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fashionclip.prepare.photos import write_photos
 KIND_SHARES = {"shuffled": 0.2, "colour": 0.4, "category": 0.15, "material": 0.1, "feature": 0.15}
 VARIATION_SHARES = {"synonym": 0.15, "misspelling": 0.15, "less detail": 0.4}
 VARIATIONS = tuple(VARIATION_SHARES)
-LEFT_OUT = {  # reason and detail, by whether another photo's text is wrong of it
+LEFT_OUT = {  # reason and detail, by whether another photo's text is wrong for it
     # To exchange with that photo all the same would give it more judgements than asked for.
     True: (
         "left_over",
@@ -117,7 +117,7 @@ def judge_rows(
         matches, mismatches: Number of each for a photo, at most; where they differ, exchanges of the rarer label are
             drawn by chance, and a text is as likely of either label only on average.
         kinds: Share of each kind among mismatches, in [0, 1], summing to 1. Where a photo's text allows none of the
-            kind that is due, the kind that lacks most takes its place; so shares hold as far as texts allow.
+            kind that is due, the kind furthest below its share takes its place; so shares hold as far as texts allow.
         variations: Share of texts with a "synonym", a "misspelling" or "less detail", in [0, 1]. What a photo has
             beyond its first text is always varied, else it would be the same text again.
         seed: Seed of all that is left to chance. What a row gets depends on the rows before, in order of their hash.
@@ -236,7 +236,7 @@ def _varied(
 def _is_news(
     texts: tuple[str, str], find: Mismatches, rows: tuple[int, int], partner: Partner, *, said: Sequence[set[str]]
 ) -> bool:
-    """Whether two texts were said of neither photo yet, and each is still wrong of the other's photo."""
+    """Whether two texts were said of neither photo yet, and each is still wrong for the other's photo."""
     plain = [text_key(text) for text in texts]
     if plain[0] == plain[1] or any(text in of_one for text in plain for of_one in said):
         return False

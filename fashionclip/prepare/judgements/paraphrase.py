@@ -21,7 +21,7 @@ _WORD = re.compile(rf"[^\W\d_]{{{SHORTEST},}}")
 
 
 def with_synonym(text: str, *, rng: random.Random) -> str | None:
-    """The text with one word replaced by another that means the same; None where it has none such.
+    """The text with one word replaced by another that means the same; None where no word has a synonym.
 
     >>> with_synonym("Grey Saree", rng=random.Random(1))
     'Gray Saree'

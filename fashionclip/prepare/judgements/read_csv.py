@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import plain_cell
 from fashionclip.manifest import SPLITS
+from fashionclip.prepare.judgements.rules import Fault, unread_fault
 from fashionclip.prepare.judgements.special_characters import SPECIAL, mended
 from fashionclip.tables import Record, columns_of, layout_of, records, value_of
 
@@ -18,14 +18,6 @@ REQUIRED = ("image_path", "text", "label")
 OPTIONAL = ("product", "split")
 COLUMNS: dict[str, str | None] = {**{name: name for name in REQUIRED}, **dict.fromkeys(OPTIONAL)}
 ROW_COLUMNS = ("file", "line", *REQUIRED, *OPTIONAL, *(special.name for special in SPECIAL))
-
-
-class Unread(NamedTuple):
-    """A line that is no row, or a column that is missing: the check that finds it, where, and what is wrong."""
-
-    check: str
-    where: str
-    says: str
 
 
 def find_tables(source: Path) -> dict[str, Path]:
@@ -62,7 +54,7 @@ def find_tables(source: Path) -> dict[str, Path]:
 
 def read_tables(
     tables: Mapping[str, Path | pd.DataFrame], *, columns: Mapping[str, str | None]
-) -> tuple[pd.DataFrame, list[Unread]]:
+) -> tuple[pd.DataFrame, list[Fault]]:
     """Reads all tables of a source.
 
     Args:
@@ -86,7 +78,7 @@ def read_tables(
         )
     wanted = {name: str(header) for name, header in columns.items() if header}
     rows: list[dict[str, object]] = []
-    unread: list[Unread] = []
+    unread: list[Fault] = []
     for split, table in tables.items():
         if isinstance(table, pd.DataFrame):
             cells = table.astype(object).where(table.notna(), "").astype(str).to_numpy().tolist()
@@ -108,23 +100,25 @@ def _read(
     split: str,
     wanted: Mapping[str, str],
     rows: list[dict[str, object]],
-    unread: list[Unread],
+    unread: list[Fault],
 ) -> None:
     """Adds to rows and unread lines those of one table."""
     header: list[str] | None = None
     place: dict[str, int] = {}
     for line, cells, fault, _ in found:
         if fault:
-            unread.append(Unread("malformed_line", f"{name}:{line}", fault))
+            unread.append(unread_fault("malformed_line", f"{name}:{line}", fault))
         elif header is None:
             header = [cell.strip() for cell in cells]
             place = columns_of(header, wanted)
             if missing := [title for column, title in wanted.items() if column not in place]:
                 says = f"no column {', '.join(map(repr, missing))}; has {header}"
-                unread.append(Unread("missing_column", f"{name}:{line}", says))
+                unread.append(unread_fault("missing_column", f"{name}:{line}", says))
                 return
         elif len(cells) != len(header):
-            unread.append(Unread("malformed_line", f"{name}:{line}", f"{len(cells)} cells, expected {len(header)}"))
+            unread.append(
+                unread_fault("malformed_line", f"{name}:{line}", f"{len(cells)} cells, expected {len(header)}")
+            )
         else:
             row = {column: value_of(cells[index]) for column, index in place.items()}
             text, special = mended(plain_cell(row["text"]))
@@ -133,4 +127,4 @@ def _read(
             rows.append({"file": name, "line": line, **row, **rest, "product": product, "text": text, **special})
             rows[-1]["split"] = split or rest["split"]
     if header is None:
-        unread.append(Unread("missing_column", f"{name}:1", "no header; the file is empty"))
+        unread.append(unread_fault("missing_column", f"{name}:1", "no header; the file is empty"))

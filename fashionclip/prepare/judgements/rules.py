@@ -60,7 +60,7 @@ class Fault(NamedTuple):
     Attributes:
         check: Name of the rule.
         level: "error" or "warning".
-        row: Index of the row; -1 of a line that is none, and of what is wrong of a whole split.
+        row: Index of the row; -1 of a line that is none, and where a whole split is at fault.
         where: Line, such as "train.csv:12", or split.
         says: What is wrong.
         remedy: What to do about it, or what is done.
@@ -80,6 +80,11 @@ READING = {  # remedies of what is found by reading, by which there may be no ro
     "no_rows": "Write a line for each judgement below the header.",
 }
 OF_ALL_ROWS = {"missing_column", "no_rows", "one_label"}  # errors that no row can be left out for
+
+
+def unread_fault(check: str, where: str, says: str) -> Fault:
+    """What is wrong with a line that is no row, or with a header; `check` is one of `READING`."""
+    return Fault(check, "error", -1, where, says, READING[check])
 
 
 def row_rules(limits: JudgementLimits) -> tuple[Rule, ...]:

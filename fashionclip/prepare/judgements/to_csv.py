@@ -21,8 +21,8 @@ _BETWEEN = re.compile(r"[\W_]+")
 def export_judgements(root: Path, to: Path) -> None:
     """Writes the judgements of a prepared dataset, which `dataset=judgements-csv` reads again to the same ones.
 
-    Beside image_path, text and label there are `kind` (what is wrong) and `split`. Where photos of the same bytes have
-    several ids, the reader knows them as one, and takes what is said of them twice once.
+    Beside image_path, text and label there are `kind` (what is wrong) and `split`. The reader knows photos
+    of the same bytes as one, and leaves out what is said of it again.
 
     Args:
         root: Root of the dataset.
@@ -54,11 +54,10 @@ def start_judgements(photos: Path, to: Path, *, texts: str = "blank") -> None:
     Raises:
         InputError: There is no such folder or no photo in it, or `to` exists.
     """
-    if not photos.is_dir():
-        raise InputError(f"{photos}: no such folder. Give a folder of photos, or a prepared dataset with judgements.")
-    paths = photos_below(photos)
+    paths = photos_below(photos) if photos.is_dir() else []
     if not paths:
-        raise InputError(f"{photos}: no photos in it. Give a folder of photos, or a prepared dataset with judgements.")
+        got = "no photos in it" if photos.is_dir() else "no such folder"
+        raise InputError(f"{photos}: {got}. Give a folder of photos, or a prepared dataset with judgements.")
     names = {
         "blank": ["" for _ in paths],
         "names": [Path(path).stem for path in paths],

@@ -11,8 +11,16 @@ import pandas as pd
 
 from fashionclip.errors import InputError
 from fashionclip.prepare.judgements.facts import photo_facts, row_facts, split_facts
-from fashionclip.prepare.judgements.read_csv import COLUMNS, Unread, find_tables, read_tables
-from fashionclip.prepare.judgements.rules import READING, Fault, JudgementLimits, faults, row_rules, split_rules
+from fashionclip.prepare.judgements.read_csv import COLUMNS, find_tables, read_tables
+from fashionclip.prepare.judgements.rules import (
+    READING,
+    Fault,
+    JudgementLimits,
+    faults,
+    row_rules,
+    split_rules,
+    unread_fault,
+)
 from fashionclip.tables import choose_root
 
 LIMITS = JudgementLimits()
@@ -99,9 +107,8 @@ def validate_judgements(
     facts = row_facts(rows, photos, tokenizer=tokenizer)
     name = "table" if isinstance(source, pd.DataFrame) else str(source)
     if facts.empty and not any(line.check == "missing_column" for line in unread):
-        unread.append(Unread("no_rows", f"{Path(name).name}:1", "no judgement below the header"))
-    found = [Fault(check, "error", -1, where, says, READING[check]) for check, where, says in unread]
-    found += faults(facts, row_rules(limits))
+        unread.append(unread_fault("no_rows", f"{Path(name).name}:1", "no judgement below the header"))
+    found = [*unread, *faults(facts, row_rules(limits))]
     if not facts.empty:
         found += [fault._replace(row=-1) for fault in faults(split_facts(facts), split_rules(limits))]
     table = pd.DataFrame(found, columns=list(Fault._fields)).sort_values("level", kind="stable", ignore_index=True)

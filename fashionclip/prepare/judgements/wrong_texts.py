@@ -1,4 +1,4 @@
-"""Pairs of products whose texts are wrong of each other's photos: in colour, kind, material or a feature, or all over.
+"""Pairs of products whose texts are wrong for each other's photos: in colour, kind, material, a feature or anything.
 
 Texts are exchanged, never made up: then each text is as often right as wrong, and nothing in it tells which it is.
 """
@@ -25,7 +25,7 @@ Families = frozenset[str]
 
 @dataclass(frozen=True)
 class Partner:
-    """A row whose text is wrong of another row's photo, as the other's is of its: in an aspect, or (None) all over."""
+    """A row to exchange texts with: both are wrong for the other's photo, in an aspect or (None) in anything."""
 
     row: int
     facts: AspectFacts | None
@@ -35,7 +35,7 @@ class Mismatches:
     """Finds the products of a manifest that can exchange their texts.
 
     What is true of a product in one aspect, such as its colour, is all that its attributes and texts say of it, and
-    those of every product of its group, of its item or with the same text. A text is wrong of it only where nothing
+    those of every product of its group, of its item or with the same text. A text is wrong for it only where nothing
     that the text says in the aspect shares a family with any of that; and a text is never taken that a product which
     is like it in that aspect bears.
 
@@ -61,8 +61,8 @@ class Mismatches:
     ) -> Partner | None:
         """A product of the same split to exchange texts with, so that both are wrong in the way that `kind` says.
 
-        Of some drawn at random it is, but for "shuffled", the one with the likest text: best one of the same sort (see
-        `Aspect.given`), and one not met before.
+        Of some drawn at random it is the one with the most similar text ("shuffled": any), but rather one of the same
+        sort (`Aspect.given`), and rather one not met before.
 
         Args:
             row: Row of the product.
@@ -74,19 +74,18 @@ class Mismatches:
         Returns:
             None where none was found.
         """
-        if kind == SHUFFLED:
-            drawn = self._drawn(self._of_split[self.split[row]], free=free, rng=rng)
-            likest = sorted(drawn, key=lambda other: other in met)
-            found = (other for other in likest if self._differ(row, other) and self._differ(other, row))
-            return next((Partner(other, None) for other in found), None)
-        aspects = [facts for facts in self._aspects if facts.aspect.kind == kind and facts.said[row]]
+        split = self.split[row]
+        aspects: list[AspectFacts | None] = [None]
+        if kind != SHUFFLED:
+            aspects = [facts for facts in self._aspects if facts.aspect.kind == kind and facts.said[row]]
         rng.shuffle(aspects)
         for facts in aspects:
-            for pool in facts.speaking(row, self.split[row]):
-                drawn = self._drawn(pool, free=free, rng=rng)
-                likest = sorted(drawn, key=lambda other: (other in met, -self._likeness(row, other)))
-                for other in likest:
-                    if self._contradicts(row, other, facts=facts) and self._contradicts(other, row, facts=facts):
+            for pool in facts.speaking(row, split) if facts else (self._of_split[split],):
+                drawn = [other for other in rng.sample(pool, min(TRIES, len(pool))) if free(other)]
+                for other in sorted(
+                    drawn, key=lambda other: (other in met, facts is not None and -self._likeness(row, other))
+                ):
+                    if self._mismatch(row, other, facts) and self._mismatch(other, row, facts):
                         return Partner(other, facts)
         return None
 
@@ -96,30 +95,23 @@ class Mismatches:
         Args:
             text: Text to look for among the texts of all products.
             row: Row of the product.
-            facts: Facts on the aspect in which it contradicts; None: all over.
+            facts: Facts on the aspect in which it contradicts; None: in anything.
         """
         plain = text_key(text)
         if plain in self.own_texts[row]:
             return False
         return facts is None or not facts.true[row] & facts.of_bearers.get(plain, frozenset())
 
-    def _contradicts(self, row: int, other: int, *, facts: AspectFacts) -> bool:
-        """Whether another product's text is wrong of a row's photo in an aspect."""
-        says = facts.said[other]
-        return bool(says) and not says & facts.true[row] and self.is_wrong(self.text[other], row, facts)
-
-    def _drawn(self, pool: list[int], *, free: Callable[[int], bool], rng: random.Random) -> list[int]:
-        return [other for other in rng.sample(pool, min(TRIES, len(pool))) if free(other)]
-
     def _likeness(self, one: int, other: int) -> float:
         """Share of the words of two texts that both have."""
         return len(self._words[one] & self._words[other]) / len(self._words[one] | self._words[other])
 
-    def _differ(self, row: int, other: int) -> bool:
-        """Whether another product's text contradicts what is true of a product, or says nothing that is known of it."""
-        if not self.plain[other] or self.plain[other] in self.own_texts[row]:
+    def _mismatch(self, row: int, other: int, facts: AspectFacts | None) -> bool:
+        """Whether another product's text is wrong for a row's photo: in an aspect of which it speaks; or (None) in any,
+        or where it says nothing of what is known of the product."""
+        if not self.plain[other] or not self.is_wrong(self.text[other], row, facts):
             return False
-        known = [aspect for aspect in self._aspects if aspect.true[row] and aspect.said[other]]
+        known = [facts] if facts else [aspect for aspect in self._aspects if aspect.true[row] and aspect.said[other]]
         return not known or any(not aspect.true[row] & aspect.said[other] for aspect in known)
 
 
