@@ -36,7 +36,7 @@ fashionclip() {
   case " $* " in
     *" --help "* | *" --cfg "* | *" -sc "*) python -m fashionclip "$@" ;;
     " train "*) python -m fashionclip "$@" data.num_workers=0 trainer.max_epochs=1 ;;
-    " serve "*) python -m fashionclip "$@" --port %(port)s & trap "kill $!" EXIT ;;
+    " serve "*) %(python)s -m fashionclip "$@" --port %(port)s & trap "kill $!" EXIT ;;
     *) python -m fashionclip "$@" ;;
   esac
 }

@@ -83,9 +83,9 @@ def test_unknown_keys_and_choices_are_refused(override):
         compose("train", [override])
 
 
-def test_umlauts_and_brackets_are_quoted_as_the_readme_says():
+def test_umlauts_and_brackets_are_quoted_as_the_page_says():
     quoted = 'dataset.source="photos/Größe [neu], 2"'
-    assert quoted in (CONFIGS.parent / "README.md").read_text(encoding="utf-8")
+    assert quoted in (CONFIGS.parent / "docs" / "how-to" / "config.md").read_text(encoding="utf-8")
     assert compose("prepare", ["dataset=kaggle-products", quoted]).dataset.source == "photos/Größe [neu], 2"
 
 
