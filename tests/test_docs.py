@@ -35,7 +35,7 @@ python() { %(python)s "$@"; }
 fashionclip() {
   case " $* " in
     *" --help "* | *" --cfg "* | *" -sc "*) python -m fashionclip "$@" ;;
-    " train "*) python -m fashionclip "$@" data.num_workers=0 trainer.max_epochs=1 ;;
+    " train "*) python -m fashionclip "$@" data.num_workers=0 trainer.max_epochs=1 trainer.check_val_every_n_epoch=1 ;;
     " serve "*) %(python)s -m fashionclip "$@" --port %(port)s & trap "kill $!" EXIT ;;
     *) python -m fashionclip "$@" ;;
   esac
