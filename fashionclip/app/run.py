@@ -117,7 +117,7 @@ def train(cfg: DictConfig) -> float:
         loss=loss,
         metrics=metrics_of(data, functions=instantiate(cfg.metrics)),
         judged=judgement_metrics_of(data),
-        optimizer=instantiate(cfg.optimizer),
+        optimizer=instantiate(cfg.optimizer, _convert_="all"),  # plain lists, which a checkpoint may hold
         scheduler=instantiate(cfg.get("scheduler")),
         weight_decay=cfg.optimizer.weight_decay,
         monitor=cfg.loss.monitor,
@@ -127,7 +127,7 @@ def train(cfg: DictConfig) -> float:
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         logger=list(filter(None, instantiate(cfg.logger).values())),
-        callbacks=[stop, epochs, *filter(None, instantiate(cfg.callbacks).values())],
+        callbacks=[stop, epochs, *filter(None, instantiate(cfg.callbacks, _convert_="all").values())],
         plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),
         num_sanity_val_steps=0,  # the evaluation before training is the check
