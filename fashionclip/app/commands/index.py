@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table", type=Path, metavar="FILE.csv", help="what a plain folder's photos show, by their names; CSV or Excel"
     )
-    parser.add_argument("--where", metavar="FILTER", help="index only photos such as \"domain = 'catalog'\"")
+    parser.add_argument(
+        "--where",
+        metavar="FILTER",
+        help="index only photos such as \"domain = 'catalog'\"; kept for later runs, until another is given",
+    )
     parser.add_argument(
         "--milvus",
         metavar="URI",
@@ -52,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     device = device_of(options.device)
     if options.npz:
         check_npz(options.npz)
-    source = read_source(options.photos, table=options.table, where=options.where)
+    source = read_source(options.photos, table=options.table)
     if device == "cpu":
         keep_freed_memory()
     encoder = load_encoder(options.export, device=device)
@@ -67,6 +71,7 @@ def run(options: argparse.Namespace) -> None:
         export=options.export,
         milvus=options.milvus,
         mean_by=options.mean_by,
+        where=options.where,
         other_source=options.other_photos,
     )
     for path, reason in list(changes.unreadable.items())[:NAMED]:

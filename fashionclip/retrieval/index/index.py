@@ -96,6 +96,7 @@ def update_index(
     export: Path,
     milvus: str | None = None,
     mean_by: str | None = None,
+    where: str | None = None,
     other_source: bool = False,
 ) -> Changes:
     """Makes an index, or brings one up to date.
@@ -111,6 +112,8 @@ def update_index(
             what the index has, at first a store of its own. A token is sent to no other address.
         mean_by: Field such as "item" of which each value gets one vector, the normalised mean of its photos, with text
             and attributes of the first of them; None: what the index has, at first one vector a photo.
+        where: Filter such as "domain = 'catalog'" that photos must pass to be indexed, "" for all of them; None: what
+            the index has, at first "".
         other_source: Whether the photos may take the place of those of another folder.
 
     Raises:
@@ -121,23 +124,23 @@ def update_index(
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another indexer is at it. Wait until it has ended, or choose another --to."
     with locked(folder / LOCK, name=folder, refuse=busy):
-        fields = Fields()
-        for photo in source.photos():
-            fields.add(photo)
-        if mean_by is not None:
-            mean_by = field_named(mean_by, kinds_of(fields.to_json()))
         facts = _facts(folder, encoder, source, export=export, milvus=milvus, other_source=other_source)
-        if mean_by not in (None, facts.mean_by) and (folder / FILE).is_file():
-            has = "each photo" if facts.mean_by is None else f"each {facts.mean_by}"
-            raise InputError(
-                f"--mean-by {mean_by}: {folder} has one vector for {has}. Leave --mean-by out, or choose another --to."
-            )
-        facts = replace(facts, fields=facts.fields | fields.to_json(), mean_by=mean_by or facts.mean_by)
+        facts = replace(facts, where=facts.where if where is None else where)
+        source = source.passing(facts.where)
+        fields = source.fields().to_json()
+        if mean_by is not None:
+            mean_by = field_named(mean_by, kinds_of(fields))
+            if mean_by != facts.mean_by and (folder / FILE).is_file():
+                has = "each photo" if facts.mean_by is None else f"each {facts.mean_by}"
+                raise InputError(
+                    f"--mean-by {mean_by}: {folder} has one vector for {has}. Leave it out, or choose another --to."
+                )
+        facts = replace(facts, fields=facts.fields | fields, mean_by=mean_by or facts.mean_by)
         write_facts(folder, facts)
         with closing(open_store(folder, facts, milvus=milvus)) as store:
-            changes, fields = _synchronise(store, encoder, source, mean_by=facts.mean_by)
+            changes, indexed = _synchronise(store, encoder, source, mean_by=facts.mean_by)
         _write_unreadable(folder, changes)
-        write_facts(folder, replace(facts, fields=fields.to_json(), products=len(fields.products)))
+        write_facts(folder, replace(facts, fields=indexed.to_json(), products=len(indexed.products)))
     return changes
 
 

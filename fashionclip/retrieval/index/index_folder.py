@@ -42,6 +42,7 @@ class IndexFacts:
         fields: Fields to filter by, from `Fields.to_json`.
         products: Number of different products; 0 of an index from before they were counted.
         mean_by: Field of which each value has one vector, the mean of its photos; None: each photo has its own.
+        where: Filter that the photos of the source must pass to be in the index, "" for none.
         format: Version of the format.
     """
 
@@ -54,6 +55,7 @@ class IndexFacts:
     fields: dict[str, Any] = field(default_factory=dict)
     products: int = 0
     mean_by: str | None = None
+    where: str = ""
     format: int = FORMAT
 
 
@@ -86,7 +88,7 @@ def read_facts(folder: Path) -> IndexFacts:
     try:
         read = IndexFacts(**facts)
         sound = (
-            all(isinstance(one, str) for one in (read.export, read.digest, read.source))
+            all(isinstance(one, str) for one in (read.export, read.digest, read.source, read.where))
             and isinstance(read.size, int)
             and 0 < read.size <= LARGEST
             and (read.milvus is None or is_milvus(read.milvus))

@@ -56,6 +56,29 @@ class Source:
             known = {name: _plain(value) for name, value in zip(names, values, strict=True) if value is not None}
             yield IndexedPhoto(image_id, item_id, path, text, category, known)
 
+    def fields(self) -> Fields:
+        """The fields of the photos and their values."""
+        fields = Fields()
+        for photo in self.photos():
+            fields.add(photo)
+        return fields
+
+    def passing(self, where: str) -> Source:
+        """The photos that pass a filter, such as "domain = 'catalog'"; all of them for "".
+
+        Raises:
+            InputError: The filter cannot be read, or none passes it.
+        """
+        if not where.strip():
+            return self
+        fields = self.fields().to_json()
+        condition = parse_where(where, kinds_of(fields))
+        chosen = [holds(condition, photo) for photo in self.photos()]
+        if not any(chosen):
+            has = "; ".join(hints(condition, fields))
+            raise InputError(f"--where {where}: no photo of {self.root} passes it. {has}")
+        return replace(self, table=self.table[chosen])
+
     def sharing(self, field: str | None) -> Iterator[list[IndexedPhoto]]:
         """Lists of the photos that share a value of a field; with None, and without a value, each photo is alone."""
         if field is None:
@@ -66,33 +89,16 @@ class Source:
             yield list(photos)
 
 
-def read_source(folder: Path, *, table: Path | None = None, where: str | None = None) -> Source:
+def read_source(folder: Path, *, table: Path | None = None) -> Source:
     """Reads the photos to index.
 
     Args:
         folder: A prepared dataset, or a folder with photos in it or in its subfolders.
         table: CSV or Excel workbook with one row a photo, for a plain folder; None: there is none.
-        where: Filter that photos must pass, such as "domain = 'catalog'"; None: all photos.
 
     Raises:
-        InputError: There is no photo, the table names none of them, or none passes the filter.
+        InputError: There is no photo, or the table names none of them.
     """
-    source = _read(folder, table)
-    if where is None:
-        return source
-    fields = Fields()
-    for photo in source.photos():
-        fields.add(photo)
-    condition = parse_where(where, kinds_of(fields.to_json()))
-    passing = [holds(condition, photo) for photo in source.photos()]
-    if not any(passing):
-        raise InputError(
-            f"--where {where}: no photo of {folder} passes it. {'; '.join(hints(condition, fields.to_json()))}"
-        )
-    return replace(source, table=source.table[passing])
-
-
-def _read(folder: Path, table: Path | None) -> Source:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder. Give a prepared dataset or a folder of photos.")
     if (folder / "dataset.json").is_file() and (folder / "manifest.parquet").is_file():

@@ -135,13 +135,16 @@ def test_an_index_of_means_stays_right(shop, bring_up_to_date, photo, encoder, t
     assert len(found) == len({hit.item_id for hit in found}) == 7
 
 
-def test_a_filter_chooses_what_is_indexed(shop, tmp_path, export, encoder):
-    source = read_source(shop, table=tmp_path / "table.csv", where="price < 12 or main_colour is null and size > 40")
-    assert [photo.image_id for photo in source.photos()] == ["00.png", "01.png", "02.png", "05.png", "08.png"]
-    update_index(tmp_path / "index", encoder, source, export=export, mean_by="item")
+def test_a_filter_chooses_what_is_indexed(shop, bring_up_to_date, tmp_path):
+    table = tmp_path / "table.csv"
+    bring_up_to_date(shop, table, where="price < 12 or main_colour is null and size > 40", mean_by="item")
     assert sorted(contents(tmp_path / "index")[0]) == ["00.png", "02.png", "05.png", "08.png"]
+    assert counts(bring_up_to_date(shop, table)[0]) == (0, 0, 0, 4, 0), "the filter is remembered"
+    changes, _ = bring_up_to_date(shop, table, where="price < 6")
+    assert (changes.unchanged, changes.deleted) == (1, 3)
     with pytest.raises(InputError, match=r"--where price > 900: no photo of .*shop passes it\. Price is from 0 to 55"):
-        read_source(shop, table=tmp_path / "table.csv", where="price > 900")
+        bring_up_to_date(shop, table, where="price > 900")
+    assert bring_up_to_date(shop, table, where="")[0].indexed == 7
 
 
 def test_an_index_of_photos_takes_no_means(shop, bring_up_to_date):
