@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 from fashionclip.errors import InputError
@@ -26,6 +26,7 @@ BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16",
 EXCEL, PARQUET, JSON = "an Excel workbook", "Parquet", "JSON"
 SIGNATURES = {b"PK\x03\x04": EXCEL, b"PAR1": PARQUET}  # how such a file begins, whatever it is called
 UNUSUAL = {"cp1252": "Windows-1252", "latin-1": "Latin-1", "utf-16": "UTF-16"}
+PHOTO_FIELDS = {"bytes", "path"}  # of a photo of the library datasets
 BLOCK = 1 << 20  # characters of a file looked at in one go
 # What programs write where there is no value: what pandas takes for it, in upper or lower case.
 GAPS = frozenset(("", "nan", "-nan", "none", "null", "na", "n/a", "<na>", "#n/a", "#na", "#n/a n/a"))
@@ -467,7 +468,7 @@ def _encoding(file: Path) -> str:
 
 
 def _excel_rows(file: Path, layout: Layout) -> Iterator[Record]:
-    """Of the first sheet."""
+    """Of the first sheet; further ones are said."""
     try:
         from openpyxl import load_workbook
     except ImportError:
@@ -476,6 +477,8 @@ def _excel_rows(file: Path, layout: Layout) -> Iterator[Record]:
         ) from None
     try:
         book = load_workbook(file, read_only=True, data_only=True)
+        if further := book.sheetnames[1:]:
+            print(f"{file}: only its first sheet {book.sheetnames[0]!r} is read, not {', '.join(map(repr, further))}")
         for line, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
             texts = [text_of(cell) for cell in cells]
             if any(texts):
@@ -490,12 +493,40 @@ def _parquet_rows(file: Path, layout: Layout) -> Iterator[Record]:
 
     try:
         table = pyarrow.parquet.ParquetFile(file)
-        yield Record(1, table.schema_arrow.names)
-        rows = (row for batch in table.iter_batches() for row in batch.to_pylist())
+        titles = list(_titles_of_fields(table.schema_arrow))
+        yield Record(1, titles)
+        rows = (_flat(row) for batch in table.iter_batches() for row in batch.to_pylist())
         for line, row in enumerate(rows, start=2):
-            yield Record(line, list(map(text_of, row.values())))
+            yield Record(line, [text_of(row.get(title)) for title in titles])
     except (OSError, ValueError) as error:  # pyarrow's own are of these
         raise InputError(f"{file}: Parquet that cannot be read ({error}). Save the table again.") from error
+
+
+def _titles_of_fields(fields: Iterable[Any]) -> Iterator[str]:
+    """Titles that `_flat` gives rows of these fields of pyarrow."""
+    for field in fields:
+        within = (
+            [field.type[place] for place in range(field.type.num_fields)] if str(field.type)[:6] == "struct" else []
+        )
+        if within and {one.name for one in within} != PHOTO_FIELDS:
+            yield from (f"{field.name}.{title}" for title in _titles_of_fields(within))
+        else:
+            yield field.name
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose objects are cells of their own.
+
+    >>> _flat({"id": 7, "name": {"en": "hat", "de": "Hut"}})
+    {'id': 7, 'name.en': 'hat', 'name.de': 'Hut'}
+    """
+    cells: dict[str, Any] = {}
+    for title, value in row.items():
+        if isinstance(value, dict) and set(value) != PHOTO_FIELDS:
+            cells |= {f"{title}.{name}": cell for name, cell in _flat(value).items()}
+        else:
+            cells[title] = value
+    return cells
 
 
 def _json_rows(file: Path, layout: Layout) -> Iterator[Record]:
@@ -512,7 +543,8 @@ def _json_rows(file: Path, layout: Layout) -> Iterator[Record]:
                 found.append((number, json.loads(line)))
             except ValueError as error:
                 found.append((number, error))
-    titles = list(dict.fromkeys(str(name) for _, row in found if isinstance(row, dict) for name in row))
+    found = [(number, _flat(row) if isinstance(row, dict) else row) for number, row in found]
+    titles = list(dict.fromkeys(name for _, row in found if isinstance(row, dict) for name in row))
     if not titles:
         raise InputError(f"{file}: JSON without objects. Expected one a line, or a list of them. Save the table again.")
     yield Record(1, titles)
@@ -527,7 +559,7 @@ def text_of(value: object) -> str:
     """A value of a typed table as a CSV would have it; a list as JSON."""
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return str(int(value))
-    if isinstance(value, dict) and set(value) == {"bytes", "path"}:  # a photo of the library datasets
+    if isinstance(value, dict) and set(value) == PHOTO_FIELDS:
         value = value["path"]
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)

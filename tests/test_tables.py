@@ -1,6 +1,8 @@
+import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fashionclip.errors import InputError
@@ -193,3 +195,22 @@ def test_what_does_not_match_is_told_both_ways():
         "4 of 5 photos have no row, such as '2.jpg', '3.jpg', '4.jpg'"
     )
     assert told(match_photos(["1.jpg"], ["1"]), paths=["1.jpg"], names=["1"]) == ""
+
+
+def test_nested_values_are_columns_of_their_own(tmp_path):
+    rows = [{"id": 7, "name": {"en": "hat", "by": {"who": "A"}}, "tags": ["x"]}, {"id": 8, "name": None, "tags": []}]
+    (tmp_path / "table.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pd.DataFrame(rows).to_parquet(tmp_path / "table.parquet")
+    for name in ("table.jsonl", "table.parquet"):
+        table = read_table(tmp_path / name, titles=())
+        for title, cells in {"id": ["7", "8"], "name.en": ["hat", ""], "name.by.who": ["A", ""]}.items():
+            assert table.column(title) == cells, name
+
+
+def test_further_sheets_of_a_workbook_are_said(tmp_path, capsys):
+    book = pytest.importorskip("openpyxl").Workbook()
+    book.active.append(["id"])
+    book.create_sheet("Data")
+    book.save(tmp_path / "table.xlsx")
+    read_table(tmp_path / "table.xlsx", titles=())
+    assert "only its first sheet 'Sheet' is read, not 'Data'" in capsys.readouterr().out

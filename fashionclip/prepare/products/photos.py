@@ -64,10 +64,10 @@ class NamedPhotos:
         return composed(cell) in self._listed_keys
 
     def split(self, cell: str) -> list[str]:
-        """The photos that a cell names: one, a JSON list, or several parted by "|", ";" or ","."""
+        """The photos that a cell names: one, a JSON list, also of objects, or several parted by "|", ";" or ","."""
         if cell.startswith("[") and cell.endswith("]"):
             try:
-                return [str(name) for name in json.loads(cell) if name]
+                return [_name_in(one) for one in json.loads(cell) if one]
             except ValueError:
                 cell = cell[1:-1].replace("'", "")  # as Python writes a list
         if is_address(cell):
@@ -131,9 +131,10 @@ class NamedPhotos:
         if is_address(name):
             stem = os.path.splitext(os.path.basename(_path(name)))[0]
             return f"{_ODD.sub('_', stem)[:80]}-{_hash(name)}{file.suffix}"
-        for folder in self.folders:
-            if file.is_relative_to(folder):
-                return composed(file.relative_to(folder).as_posix())
+        file = Path(os.path.abspath(file))  # "../1.jpg" is relative to "." for Path
+        for top in map(os.path.abspath, self.folders):
+            if file.is_relative_to(top):
+                return composed(file.relative_to(top).as_posix())
         return f"outside/{_hash(str(file))}/{file.name}"
 
     def _file(self, name: str) -> Path | None:
@@ -150,6 +151,12 @@ class NamedPhotos:
                 file = None
             self._known[name] = Path(file) if file else None
         return self._known[name]
+
+
+def _name_in(one: object) -> str:
+    """The photo that a part of a JSON list names, such as an object of a shop's export."""
+    known = [one[key] for key in ("src", "url", "path") if one.get(key)] if isinstance(one, dict) else []
+    return str(known[0] if known else one)
 
 
 def _like_a_photo(name: str) -> bool:

@@ -273,6 +273,24 @@ def test_every_form_of_a_table_is_the_same_catalogue(tmp_path, form):
     assert column(dataset, "price") == {"1": "9.5", "2": "9.5", "3": ""}
 
 
+def test_photos_are_objects_as_shops_export_them(tmp_path):
+    for number in "123":
+        draw(number).save(tmp_path / f"{number}.jpg")
+    rows = [{"images": [{"id": 5, "src": "1.jpg"}, {"url": "2.jpg"}]}, {"images": ["3.jpg"]}]
+    (tmp_path / "shop.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    dataset = prepare(tmp_path / "shop.jsonl", tmp_path / "set")
+    assert column(dataset, "item_id") == {"1": "1", "2": "1", "3": "3"}
+
+
+def test_photo_outside_of_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    draw("1").save(tmp_path / "1.jpg")
+    (tmp_path / "here" / "shop.csv").write_text("image\n../1.jpg\n")
+    monkeypatch.chdir(tmp_path / "here")
+    dataset = prepare("shop.csv", "set", allow_outside_root=True)
+    assert dataset.manifest["path"].str.fullmatch(r"images/outside/\w+/1.jpg").all()
+
+
 def test_hugging_face_dataset_on_disk(tmp_path):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
