@@ -19,7 +19,7 @@ from fashionclip.prepare.products.columns import KNOWN_TITLES, SPLIT_NAMES, titl
 from fashionclip.tables import Table, read_table, text_of
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
-PHOTO_FOLDERS = ("images", "photos", "data")  # beside a table
+PHOTO_FOLDERS = ("images", "photos")  # beside a table; "data" would be what is prepared, checked and downloaded
 HUB = "hf:"  # before the name of a dataset of Hugging Face's hub
 STORED = {"bytes", "path"}  # what a photo is in a table of the library datasets
 SAVED = ("dataset_dict.json", "dataset_info.json")  # one of them lies in what `save_to_disk` writes

@@ -291,6 +291,14 @@ def test_photo_outside_of_the_working_directory(tmp_path, monkeypatch):
     assert dataset.manifest["path"].str.fullmatch(r"images/outside/\w+/1.jpg").all()
 
 
+def test_what_was_prepared_beside_a_table_is_not_its_photos(tmp_path):
+    draw("1").save(tmp_path / "1.jpg")
+    (tmp_path / "data" / "checked").mkdir(parents=True)
+    draw("2").save(tmp_path / "data" / "checked" / "contact_sheet.png")
+    (tmp_path / "shop.csv").write_text("image,name\n1,hat\n")
+    assert column(prepare(tmp_path / "shop.csv", tmp_path / "data" / "set"), "text") == {"1": "hat"}
+
+
 def test_hugging_face_dataset_on_disk(tmp_path):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
