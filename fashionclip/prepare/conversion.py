@@ -98,7 +98,7 @@ class Conversion:
                 print(f"{root}: already prepared from this source with these settings.")
                 self.standing = read_dataset(root)
                 return
-            print(f"{root}: photos are missing or damaged since it was prepared, so it is prepared again")
+            print(f"{root}: photos or manifest are missing or damaged since it was prepared, so it is prepared again")
         self.folder = begin_folder(root)
         mark = self.folder / "fingerprint"
         if not mark.is_file() or mark.read_text() != fingerprint:
@@ -205,10 +205,9 @@ def _fingerprint(config: Mapping[str, Any], files: Iterable[Path], *, data: byte
 
 def _has_all_photos(root: Path, info: Mapping[str, Any]) -> bool:
     """Whether each photo is there, and all of them have as many bytes as were written (where that was recorded)."""
-    paths = pd.read_parquet(root / "manifest.parquet", columns=["path"])["path"]
     try:
-        written = _bytes(root, paths)
-    except FileNotFoundError:
+        written = _bytes(root, pd.read_parquet(root / "manifest.parquet", columns=["path"])["path"])
+    except (OSError, ValueError):  # the manifest may be lost or torn too
         return False
     return written == info.get("photo_bytes", written)
 

@@ -270,11 +270,12 @@ def test_two_conversions_to_one_root_come_one_after_the_other(tmp_path, second):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-@pytest.mark.parametrize("harm", [Path.unlink, lambda photo: photo.write_text("")])
-def test_a_dataset_that_lost_a_photo_is_prepared_again(tmp_path, harm):
+@pytest.mark.parametrize("file", ["images/id2.jpg", "manifest.parquet"])
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_text("")])
+def test_a_dataset_that_lost_a_file_is_prepared_again(tmp_path, harm, file):
     """ "Re-run prepare.py" is what the message of a photo that cannot be read says."""
     assert write_dataset(tmp_path / "set")
-    harm(tmp_path / "set" / "images" / "id2.jpg")
+    harm(tmp_path / "set" / file)
     assert write_dataset(tmp_path / "set")
     assert which_dataset(tmp_path / "set") == "one"
     assert not write_dataset(tmp_path / "set")
