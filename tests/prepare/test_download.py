@@ -182,7 +182,8 @@ def test_an_address_that_is_none_keeps_no_other_photo_out(get, shop):
 
 def test_one_interrupt_ends_all_downloads_at_once(shop, tmp_path):
     script = (
-        "import sys; from pathlib import Path; from fashionclip.prepare.download import download_photos\n"
+        "import signal, sys; from pathlib import Path; from fashionclip.prepare.download import download_photos\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background jobs ignore
         "download_photos(sys.argv[2:], cache=Path(sys.argv[1]), max_bytes=9999, retries=9, timeout=60)"
     )
     urls = [shop.url(f"{what}/60/{k}.jpg") for what in ("silent", "good") for k in range(7)]
