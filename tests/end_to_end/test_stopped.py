@@ -43,7 +43,7 @@ def start(dataset, folder, *arguments):
 
 
 def wait_for(text, process, file):
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while text not in file.read_text():
         assert process.poll() is None and time.monotonic() < end, file.read_text()[-3000:]
         time.sleep(0.05)
