@@ -11,8 +11,12 @@ import time
 from itertools import product
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
+
+from fashionclip.app.checkpoint import load_checkpoint
 
 REPO = Path(__file__).parents[2]
 DEVICES = runpy.run_path(str(REPO / "benchmarks" / "check_devices.py"))
@@ -42,18 +46,35 @@ def test_compiled_towers_learn_the_same(precision, demo_dataset, tmp_path):
     assert compiled.least < compiled.first
 
 
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A home of the hub's client that holds random weights in place of CLIP ViT-B/32's."""
+    home = tmp_path_factory.mktemp("hub")
+    repository = home / "hub" / "models--timm--vit_base_patch32_clip_224.openai"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    snapshot.mkdir(parents=True)
+    model = open_clip.create_model("ViT-B-32", force_quick_gelu=True)
+    save_file(model.state_dict(), snapshot / "open_clip_model.safetensors")
+    return home
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["seeker", "clothing-search"])
-def test_published_recipes_take_steps_in_mixed_precision(experiment, demo_dataset, tmp_path):
-    """As their YAML headers write it, but for weights from a hub and for time."""
-    small = ["model.backbone.pretrained=null", "model.backbone.image_size=64", "trainer.max_epochs=1"]
-    small += ["trainer.limit_train_batches=2", "data.batch_size=16", "data.num_workers=0"]
+def test_published_recipes_take_steps_in_mixed_precision(experiment, demo_dataset, hub, tmp_path, monkeypatch):
+    """As their YAML headers write it, but for time: the client finds weights of their tag where it keeps them."""
+    monkeypatch.setenv("HF_HOME", str(hub))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    short = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "data.batch_size=16", "data.num_workers=0"]
     data = [f"dataset.root={demo_dataset.root}"] if experiment == "clothing-search" else [
         f"dataset.root={tmp_path / 'data'}", f"dataset.demo_source={tmp_path / 'raw'}", "dataset.demo_items=20",
         "dataset.max_side=160", "dataset.ratios={train: 0.6, val: 0.2, test: 0.2}",
     ]  # fmt: skip
-    given = [f"experiment={experiment}", "trainer=gpu", "trainer.accelerator=cpu", *small, *data]
+    given = [f"experiment={experiment}", "trainer=gpu", "trainer.accelerator=cpu", *short, *data]
     DEVICES["in_process_of_its_own"]("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
+    config = load_checkpoint(tmp_path / "run")["config"]
+    assert config["model"]["backbone"]["pretrained"] == "openai" and config["trainer"]["precision"] == "bf16-mixed"
     assert (tmp_path / "run" / "results.json").is_file()
 
 
