@@ -12,7 +12,8 @@ from fashionclip.errors import InputError
 from fashionclip.foreign_text import is_utf8
 from fashionclip.images import SUFFIXES
 from fashionclip.manifest import stable_hash
-from fashionclip.tables import match_photos, read_table, told
+from fashionclip.tables.photo_names import match_photos, told
+from fashionclip.tables.table import read_table
 
 # Pictures that Pillow does not read, or not by itself.
 NOT_READ = {".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg", ".eps", ".ico", ".dng", ".cr2", ".cr3", ".nef", ".arw"}

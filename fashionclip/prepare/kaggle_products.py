@@ -16,7 +16,8 @@ from fashionclip.manifest import RATIOS, PreparedDataset, check_ratios
 from fashionclip.prepare.products.columns import ProductColumns
 from fashionclip.prepare.products.convert import clean, prepare_table
 from fashionclip.prepare.products.photos import NamedPhotos
-from fashionclip.tables import Table, read_table, whole_number
+from fashionclip.tables.records import whole_number
+from fashionclip.tables.table import Table, read_table
 
 STYLES_HEADER = (
     "id", "gender", "masterCategory", "subCategory", "articleType", "baseColour", "season", "year", "usage",

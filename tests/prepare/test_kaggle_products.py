@@ -16,7 +16,7 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import read_dataset
 from fashionclip.prepare import photos
 from fashionclip.prepare.kaggle_products import STYLES_HEADER, TABLE_HEADER, prepare_kaggle_products
-from fashionclip.tables import STRAY
+from fashionclip.tables.csv_rows import STRAY
 
 draw = partial(drawn_photos.draw, size=(48, 64))
 

@@ -16,7 +16,7 @@ from fashionclip.manifest import LABELS, SPLITS, joined_groups, text_key
 from fashionclip.parallel import on_all_cores
 from fashionclip.prepare.judgements.read_csv import REQUIRED
 from fashionclip.prepare.near_duplicates import near_pairs
-from fashionclip.tables import locate
+from fashionclip.tables.photo_names import locate
 
 SPECIAL_TOKENS = 2  # start and end of text
 MOST_TOKENS_A_BYTE = 4  # some letters are taken apart into several

@@ -12,7 +12,8 @@ from fashionclip.foreign_text import plain_cell
 from fashionclip.manifest import SPLITS
 from fashionclip.prepare.judgements.rules import Fault, unread_fault
 from fashionclip.prepare.judgements.special_characters import SPECIAL, mended
-from fashionclip.tables import Record, columns_of, layout_of, records, value_of
+from fashionclip.tables.records import Record, value_of
+from fashionclip.tables.table import columns_of, layout_of, records
 
 REQUIRED = ("image_path", "text", "label")
 OPTIONAL = ("product", "split")

@@ -21,7 +21,7 @@ from fashionclip.prepare.judgements.rules import (
     split_rules,
     unread_fault,
 )
-from fashionclip.tables import choose_root
+from fashionclip.tables.photo_names import choose_root
 
 LIMITS = JudgementLimits()
 

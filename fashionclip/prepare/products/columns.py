@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fashionclip.errors import InputError
 from fashionclip.manifest import MANIFEST_COLUMNS
-from fashionclip.tables import Table
+from fashionclip.tables.table import Table
 
 ROLES = ("image", "texts", "item", "group", "category", "split")
 # Titles, without case, blanks and signs, that shops and their programs give to what we ask for; likeliest first.

@@ -35,7 +35,8 @@ from fashionclip.prepare.photos import write_photos
 from fashionclip.prepare.products.columns import SPLIT_NAMES, ProductColumns, choose_columns
 from fashionclip.prepare.products.photos import NamedPhotos, is_address
 from fashionclip.prepare.products.source import read_catalogue
-from fashionclip.tables import Table, value_of, whole_number
+from fashionclip.tables.records import value_of, whole_number
+from fashionclip.tables.table import Table
 
 SAYS_KIND = (20, 0.05)  # a text that more photos and a larger share of them have is not one product's
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")

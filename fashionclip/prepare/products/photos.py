@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from fashionclip.images import SUFFIXES
 from fashionclip.prepare.find_photos import ids_of, photos_below
-from fashionclip.tables import composed, keys_of, match_photos, spellings
+from fashionclip.tables.photo_names import composed, keys_of, match_photos, spellings
 
 Download = Callable[[Sequence[str]], Mapping[str, Path | str]]  # file of each address, or why there is none
 _ADDRESSES = re.compile(r"[\s|;,]+(?=https?://)", re.IGNORECASE)

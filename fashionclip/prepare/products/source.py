@@ -16,7 +16,8 @@ from fashionclip.errors import InputError
 from fashionclip.images import SUFFIXES
 from fashionclip.prepare.find_photos import photos_below
 from fashionclip.prepare.products.columns import KNOWN_TITLES, SPLIT_NAMES, titles_in
-from fashionclip.tables import Table, read_table, text_of
+from fashionclip.tables.records import text_of
+from fashionclip.tables.table import Table, read_table
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 PHOTO_FOLDERS = ("images", "photos")  # beside a table; "data" would be what is prepared, checked and downloaded

@@ -19,7 +19,8 @@ from fashionclip.prepare.find_photos import photos_below
 from fashionclip.retrieval.index.filter_fields import Fields, hints, kinds_of
 from fashionclip.retrieval.index.filter_parser import LARGEST, holds, parse_where, plain_name
 from fashionclip.retrieval.index.indexed_photo import IndexedPhoto, Value
-from fashionclip.tables import match_photos, read_table, told
+from fashionclip.tables.photo_names import match_photos, told
+from fashionclip.tables.table import read_table
 
 # Titles of columns by what they mean. The first that a table has is taken; for photos, the one that names most.
 IMAGE = ("image", "image_path", "path", "file", "file_name", "filename", "image_id", "id")

@@ -21,7 +21,8 @@ from fashionclip.errors import InputError
 from fashionclip.foreign_text import safe_cell
 from fashionclip.manifest import LABELS
 from fashionclip.retrieval.judge.judge import Judge, Verdict
-from fashionclip.tables import Layout, choose_root, columns_of, layout_of, locate, records
+from fashionclip.tables.photo_names import choose_root, locate
+from fashionclip.tables.table import Layout, columns_of, layout_of, records
 
 REQUIRED = ("image_path", "text")
 LABEL = "label"

@@ -1,7 +1,7 @@
 import pytest
 
 from fashionclip.prepare.products.columns import choose_columns
-from fashionclip.tables import Table
+from fashionclip.tables.table import Table
 
 
 def choose(header, row, given=None):
