@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 import open_clip
@@ -60,6 +61,18 @@ def build(tmp_path_factory):
         return load_backbone(name=name, **settings).eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def without_weights():
+    """Builds a model of open_clip that has the shapes of its weights alone, once in a session."""
+
+    @cache
+    def built(name):
+        with torch.device("meta"):
+            return open_clip.create_model(name, device="meta")
+
+    return built
 
 
 @pytest.fixture

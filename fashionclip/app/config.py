@@ -134,8 +134,12 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
         "dataset.demo_items dataset.min_length dataset.max_length dataset.positives dataset.semipositives "
         "dataset.triplets_per_anchor dataset.matches dataset.mismatches dataset.max_bytes"
     ),
-    "a whole number >= 0 or null": "data.num_workers trainer.log_every_n_steps dataset.workers",
-    "a number > 0": "optimizer.lr optimizer.eps loss.match_weight loss.mismatch_weight dataset.timeout",
+    "a whole number >= 0 or null": (
+        "data.num_workers trainer.log_every_n_steps dataset.workers tuning.image_blocks tuning.text_blocks"
+    ),
+    "a number > 0": (
+        "optimizer.lr optimizer.eps loss.match_weight loss.mismatch_weight dataset.timeout tuning.tower_rate"
+    ),
     "a number >= 0": "optimizer.weight_decay dataset.margin",
     "a number >= 0 and < 1": "scheduler.warmup dataset.dev_split",
     "a number >= 0 and <= 1": "scheduler.final augmentation.flip dataset.replaced_share",
@@ -153,7 +157,7 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
         "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions"
     ),
     "a number >= 0 and <= 180": "augmentation.rotation",
-    "a number > 0 and <= 1": "dataset.max_edited_share",
+    "a number > 0 and <= 1": "dataset.max_edited_share tuning.layer_decay",
 }
 RANGES = {key: words for words, keys in NUMBERS.items() for key in keys.split()}
 SIGNS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
@@ -193,7 +197,7 @@ def check_values(cfg: DictConfig) -> None:
     for group in NEEDED if "callbacks" in cfg else ():
         if cfg.get(group) is None:
             raise InputError(f"{group}: left out, and nothing can be trained without it. Leave it in.")
-    for group in (*NEEDED[:-1], *OPEN, "augmentation", "scheduler"):
+    for group in (*NEEDED[:-1], *OPEN, "augmentation", "scheduler", "tuning"):
         if isinstance(cfg.get(group), str):
             raise InputError(
                 f"{group}={cfg[group]}: the config of a run has values, of which single ones can be given anew, and no "

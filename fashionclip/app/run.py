@@ -35,11 +35,12 @@ from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import check_columns
 from fashionclip.errors import InputError
 from fashionclip.losses.protocol import LogitLoss
+from fashionclip.models.tuning import Tuning
 from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.checkpoints import WholeCheckpoints
 from fashionclip.training.epochs import EpochLines
 from fashionclip.training.module import RetrievalModule
-from fashionclip.training.optim import trained_share
+from fashionclip.training.optim import trained_share, trained_table
 from fashionclip.training.stop import StopOnSignal, signals_restored
 
 
@@ -72,10 +73,13 @@ def train(cfg: DictConfig) -> float:
     relation = instantiate(cfg.loss.relation)
     check_columns(relation, dataset)
     backbone = instantiate(cfg.model.backbone)
+    tuning = instantiate(cfg.get("tuning")) or Tuning(keep_frozen=True)
+    rates = tuning.apply(backbone)
     frozen_image_part = backbone.frozen_image_part() if cfg.data.cache_features else None
     if cfg.data.cache_features and frozen_image_part is None:
         raise InputError(
-            "data.cache_features=true: needs a frozen image tower, such as model.backbone.freeze=[visual]."
+            "data.cache_features=true: photos are embedded once, so their tower must be frozen, as by "
+            "tuning=lock-image. Or use data.cache_features=false."
         )
 
     data = RetrievalDataModule(
@@ -120,6 +124,7 @@ def train(cfg: DictConfig) -> float:
         optimizer=instantiate(cfg.optimizer, _convert_="all"),  # plain lists, which a checkpoint may hold
         scheduler=instantiate(cfg.get("scheduler")),
         weight_decay=cfg.optimizer.weight_decay,
+        rates=rates,
         monitor=cfg.loss.monitor,
         config=named(plain(cfg)) | {"dataset_fingerprint": dataset.info["fingerprint"]},
     )
@@ -144,6 +149,9 @@ def train(cfg: DictConfig) -> float:
             print("\n  ".join([f"{repeated}: made again", *differences(repeated, now)]))
         print(f"{dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
+        print(
+            trained_table(module, backbone, lr=cfg.optimizer.lr, weight_decay=module.weight_decay, rates=module.rates)
+        )
 
     check_monitor(cfg.loss.monitor, trainer.validate(module, data, verbose=False))  # the point at step 0
     # trainer.limit_test_batches=0 leaves nothing to test

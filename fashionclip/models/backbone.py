@@ -61,8 +61,10 @@ class Backbone(nn.Module):
         preprocess: Size, mean and so on of the pixels that the image tower wants.
         tokenize: Tokenizer that open_clip has for the model.
         architecture: Config of the model, as open_clip's own files have it.
-        frozen: Modules of `clip` (by name, such as "visual.trunk") that are neither trained nor switched to
-            training mode.
+        frozen: Names of modules of `clip` that are not trained, such as "visual.trunk".
+
+    Attributes:
+        trainable: Names of the parameters of `clip` that could be trained, frozen or not.
     """
 
     mean: Tensor
@@ -82,37 +84,34 @@ class Backbone(nn.Module):
         self.clip = clip
         self.preprocess = preprocess
         self.architecture = dict(architecture)
-        text: Any = clip.text if hasattr(clip, "text") else clip
-        self._text = text
         self.layout = _layout(self.clip.visual)
         if hasattr(self.clip.visual, "trunk"):
             self.clip.visual.trunk.to(memory_format=self.layout)
-        self.tokenizer = Tokenizer(tokenize, padding=_padding(text))
+        self.tokenizer = Tokenizer(tokenize, padding=_padding(self._text))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
         names = dict(clip.named_modules())
         if unknown := [name for name in frozen if name not in names]:
             tops = sorted({name for name in names if name and name.count(".") < 2})
             raise InputError(f"model.backbone.freeze: no module {unknown}; has {tops} and what is below them.")
-        self.frozen = [names[name] for name in frozen]
         if hasattr(clip, "text_decoder"):  # CoCa's, which writes captions and has no part in any loss here
-            self.frozen.append(clip.text_decoder)
-        for module in self.frozen:
-            module.requires_grad_(False)
+            clip.text_decoder.requires_grad_(False)
+        self.trainable = frozenset(name for name, weight in clip.named_parameters() if weight.requires_grad)
+        for name in frozen:
+            names[name].requires_grad_(False)
         self.train(self.training)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # `_text` and `frozen` point into `clip`; registered again they would double every weight in a checkpoint.
-        if name in ("_text", "frozen"):
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+    @property
+    def _text(self) -> Any:
+        return self.clip.text if hasattr(self.clip, "text") else self.clip
 
     def train(self, mode: bool = True) -> Backbone:
         """As usual, but frozen modules stay in evaluation mode, so that batch norms keep their statistics."""
         super().train(mode)
-        for module in self.frozen:
-            module.eval()
+        for module in self.clip.modules():
+            weights = list(module.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                module.eval()
         return self
 
     @property

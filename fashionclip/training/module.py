@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
@@ -21,7 +22,7 @@ from fashionclip.losses.protocol import LogitLoss
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.models.backbone import Backbone
-from fashionclip.training.optim import parameter_groups
+from fashionclip.training.optim import parameter_groups, scale_rates
 
 
 class RetrievalModule(L.LightningModule):
@@ -36,6 +37,7 @@ class RetrievalModule(L.LightningModule):
         scheduler: Function from an optimizer (and `total_steps`, where it is an argument) to a schedule of the learning
             rate by steps, or to `ReduceLROnPlateau`; None: the rate stays as it is.
         weight_decay: Weight decay of matrices and kernels.
+        rates: Factor on the learning rate by the name of a parameter of the backbone; 1 where there is none.
         monitor: Validation metric that a plateau schedule watches.
         config: Plain resolved config, kept in every checkpoint so that it can be loaded by itself.
     """
@@ -50,6 +52,7 @@ class RetrievalModule(L.LightningModule):
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: Callable[..., LRScheduler] | None = None,
         weight_decay: float = 0.0,
+        rates: Mapping[str, float] = MappingProxyType({}),
         monitor: str | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
@@ -61,6 +64,7 @@ class RetrievalModule(L.LightningModule):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
+        self.rates = {f"backbone.{name}": rate for name, rate in rates.items()}
         self.monitor = monitor
         self.config = dict(config or {})
         self.ever_above_zero = False  # the loss of a step
@@ -110,7 +114,8 @@ class RetrievalModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         assert self.make_optimizer is not None, "built without an optimizer, for evaluation only"
-        optimizer = self.make_optimizer(parameter_groups(self, weight_decay=self.weight_decay))
+        groups = parameter_groups(self, weight_decay=self.weight_decay, rates=self.rates)
+        optimizer = scale_rates(self.make_optimizer(groups))
         if self.make_scheduler is None:
             return optimizer
         asked = inspect.signature(self.make_scheduler).parameters  # torch's own schedules plan without it

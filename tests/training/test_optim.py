@@ -1,11 +1,18 @@
-import open_clip
 import pytest
 import torch
 from torch import nn
 
 from fashionclip.errors import InputError
 from fashionclip.models.load import load_backbone
-from fashionclip.training.optim import parameter_groups, plateau, trained_share, warmup_cosine
+from fashionclip.models.tuning import Tuning
+from fashionclip.training.optim import (
+    parameter_groups,
+    plateau,
+    scale_rates,
+    trained_share,
+    trained_table,
+    warmup_cosine,
+)
 
 
 def test_norms_biases_scales_and_positions_do_not_decay():
@@ -39,10 +46,9 @@ FAMILIES = (
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_decays_in_every_family(family):
+def test_what_decays_in_every_family(family, without_weights):
     """By the kind of module that holds it, where `parameter_groups` goes by its name."""
-    with torch.device("meta"):
-        model = open_clip.create_model(family, device="meta")
+    model = without_weights(family)
     decaying, _ = parameter_groups(model, weight_decay=0.1)
     decays = {id(parameter) for parameter in decaying["params"]}
     matrices = (nn.Linear, nn.Conv2d, nn.Embedding, nn.MultiheadAttention)
@@ -81,6 +87,28 @@ def test_plateau_waits_for_validations_that_do_not_rise():
         assert rates == expected
     with pytest.raises(InputError, match=r"scheduler\.patience: got 0, expected 1 or more"):
         plateau(optimizer, patience=0)
+
+
+def test_each_rate_has_its_groups_and_its_line_in_the_table():
+    backbone = load_backbone(name="fashionclip-tiny")
+    rates = Tuning(image_blocks=2, text_blocks=0, layer_decay=0.5).apply(backbone)
+    optimizer = scale_rates(torch.optim.AdamW(parameter_groups(backbone, weight_decay=0.1, rates=rates), lr=1e-3))
+    found = [(group["lr"], group["weight_decay"], len(group["params"])) for group in optimizer.param_groups]
+    assert found == [
+        (2.5e-4, 0.1, 4), (2.5e-4, 0.0, 8), (5e-4, 0.1, 4), (5e-4, 0.0, 10), (1e-3, 0.1, 2), (1e-3, 0.0, 1)
+    ]  # fmt: skip
+    name_of = {id(weight): name for name, weight in backbone.named_parameters()}
+    by_rate = [{name_of[id(weight)] for weight in group["params"]} for group in optimizer.param_groups]
+    assert "clip.visual.transformer.resblocks.4.mlp.c_fc.weight" in by_rate[0] and "clip.visual.proj" in by_rate[4]
+    table = trained_table(backbone, backbone, lr=1e-3, weight_decay=0.1, rates=rates).splitlines()
+    assert table == [
+        "  trained                 parameters        rate     decay",
+        "  image blocks 5-5           444,864     0.00025       0.1",
+        "  image blocks 6-6           445,248      0.0005       0.1",
+        "  image head                  36,864       0.001       0.1",
+        "  text head                   36,864       0.001       0.1",
+        "  logit_scale                      1       0.001         0",
+    ]
 
 
 def test_trained_share():
