@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ def hydra_command(task: Callable[[DictConfig], Result]) -> Callable[[Sequence[st
         @wraps(task)
         def run(cfg: DictConfig) -> Result:
             sys.argv[:] = line  # by which Lightning starts the other processes of a run
+            multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]  # joblib's serves only its own
             return task(cfg)
 
         Plugins.instance().register(OwnConfigs)

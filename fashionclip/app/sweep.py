@@ -9,11 +9,11 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-MEASURED = ["monitor", "val", "test"]
+from fashionclip.app.user_errors import ERROR
 
 
 class SweepSummary(Callback):
-    """After all jobs, prints what was varied and measured, best first, and writes `summary.csv` beside them."""
+    """After all jobs, prints what was varied and measured, best first, and writes `multirun.csv` beside them."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         if OmegaConf.select(config, "trainer.fast_dev_run"):
@@ -24,56 +24,71 @@ class SweepSummary(Callback):
 
 
 def summarize(folder: Path) -> list[str]:
-    """Reads each job's `results.json` below `folder`; one without is listed as failed, and returned.
+    """Reads each job's `results.json` below `folder`; one without is listed as failed, with its error, and returned.
 
     Jobs are sorted by their own `loss.monitor` on val, of their best checkpoint; the test split is shown beside it, but
-    selects nothing. Jobs that monitor different metrics are sorted within each metric.
+    selects nothing. Jobs that monitor different metrics are sorted within each metric. The table shows what was varied,
+    `multirun.csv` has all overrides and all metrics.
     """
     import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
-    rows: list[dict[str, Any]] = []
-    failed = []
-    for job in sorted(path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")):
-        overrides = (str(override).partition("=") for override in OmegaConf.load(job / ".hydra" / "overrides.yaml"))
-        row: dict[str, Any] = {"job": job.name, **{key: value for key, _, value in overrides}}
-        if (job / "results.json").is_file():
-            row |= _measured(json.loads((job / "results.json").read_text(encoding="utf-8")))
-        else:
-            failed.append(job.name)
-        rows.append(row)
-    if not rows:
+    jobs = sorted((path.parent.parent for path in folder.glob("*/.hydra/overrides.yaml")), key=_number)
+    if not jobs:
         return []
-    given = dict.fromkeys(key for row in rows for key in row if key not in ("job", *MEASURED))
-    varied = [key for key in given if len({row.get(key) for row in rows}) > 1] or list(given)
-    frame = pd.DataFrame(rows).reindex(columns=["job", *varied, *MEASURED])
-    frame = frame.sort_values(["monitor", "val"], ascending=[True, False], na_position="last")
-    frame.to_csv(folder / "summary.csv", index=False)
+    overrides = pd.DataFrame([_overrides(job) for job in jobs], dtype=object)
+    measured = pd.DataFrame([_measured(job) for job in jobs])
+    metrics = pd.DataFrame([_results(job).get("val", {}) | _results(job).get("after", {}) for job in jobs])
+    frame = pd.concat([pd.Series([job.name for job in jobs], name="job"), overrides, measured, metrics], axis=1)
+    frame = frame.sort_values(["monitor", "worth"], ascending=[True, False], na_position="last")
+    frame.drop(columns="worth").to_csv(folder / "multirun.csv", index=False)
+
+    varied = [key for key in overrides if overrides[key].nunique(dropna=False) > 1] or list(overrides)
     monitors = frame["monitor"].dropna().unique()
+    failed = frame[frame["error"].notna()]
     # Values are shown as they are given: [visual] is no markup, :fire: no emoji.
     console = Console(markup=False, emoji=False, highlight=False)
     table = Table(title=f"{len(frame)} runs in {folder}")
     shown = ["job", *varied, *(["monitor"] if len(monitors) > 1 else []), "val", "test"]
     for column in shown:
         table.add_column("val *" if column == "val" else column, overflow="fold")
-    for values in frame[shown].to_dict("records"):
-        cells = [_cell(values[column]) for column in shown]
-        if values["job"] in failed:
-            cells[shown.index("val")] = "failed"
-        table.add_row(*cells)
+    for values in frame.to_dict("records"):
+        table.add_row(*("failed" if c == "val" and pd.notna(values["error"]) else _cell(values[c]) for c in shown))
     console.print(table)
     console.print(f"* sorted by loss.monitor on val: {', '.join(monitors) or 'no run has measured it'}")
-    return failed
+    for job, error in zip(failed["job"], failed["error"], strict=True):
+        console.print(f"job {job} failed: {error}")
+    return list(failed["job"])
 
 
-def _measured(results: dict[str, Any]) -> dict[str, Any]:
-    """Monitored metric, its value on val, and the same on the test split where that is measured."""
+def _number(job: Path) -> tuple[int, str]:
+    return len(job.name), job.name  # 9 before 10
+
+
+def _overrides(job: Path) -> dict[str, str]:
+    parted = (str(override).partition("=") for override in OmegaConf.load(job / ".hydra" / "overrides.yaml"))
+    return {key: value for key, _, value in parted}
+
+
+def _results(job: Path) -> dict[str, Any]:
+    file = job / "results.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def _measured(job: Path) -> dict[str, Any]:
+    """Monitored metric, its value on val and on the test split where that is measured, and how a failed job ended."""
+    results = _results(job)
     monitor = results.get("monitor")
-    if monitor is None:  # of a run before they were kept
-        return {}
-    of_test = results["after"].get(monitor.replace("val/", "test/", 1))
-    return {"monitor": monitor, "val": results["val"].get(monitor), "test": of_test}
+    val = results.get("val", {}).get(monitor)
+    test = results.get("after", {}).get(str(monitor).replace("val/", "test/", 1))
+    mode = OmegaConf.select(OmegaConf.load(job / ".hydra" / "config.yaml"), "callbacks.checkpoint.mode")
+    worth = -val if val is not None and mode == "min" else val
+    error = None
+    if not results:
+        file = job / ERROR
+        error = file.read_text(encoding="utf-8").splitlines()[0] if file.is_file() else "it was killed, or stopped"
+    return {"monitor": monitor, "val": val, "test": test, "error": error, "worth": worth}
 
 
 def _cell(value: Any) -> str:

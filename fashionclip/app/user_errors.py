@@ -10,7 +10,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from fashionclip.errors import InputError, Stopped
 from fashionclip.foreign_text import shown
 
+ERROR = "error.txt"  # in the folder of a job of a multirun that failed
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LOST_PROCESS = ("DistBackendError", "DistNetworkError", "DistStoreError")  # of torch, which is not imported here
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -30,8 +32,8 @@ def one_message() -> Iterator[None]:
     """Ends the program with the message of an `InputError`, also where Hydra has wrapped it, or of a signal.
 
     A full disk and a place that must not be written or read are the user's to mend, too; and of several processes that
-    train together, those that outlive another one end with a line. A job of a multirun ends with the message alone, so
-    that the others go on: its summary lists the job as failed.
+    train together, those that outlive another one end with a line. A job of a multirun ends with the message alone, also
+    in `error.txt` of its folder, so that the others go on: the summary lists the job as failed.
     """
     try:
         yield
@@ -42,6 +44,9 @@ def one_message() -> Iterator[None]:
         message = next(filter(None, map(_message, _chain(error))), None)
         if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
             print(f"error: {shown(message, lines=True)}" if message else traceback.format_exc(), file=sys.stderr)
+            with suppress(OSError):  # such as a full disk
+                said = shown(message or f"{type(error).__name__}: {error}", lines=True)
+                Path(HydraConfig.get().runtime.output_dir, ERROR).write_text(said, encoding="utf-8")
             return
         if message is None:
             raise

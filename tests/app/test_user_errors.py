@@ -142,13 +142,16 @@ def test_what_lightning_refuses_later_is_a_line():
         raise MisconfigurationException("no such thing")
 
 
-def test_a_job_of_a_multirun_that_fails_lets_the_others_go_on(monkeypatch, capsys):
+def test_a_job_of_a_multirun_that_fails_lets_the_others_go_on(monkeypatch, capsys, tmp_path):
+    job = SimpleNamespace(mode=RunMode.MULTIRUN, runtime=SimpleNamespace(output_dir=str(tmp_path)))
     monkeypatch.setattr(HydraConfig, "initialized", lambda: True)
-    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.MULTIRUN))
+    monkeypatch.setattr(HydraConfig, "get", lambda: job)
     with one_message():
         raise UnreadableImageError("a.jpg")
+    assert (tmp_path / "error.txt").read_text() == "a.jpg"
     with one_message():
         _ = 1 / 0
+    assert (tmp_path / "error.txt").read_text() == "ZeroDivisionError: division by zero"
     said = capsys.readouterr().err
     assert said.startswith("error: a.jpg\n") and "ZeroDivisionError" in said
 

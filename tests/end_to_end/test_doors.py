@@ -244,7 +244,7 @@ def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
         "logger.wandb.offline=true",
         f"hydra.sweep.dir={tmp_path}",
     )
-    summary = pd.read_csv(tmp_path / "summary.csv")
+    summary = pd.read_csv(tmp_path / "multirun.csv")
     assert sorted(summary["loss.temperature"]) == [0.05, 0.2]
     assert summary["val"].is_monotonic_decreasing and "2 runs in" in output
     for job, val in zip(summary["job"], summary["val"], strict=True):
