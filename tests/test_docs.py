@@ -67,7 +67,7 @@ def commands():
         for line in header.splitlines():
             for found in COMMAND.finditer(line):
                 rest = re.sub(r"\[(\S+=\S+)\]", r"\1", line[found.end() :])
-                words = re.match(r"(?:\s+(?:-m|[+~]*[\w.@/]+=(?:'[^']*'|[^\s;,]+)))*", rest)[0]
+                words = re.match(r"(?:\s+(?:-m|--[a-z]+ \S+|[+~]*[\w.@/]+=(?:'[^']*'|[^\s;,]+)))*", rest)[0]
                 yield file, found[1] or found[2], shlex.split(words)
 
 

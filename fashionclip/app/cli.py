@@ -11,14 +11,38 @@ from pathlib import Path
 from types import ModuleType
 
 from fashionclip import __version__
-from fashionclip.app.commands import evaluate, export, index, init, judge, judgements, prepare, search, serve, train
+from fashionclip.app.commands import (
+    evaluate,
+    export,
+    index,
+    init,
+    judge,
+    judgements,
+    prepare,
+    search,
+    serve,
+    sweep,
+    train,
+)
 from fashionclip.app.home import expand_options
 from fashionclip.app.user_errors import one_message
 from fashionclip.errors import InputError
 from fashionclip.foreign_text import is_utf8
 
 HYDRA_COMMANDS: dict[str, ModuleType] = {command.NAME: command for command in (prepare, train, evaluate)}
-COMMANDS: tuple[ModuleType, ...] = (init, prepare, train, evaluate, export, index, search, serve, judge, judgements)
+COMMANDS: tuple[ModuleType, ...] = (
+    init,
+    prepare,
+    train,
+    sweep,
+    evaluate,
+    export,
+    index,
+    search,
+    serve,
+    judge,
+    judgements,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

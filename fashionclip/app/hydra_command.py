@@ -32,11 +32,15 @@ class OwnConfigs(SearchPathPlugin):
             search_path.prepend(provider="own configs", path=f"file://{OWN_CONFIGS.resolve()}", anchor=main)
 
 
-def hydra_command(task: Callable[[DictConfig], Result]) -> Callable[[Sequence[str]], None]:
-    """Makes a task, whose module is named as its config, a function of the words of a command line.
+def add_own_configs() -> None:
+    """Lets the folder where the command is run hold configs, and the classes that they name."""
+    Plugins.instance().register(OwnConfigs)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last: a folder `datasets` there is not Hugging Face's
 
-    Losses and other classes that the user's own configs name may lie where the command is run.
-    """
+
+def hydra_command(task: Callable[[DictConfig], Result]) -> Callable[[Sequence[str]], None]:
+    """Makes a task, whose module is named as its config, a function of the words of a command line."""
 
     @wraps(task)
     def command(words: Sequence[str]) -> None:
@@ -45,12 +49,10 @@ def hydra_command(task: Callable[[DictConfig], Result]) -> Callable[[Sequence[st
         @wraps(task)
         def run(cfg: DictConfig) -> Result:
             sys.argv[:] = line  # by which Lightning starts the other processes of a run
-            multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]  # joblib's serves only its own
+            multiprocessing.set_start_method(None, force=True)  # joblib's serves only its own
             return task(cfg)
 
-        Plugins.instance().register(OwnConfigs)
-        if os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())  # last: a folder `datasets` there is not Hugging Face's
+        add_own_configs()
         sys.argv[1:] = expand_words(words)
         name = task.__module__.rpartition(".")[2]
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(run)()

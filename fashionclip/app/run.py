@@ -30,6 +30,7 @@ from fashionclip.app.malloc import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of, ranking_latency
 from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
 from fashionclip.app.run_folder import write_run_config
+from fashionclip.app.trial import running_trial
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import check_columns
@@ -41,6 +42,7 @@ from fashionclip.training.checkpoints import WholeCheckpoints
 from fashionclip.training.epochs import EpochLines
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import trained_share, trained_table
+from fashionclip.training.prune import PruneTrial
 from fashionclip.training.stop import StopOnSignal, signals_restored
 
 
@@ -129,10 +131,11 @@ def train(cfg: DictConfig) -> float:
         config=named(plain(cfg)) | {"dataset_fingerprint": dataset.info["fingerprint"]},
     )
     epochs = EpochLines(monitor=cfg.loss.monitor)
+    pruning = [PruneTrial(trial=trial, monitor=cfg.loss.monitor)] if (trial := running_trial(folder)) else []
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         logger=list(filter(None, instantiate(cfg.logger).values())),
-        callbacks=[stop, epochs, *filter(None, instantiate(cfg.callbacks, _convert_="all").values())],
+        callbacks=[stop, epochs, *pruning, *filter(None, instantiate(cfg.callbacks, _convert_="all").values())],
         plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),
         num_sanity_val_steps=0,  # the evaluation before training is the check

@@ -17,10 +17,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 
+from fashionclip.app.trial import TRIAL
 from fashionclip.errors import InputError, Stopped
 from fashionclip.foreign_text import shown
 
 ERROR = "error.txt"  # in the folder of a job of a multirun that failed
+EXTRAS = {"optuna": "sweep", "peft": "lora"}  # which bring a module
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LOST_PROCESS = ("DistBackendError", "DistNetworkError", "DistStoreError")  # of torch, which is not imported here
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -32,8 +34,8 @@ def one_message() -> Iterator[None]:
     """Ends the program with the message of an `InputError`, also where Hydra has wrapped it, or of a signal.
 
     A full disk and a place that must not be written or read are the user's to mend, too; and of several processes that
-    train together, those that outlive another one end with a line. A job of a multirun ends with the message alone, also
-    in `error.txt` of its folder, so that the others go on: the summary lists the job as failed.
+    train together, those that outlive another one end with a line. A job of a multirun ends with the message alone, so
+    that the others go on: its summary reads the message in `error.txt`, as that of a search does.
     """
     try:
         yield
@@ -42,11 +44,13 @@ def one_message() -> Iterator[None]:
             if isinstance(link, (KeyboardInterrupt, Stopped)):  # perhaps within C++ code, which raised another error
                 raise _end(link) from None
         message = next(filter(None, map(_message, _chain(error))), None)
-        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-            print(f"error: {shown(message, lines=True)}" if message else traceback.format_exc(), file=sys.stderr)
+        of_several = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+        if of_several or TRIAL in os.environ:
             with suppress(OSError):  # such as a full disk
                 said = shown(message or f"{type(error).__name__}: {error}", lines=True)
                 Path(HydraConfig.get().runtime.output_dir, ERROR).write_text(said, encoding="utf-8")
+        if of_several:
+            print(f"error: {shown(message, lines=True)}" if message else traceback.format_exc(), file=sys.stderr)
             return
         if message is None:
             raise
@@ -79,7 +83,8 @@ def _message(error: BaseException) -> str | None:
             message = message.rpartition(f"{type(error).__name__}: ")[2]
         return message.strip()
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("fashionclip"):
-        return f"No module named {error.name!r}, which a lean install leaves out. Run: pip install fashionclip"
+        package = f"'fashionclip[{EXTRAS[error.name]}]'" if error.name in EXTRAS else "fashionclip"
+        return f"No module named {error.name!r}, which a lean install leaves out. Run: pip install {package}"
     if isinstance(error, OSError) and error.errno in (*NO_ROOM, *NOT_WRITABLE):
         place = f"{error.filename}: " if error.filename else ""
         if error.errno in NO_ROOM:

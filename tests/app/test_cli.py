@@ -13,7 +13,7 @@ def test_path_that_is_not_utf8_is_one_message():
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("fashionclip tr", "init prepare train evaluate export index search serve judge judgements"),
+        ("fashionclip tr", "init prepare train sweep evaluate export index search serve judge judgements"),
         ("fashionclip index ind", ""),
         ("fashionclip train loss=mi", "loss=mixed loss=mixed-judgements"),
         ("fashionclip train loss=mixed trainer.max_e", "trainer.max_epochs="),

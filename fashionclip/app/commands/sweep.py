@@ -1,0 +1,144 @@
+"""Search for the best settings of a training: Optuna proposes those of each trial, and ends early what falls behind."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fashionclip.errors import InputError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+
+NAME = "sweep"
+HELP = "search for the best settings of a training: 'model.lr=tag(log,interval(1e-5,1e-3))'"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="as for train; KEY=A,B,C, KEY=int(interval(1,9)) and KEY=tag(log,interval(0.01,1)) are searched",
+    )
+    parser.add_argument(
+        "--space", type=Path, metavar="FILE", help="YAML of more of them, such as those of configs/sweep"
+    )
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder of the search; one there goes on")
+    parser.add_argument("--trials", type=int, default=20, metavar="N", help="trials in all (20)")
+    parser.add_argument(
+        "--random", type=int, default=5, metavar="N", help="trials that are drawn at random and not ended early (5)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of what is proposed")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs trials until there are as many as asked for; the same command at once elsewhere shares the work.
+
+    Raises:
+        InputError: There is nothing to search for, or the first trial's config cannot be composed.
+    """
+    from fashionclip.app.sweep import summarize
+    from fashionclip.app.trial import open_study
+
+    given = _given(options.space, options.overrides)
+    searched = {key: distribution(one) for key, one in given.items() if one.is_sweep_override()}
+    fixed = [str(one.input_line) for one in given.values() if not one.is_sweep_override()]
+    if not searched:
+        raise InputError("sweep: nothing to search for. Give a key a range: 'model.lr=tag(log,interval(1e-5,1e-3))'.")
+    options.to.mkdir(parents=True, exist_ok=True)
+    study = open_study(options.to, drawn=options.random, lowest_is_best=_lowest_is_best(fixed), seed=options.seed)
+    while len(study.trials) < options.trials:
+        trial = study.ask(searched)
+        try:
+            _train(trial, [*fixed, *_overrides(trial.params)], options)
+        finally:
+            _tell(study, trial, options.to / str(trial.number))
+    summarize(options.to)
+    states = Counter(trial.state.name.lower() for trial in study.trials)
+    print(f"{len(study.trials)} trials: {', '.join(f'{count} {state}' for state, count in states.items())}")
+    if states["complete"]:
+        command = shlex.join(["python", "train.py", *fixed, *_overrides(study.best_params)])
+        print(f"best: trial {study.best_trial.number}, {study.best_value:.3f} on val: {command}")
+
+
+def _given(space: Path | None, overrides: Sequence[str]) -> dict[str, Override]:
+    """What is given for each key, in a file and, before it, on the command line."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+    from omegaconf import OmegaConf
+
+    in_file = [] if space is None else _overrides(dict(OmegaConf.load(space)))
+    try:
+        parsed = OverridesParser.create().parse_overrides([*in_file, *overrides])
+    except OverrideParseException as error:
+        raise InputError(f"sweep: {str(error).splitlines()[0]}. Expected KEY=VALUE, as for train.") from error
+    return {one.get_key_element(): one for one in parsed}
+
+
+def distribution(override: Override) -> BaseDistribution:
+    """What may be chosen: an `interval(0,1)`, perhaps in `int()` or `tag(log,)`, or values of a list or range."""
+    from hydra.core.override_parser.types import IntervalSweep
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    values = override.value()
+    if not isinstance(values, IntervalSweep):
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    low, high, log = values.start, values.end, "log" in values.tags
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(float(low), float(high), log=log)  # type: ignore[arg-type]  # never null
+
+
+def _lowest_is_best(overrides: list[str]) -> bool:
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from fashionclip.app.hydra_command import CONFIGS, add_own_configs
+
+    add_own_configs()
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            cfg = compose("train", overrides)
+    except HydraException as error:
+        raise InputError(f"sweep: {error}") from error
+    return OmegaConf.select(cfg, "callbacks.checkpoint.mode") == "min"
+
+
+def _overrides(values: dict[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items()]
+
+
+def _train(trial: Trial, overrides: list[str], options: argparse.Namespace) -> None:
+    from fashionclip.app.trial import TRIAL
+
+    folder = options.to / str(trial.number)
+    print(f"trial {trial.number}: {shlex.join(_overrides(trial.params))}", flush=True)
+    command = [sys.executable, "-m", "fashionclip", "train", *overrides, f"hydra.run.dir={folder}"]
+    with subprocess.Popen(command, env={**os.environ, TRIAL: f"{trial.number},{options.random}"}) as training:
+        training.wait()
+
+
+def _tell(study: Study, trial: Trial, folder: Path) -> None:
+    """Tells what a trial has left: a value, also where it was ended early, or nothing."""
+    from optuna.trial import TrialState
+
+    results = folder / "results.json"
+    if not results.is_file():
+        study.tell(trial, state=TrialState.FAIL)
+    elif study.trials[trial.number].user_attrs.get("pruned"):
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        found = json.loads(results.read_text(encoding="utf-8"))
+        study.tell(trial, found["val"][found["monitor"]])

@@ -1,0 +1,89 @@
+import json
+
+import pandas as pd
+import pytest
+
+from fashionclip.app.cli import main
+from fashionclip.app.commands import sweep
+from fashionclip.app.trial import TRIAL, open_study, running_trial
+
+SPACE = ["model.lr=tag(log,interval(1e-5,1e-2))", "loss.temperature=0.02,0.07", "data.batch_size=int(interval(8,16))"]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Overrides of the trials, in the place of training, of which every third one fails."""
+    trained = []
+
+    def train(trial, overrides, options):
+        trained.append(overrides)
+        folder = options.to / str(trial.number)
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
+        (folder / ".hydra" / "config.yaml").write_text("{}")
+        if trial.number == 2:
+            (folder / "error.txt").write_text("no such thing")
+            return
+        if trial.number == 3:
+            trial.report(0.1, 1)
+            trial.set_user_attr("pruned", True)
+        lr = trial.params["model.lr"]
+        results = {"monitor": "val/x", "val": {"val/x": lr}, "after": {"test/x": 0}}
+        (folder / "results.json").write_text(json.dumps(results))
+
+    monkeypatch.setattr(sweep, "_train", train)
+    return trained
+
+
+def test_a_search_goes_on_where_it_was_stopped_and_prints_the_best(trained, tmp_path, capsys):
+    words = ["sweep", "dataset=demo", "loss=contrastive", *SPACE, "--to", str(tmp_path), "--seed", "1", "--random", "2"]
+    main([*words, "--trials", "3"])
+    assert len(trained) == 3 and "3 trials: 2 complete, 1 fail" in capsys.readouterr().out
+    main([*words, "--trials", "5"])
+    said = capsys.readouterr().out
+    assert len(trained) == 5 and "5 trials: 3 complete, 1 fail, 1 pruned" in said and "no such thing" in said
+    values = [dict(word.split("=") for word in overrides) for overrides in trained]
+    assert all(1e-5 <= float(one["model.lr"]) <= 1e-2 and one["dataset"] == "demo" for one in values)
+    assert {one["loss.temperature"] for one in values} <= {"0.02", "0.07"}
+    assert all(8 <= int(one["data.batch_size"]) <= 16 for one in values)
+    best = max((0, 1, 4), key=lambda trial: float(values[trial]["model.lr"]))
+    assert f"best: trial {best}" in said and f"python train.py {' '.join(trained[best])}" in said
+    table = pd.read_csv(tmp_path / "multirun.csv").set_index("job")
+    assert len(table) == 5 and table["error"][2] == "no such thing"
+
+
+def test_of_a_loss_the_lowest_value_is_the_best(trained, tmp_path, capsys):
+    main(["sweep", *SPACE, "loss=contrastive", "callbacks.checkpoint.mode=min", "--to", str(tmp_path), "--trials", "2"])
+    lowest = min(trained, key=lambda overrides: float(dict(w.split("=") for w in overrides)["model.lr"]))
+    assert f"best: trial {trained.index(lowest)}" in capsys.readouterr().out
+
+
+def test_a_file_of_ranges_is_overridden_by_words(trained, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text("loss: contrastive\nmodel.lr: interval(1.0,2.0)\nseed: 3\n")
+    main(["sweep", "--space", str(space), "seed=4", "--to", str(tmp_path / "search"), "--trials", "1"])
+    (overrides,) = trained
+    assert overrides[:2] == ["loss=contrastive", "seed=4"] and 1 <= float(overrides[2].removeprefix("model.lr=")) <= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["seed=1"], "nothing to search for"), (["seed"], "Expected KEY=VALUE"), (["seed=1,2", "no=1"], "no")],
+)
+def test_what_cannot_be_searched_is_a_line(trained, tmp_path, words, message):
+    with pytest.raises(SystemExit, match=message):
+        main(["sweep", *words, "--to", str(tmp_path)])
+    assert not trained
+
+
+def test_a_training_knows_its_trial(tmp_path, monkeypatch):
+    study = open_study(tmp_path, drawn=1)
+    for value in (0.9, 0.2):
+        trial = study.ask()
+        monkeypatch.setenv(TRIAL, f"{trial.number},1")
+        told = running_trial(tmp_path / str(trial.number))
+        told.report(value, 1)
+        assert told.should_prune() == (value == 0.2)
+        study.tell(trial, value)
+    monkeypatch.delenv(TRIAL)
+    assert running_trial(tmp_path / "0") is None
