@@ -25,6 +25,7 @@ from fashionclip.manifest import PreparedDataset, read_dataset
 from fashionclip.models.backbone import COMPILED, Backbone
 from fashionclip.models.folder import CONFIG, check_folder, read_weights
 from fashionclip.models.load import load_backbone
+from fashionclip.models.tuning import merged
 
 NAMES = {f"{cls.__module__}.{cls.__qualname__}": name for name, cls in (RELATIONS | DISTANCES).items()} | {
     # in checkpoints of before the modules were moved and renamed
@@ -97,7 +98,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"ckpt={file}: its weights are no tensors with names. Expected a checkpoint that train.py wrote."
         )
-    checkpoint["state_dict"] = {k.replace(COMPILED, ""): v for k, v in state.items()}
+    try:
+        checkpoint["state_dict"] = merged({k.replace(COMPILED, ""): v for k, v in state.items()})
+    except ValueError as error:
+        raise InputError(f"ckpt={file}: {error}. Expected a checkpoint that train.py wrote.") from error
     return checkpoint
 
 

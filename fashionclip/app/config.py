@@ -141,7 +141,7 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
         "optimizer.lr optimizer.eps loss.match_weight loss.mismatch_weight dataset.timeout tuning.tower_rate"
     ),
     "a number >= 0": "optimizer.weight_decay dataset.margin",
-    "a number >= 0 and < 1": "scheduler.warmup dataset.dev_split",
+    "a number >= 0 and < 1": "scheduler.warmup dataset.dev_split tuning.heads_first",
     "a number >= 0 and <= 1": "scheduler.final augmentation.flip dataset.replaced_share",
     "a number > 0 and < 1": "scheduler.factor",
     "a whole number >= 0": (
@@ -154,7 +154,7 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
     "a number >= 0 or null": "loss.gamma trainer.gradient_clip_val",
     "a whole number >= 1 or null": (
         "loss.per_anchor loss.per_label loss.relation.per_item identity.per_item model.backbone.image_size "
-        "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions"
+        "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions tuning.lora_rank"
     ),
     "a number >= 0 and <= 180": "augmentation.rotation",
     "a number > 0 and <= 1": "dataset.max_edited_share tuning.layer_decay",

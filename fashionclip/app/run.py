@@ -36,10 +36,11 @@ from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import check_columns
 from fashionclip.errors import InputError
 from fashionclip.losses.protocol import LogitLoss
-from fashionclip.models.tuning import Tuning
+from fashionclip.models.tuning import Tuning, below_heads, merge_adapters
 from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.checkpoints import WholeCheckpoints
 from fashionclip.training.epochs import EpochLines
+from fashionclip.training.heads_first import HeadsFirst
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import trained_share, trained_table
 from fashionclip.training.prune import PruneTrial
@@ -130,12 +131,19 @@ def train(cfg: DictConfig) -> float:
         monitor=cfg.loss.monitor,
         config=named(plain(cfg)) | {"dataset_fingerprint": dataset.info["fingerprint"]},
     )
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise InputError(
+            "tuning: nothing is left to train. A loss without texts trains the image tower alone, and it is frozen. "
+            "Choose another tuning, or a loss with texts."
+        )
     epochs = EpochLines(monitor=cfg.loss.monitor)
     pruning = [PruneTrial(trial=trial, monitor=cfg.loss.monitor)] if (trial := running_trial(folder)) else []
+    heads = [HeadsFirst(backbone, below=below_heads(backbone), share=tuning.heads_first)] if tuning.heads_first else []
+    own = [stop, epochs, *pruning, *heads]
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         logger=list(filter(None, instantiate(cfg.logger).values())),
-        callbacks=[stop, epochs, *pruning, *filter(None, instantiate(cfg.callbacks, _convert_="all").values())],
+        callbacks=[*own, *filter(None, instantiate(cfg.callbacks, _convert_="all").values())],
         plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),
         num_sanity_val_steps=0,  # the evaluation before training is the check
@@ -183,6 +191,7 @@ def train(cfg: DictConfig) -> float:
         figures = {"monitor": cfg.loss.monitor, "val": epochs.best, **results}
         figures["ranking_latency"] = ranking_latency(module.metrics, data)
         write_results(folder / "results.json", figures)
+        merge_adapters(backbone)
         write_record(folder / RECORD, backbone, dataset)
         history = folder / "csv" / "metrics.csv"
         if history.is_file():  # without logger.csv there is none

@@ -19,6 +19,7 @@ from torch import Tensor
 from fashionclip.errors import InputError
 from fashionclip.models.backbone import COMPILED
 from fashionclip.models.folder import CONFIG, check_preprocessing, read_config, read_weights
+from fashionclip.models.tuning import merged
 
 CLIP_MODEL = ("model.safetensors", "pytorch_model.bin")  # in a folder of transformers, beside its config.json
 CONFIGS = ("config.json", "preprocessor_config.json")
@@ -109,7 +110,10 @@ def read_pretrained(path: Path) -> Pretrained:
         state = next((found[key] for key in STATES if isinstance(found.get(key), dict)), found)
     if not isinstance(state, dict) or not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise InputError(f"{where}: could not be loaded (no table of named weights). Expected a model's state_dict.")
-    named = _plain_names(state)
+    try:
+        named = merged(_plain_names(state))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}. Expected a checkpoint that train.py wrote.") from error
     if OF_TRANSFORMERS in named:
         stated = _of_clip_model(path if path.is_dir() else None)
         try:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
+import torch
 from open_clip.hf_model import HFTextEncoder
 from timm.models._manipulate import group_with_matcher
+from torch import Tensor, nn
 
 from fashionclip.errors import InputError
 from fashionclip.models.backbone import Backbone
@@ -17,6 +20,7 @@ from fashionclip.models.backbone import Backbone
 BLOCK = re.compile(r"(?:^|\.)(?:resblocks|layers?|block)\.?(\d+)\.(?:(\d+)\.)?")
 HEAD = re.compile(r"(?:proj|text_projection|attnpool)\b")
 STEM = re.compile(r"conv\d|bn\d|ln_pre|class_embedding|positional_embedding|token_embedding|cls_emb|.*\bembed")
+ADAPTER = ".lora_"  # in peft's names of what it added
 SCALES = ("logit_scale", "logit_bias")
 
 
@@ -79,22 +83,32 @@ def _of_timm(visual: Any, names: list[str]) -> Tower:
 class Tuning:
     """What is trained of a backbone, in place of what its model freezes.
 
+    What open_clip put behind a tower of timm or transformers is trained by every setting, and so is the logit scale.
+
     Args:
         keep_frozen: Whether what the model freezes stays frozen.
         image_blocks: Number of the image tower's last blocks that are trained, beside its head; None: all of it.
         text_blocks: Number of the text tower's last blocks that are trained, beside its head; None: all of it.
-        lock: Tower that stays as it is; what open_clip put behind a tower of timm or transformers is trained.
+        lock: Tower that stays as it is.
+        bias_only: Whether nothing but the biases of the towers is trained.
+        lora_rank: Rank of the matrices that are added to those of the blocks and trained in their place; None: none.
+        heads_first: Share of the steps in which the heads are trained alone, in [0, 1).
         tower_rate: Factor on the learning rate of all but the heads and the logit scale.
         layer_decay: Factor on the learning rate from each block to the one before it, and from the head to the last.
 
-    Source: the lock of Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning"; rates by depth of
-        Bao et al. 2022, "BEiT: BERT Pre-Training of Image Transformers", section 3.2.
+    Source: Zhai et al. 2022, "LiT: Zero-Shot Transfer with Locked-image text Tuning" (lock); Ben Zaken et al. 2022,
+        "BitFit" (bias_only); Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models"; Kumar et al. 2022,
+        "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution" (heads_first);
+        Bao et al. 2022, "BEiT: BERT Pre-Training of Image Transformers", section 3.2 (layer_decay).
     """
 
     keep_frozen: bool = False
     image_blocks: int | None = None
     text_blocks: int | None = None
     lock: Literal["image", "text"] | None = None
+    bias_only: bool = False
+    lora_rank: int | None = None
+    heads_first: float = 0.0
     tower_rate: float = 1.0
     layer_decay: float = 1.0
 
@@ -105,23 +119,110 @@ class Tuning:
             Factor on the learning rate of each parameter of the towers, by its name in `backbone`.
 
         Raises:
-            InputError: There are fewer blocks.
+            InputError: There are fewer blocks, or peft is not installed.
         """
+        if self.lora_rank is not None:
+            self._add_adapters(backbone, rank=self.lora_rank)
         rates = {}
         for name, tower in towers(backbone).items():
-            blocks = self.image_blocks if name == "image" else self.text_blocks
-            if blocks is not None and blocks > tower.blocks:
-                raise InputError(
-                    f"tuning.{name}_blocks={blocks}: the {name} tower has {tower.blocks} blocks. Expected 0 (its head "
-                    f"alone) to {tower.blocks}, or null for all of the tower."
-                )
             head = tower.blocks + 1
-            first = 0 if blocks is None else head - blocks
             for parameter, depth in tower.depth.items():
-                trained = parameter in tower.added if self.lock == name else depth >= first
+                adapter = ADAPTER in parameter
                 if not self.keep_frozen:
-                    backbone.clip.get_parameter(parameter).requires_grad_(trained and parameter in backbone.trainable)
+                    of_kind = adapter if self.lora_rank else not self.bias_only or parameter.endswith("bias")
+                    trained = parameter in tower.added or (of_kind and depth >= self._first(name, tower))
+                    trained = trained and (adapter or parameter in backbone.trainable)
+                    backbone.clip.get_parameter(parameter).requires_grad_(trained)
                 below = self.tower_rate * self.layer_decay ** (head - depth)
                 rates[f"clip.{parameter}"] = below if depth < head else 1.0
         backbone.train(backbone.training)
         return rates
+
+    def _first(self, name: str, tower: Tower) -> int:
+        """The depth from which on a tower is trained."""
+        blocks = self.image_blocks if name == "image" else self.text_blocks
+        if blocks is not None and blocks > tower.blocks:
+            raise InputError(
+                f"tuning.{name}_blocks={blocks}: the {name} tower has {tower.blocks} blocks. Expected 0 (its head "
+                f"alone) to {tower.blocks}, or null for all of the tower."
+            )
+        beyond = tower.blocks + 2
+        return beyond if self.lock == name else 0 if blocks is None else beyond - 1 - blocks
+
+    def _add_adapters(self, backbone: Backbone, *, rank: int) -> None:
+        """Adds a matrix of low rank to each that the forward pass of a trained block multiplies with.
+
+        Linear layers that are not called themselves have no use of it: the weight of attention's `out_proj` is read by
+        torch's own function. Of attention, peft's layer for it could adapt both, but it rounds the frozen weights anew
+        at each step, cannot be filled from a checkpoint after an evaluation, and is not compiled (peft 0.21).
+        """
+        if find_spec("peft") is None:
+            raise InputError("tuning.lora_rank: needs the extra [lora]: pip install 'fashionclip[lora]'.")
+        from peft import LoraConfig, inject_adapter_in_model
+
+        called: set[nn.Module] = set()
+        hooks = [m.register_forward_pre_hook(lambda m, _: called.add(m)) for m in backbone.clip.modules()]
+        with torch.no_grad():
+            backbone.encode_image(torch.zeros(1, 3, backbone.preprocess.size, backbone.preprocess.size))
+            backbone.encode_text(backbone.tokenizer(["a"]))
+        for hook in hooks:
+            hook.remove()
+        of_text = "text.transformer" if hasattr(backbone.clip, "text") else "transformer"
+        for name, tower in towers(backbone).items():
+            root = "visual" if name == "image" else of_text
+            chosen = {
+                parameter.removeprefix(f"{root}.")
+                for parameter, depth in tower.depth.items()
+                if 1 <= depth <= tower.blocks and depth >= self._first(name, tower)
+            }
+            modules = dict(backbone.clip.get_submodule(root).named_modules())
+            linear = [
+                n for n, m in modules.items() if isinstance(m, nn.Linear) and m in called and f"{n}.weight" in chosen
+            ]
+            whole = [
+                f"{n}.in_proj_weight" for n, m in modules.items() if m in called and f"{n}.in_proj_weight" in chosen
+            ]
+            if linear or whole:
+                config = LoraConfig(r=rank, lora_alpha=rank, target_modules=linear, target_parameters=whole)
+                inject_adapter_in_model(config, modules[""])
+
+
+def below_heads(backbone: Backbone) -> list[nn.Parameter]:
+    """The parameters of both towers that are trained, but for those of the heads."""
+    both = towers(backbone).values()
+    below = [name for tower in both for name, depth in tower.depth.items() if depth <= tower.blocks]
+    return [weight for name in below if (weight := backbone.clip.get_parameter(name)).requires_grad]
+
+
+def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights with those that LoRA added summed up, under the names that they have without it.
+
+    Args:
+        state: Weights by name, as a `state_dict` has them, with or without such additions.
+
+    Raises:
+        ValueError: An addition does not fit what it is added to.
+    """
+    plain = {name.replace(".base_layer", ""): weight for name, weight in state.items() if ADAPTER not in name}
+    for name, a in state.items():
+        adapted, found, rest = name.partition(f"{ADAPTER}A")
+        if found:
+            module = adapted.replace(".base_layer", "")
+            base = f"{module}.weight" if f"{module}.weight" in plain else f"{module}.in_proj_weight"
+            try:
+                # float64: the same sum on every machine, so that the digest of the weights is the same
+                added = state[f"{adapted}{ADAPTER}B{rest}"].cpu().double() @ a.cpu().double()
+                plain[base] = (plain[base].cpu() + added).to(plain[base])
+            except (KeyError, RuntimeError) as error:
+                raise ValueError(f"{name} does not fit what it is added to ({error})") from error
+    return plain
+
+
+def merge_adapters(backbone: Backbone) -> None:
+    """Makes a backbone plain that LoRA was added to; its embeddings stay what they are."""
+    state = merged(backbone.state_dict())
+    for name, module in reversed(list(backbone.named_modules())):  # what is within another first
+        if isinstance(base := getattr(module, "base_layer", None), nn.Module):
+            above, _, last = name.rpartition(".")
+            setattr(backbone.get_submodule(above), last, base)
+    backbone.load_state_dict(state)

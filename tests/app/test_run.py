@@ -19,8 +19,12 @@ from omegaconf import open_dict
 
 from fashionclip import losses
 from fashionclip.app.again import MADE_WITH
+from fashionclip.app.checkpoint import backbone_of, load_checkpoint
 from fashionclip.app.run import train
 from fashionclip.errors import InputError
+from fashionclip.models.load import load_backbone
+from fashionclip.retrieval.export.samples import embed
+from fashionclip.retrieval.export.training_record import RECORD, read_record, weights_digest
 
 REPO = Path(__file__).parents[2]
 CONFIGS, README = REPO / "configs", REPO / "README.md"
@@ -156,6 +160,22 @@ def test_averaged_weights_that_are_better_on_val_become_the_best_checkpoint(run,
     )
     name = "backbone.clip.visual.proj"
     assert not torch.equal(best[name], last[name]), "the last one is of before the average"
+
+
+def test_lora_is_trained_and_its_checkpoint_is_read_as_a_plain_model(run, tmp_path, capsys):
+    pytest.importorskip("peft")
+    run("tuning=lora", "optimizer.lr=0.01", "callbacks.collapse=null")
+    assert re.search(r"^  image blocks 1-1 +[\d,]+ +0.01 +0.1$", capsys.readouterr().out, re.MULTILINE)
+    checkpoint = load_checkpoint(tmp_path)
+    assert not [name for name in checkpoint["state_dict"] if "lora" in name or "base_layer" in name]
+    backbone = backbone_of(checkpoint).eval()
+    record = read_record(tmp_path / RECORD, decode_size=64)
+    assert record.weights == weights_digest(backbone)
+    found = embed(backbone, record.samples)
+    for name, rows in record.embeddings.items():
+        assert abs(found[name] - rows).max() < 1e-5
+    whole = load_backbone(name="small", pretrained=str(tmp_path / "checkpoints" / "best.ckpt"))
+    assert weights_digest(whole) == record.weights, "as weights to begin with, too"
 
 
 @pytest.mark.slow
