@@ -1,12 +1,13 @@
-"""A run once more, in a folder of its own: `python train.py --again RUN`.
+"""A run once more, in a folder of its own: `python train.py --again RUN`; or on, in its own: `resume=RUN`.
 
-The same as `--config-path RUN --config-name config`, Hydra's own. As with any config, only of runs that you trust.
+`--again` is Hydra's own `--config-path RUN --config-name config`. As with any config, only of runs that you trust.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import re
 import shlex
 from collections.abc import Sequence
 from importlib import metadata
@@ -46,6 +47,26 @@ def expand_again(words: Sequence[str]) -> list[str]:
             given += ["--config-name", "config"]
         if folder.is_dir():
             words[place : place + 1 if equals else place + 2] = given
+    return words
+
+
+def expand_resume(words: Sequence[str]) -> list[str]:
+    """A command line with what Hydra knows beside `resume=RUN`: the run's config and folder.
+
+    Raises:
+        SystemExit: RUN is no folder with a run's config.
+    """
+    words = list(words)
+    for place, word in enumerate(words):
+        key, _, value = word.partition("=")
+        if key == "resume" and value not in ("", "null"):
+            folder = Path(value).expanduser().absolute()
+            if not (folder / CONFIG).is_file():
+                raise SystemExit(f"error: resume={value}: no {CONFIG} there. Expected the folder of a run of train.py.")
+            quoted = "'" + re.sub(r"([\\'])", r"\\\1", str(folder)) + "'"
+            hydra = [f"hydra.run.dir={quoted}", "hydra.output_subdir=null", f"++resume={quoted}"]
+            words[place : place + 1] = ["--config-path", str(folder), "--config-name", "config", *hydra]
+            break
     return words
 
 

@@ -53,8 +53,12 @@ def named(node: Any) -> Any:
     return {"name": NAMES.get(target, target)} | values if isinstance(target, str) else values
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, key: str = "ckpt") -> dict[str, Any]:
     """A run's checkpoint, from its file, or the best one of its folder.
+
+    Args:
+        path: File, or folder of a run.
+        key: Key of the config that names it.
 
     Raises:
         InputError: There is none, or it is not one of fashionclip's.
@@ -65,38 +69,38 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not file.is_file():
         if (path / CONFIG).is_file():
             raise InputError(
-                f"ckpt={path}: is an export. Expected a run folder or a .ckpt file. To evaluate an export: "
+                f"{key}={path}: is an export. Expected a run folder or a .ckpt file. To evaluate an export: "
                 f"model=tiny model.label=NAME {shlex.quote(f'model.backbone.name=local-dir:{path}')}"
             )
-        raise InputError(f"ckpt={path}: no {file}. Expected a run folder or a .ckpt file.{way_on}")
+        raise InputError(f"{key}={path}: no {file}. Expected a run folder or a .ckpt file.{way_on}")
     if not zipfile.is_zipfile(file):
         size = file.stat().st_size
         what = f"torn, or no checkpoint at all ({size:,} bytes)" if size else "empty (0 bytes)"
-        raise InputError(f"ckpt={file}: is {what}. Expected a checkpoint that train.py wrote.{way_on}")
+        raise InputError(f"{key}={file}: is {what}. Expected a checkpoint that train.py wrote.{way_on}")
     try:
         checkpoint = read_weights(file)
     except ValueError as error:
         raise InputError(
-            f"ckpt={file}: cannot be read ({error}). Expected a checkpoint that train.py wrote: weights and "
+            f"{key}={file}: cannot be read ({error}). Expected a checkpoint that train.py wrote: weights and "
             f"plain values; nothing else is loaded.{way_on}"
         ) from error
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= set(checkpoint):
         raise InputError(
-            f"ckpt={file}: no checkpoint of fashionclip, which holds its config. For plain weights use "
+            f"{key}={file}: no checkpoint of fashionclip, which holds its config. For plain weights use "
             "model=NAME model.backbone.pretrained=FILE."
         )
     try:
         config = checkpoint["config"] = named(checkpoint["config"])
     except RecursionError as error:
-        raise InputError(f"ckpt={file}: its config has no end. It is not read.") from error
+        raise InputError(f"{key}={file}: its config has no end. It is not read.") from error
     if missing := [key for key, kind in NEEDED.items() if not isinstance(_value(config, key), kind)]:
-        raise InputError(f"ckpt={file}: its config lacks {missing}. Expected a checkpoint that train.py wrote.")
+        raise InputError(f"{key}={file}: its config lacks {missing}. Expected a checkpoint that train.py wrote.")
     if not _may_be_a_path(root := config["dataset"]["root"]):
-        raise InputError(f"ckpt={file}: its dataset.root={root[:100]!r} can be no path. It is not read.")
+        raise InputError(f"{key}={file}: its dataset.root={root[:100]!r} can be no path. It is not read.")
     state = checkpoint["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
         raise InputError(
-            f"ckpt={file}: its weights are no tensors with names. Expected a checkpoint that train.py wrote."
+            f"{key}={file}: its weights are no tensors with names. Expected a checkpoint that train.py wrote."
         )
     try:
         checkpoint["state_dict"] = merged({k.replace(COMPILED, ""): v for k, v in state.items()})

@@ -17,7 +17,7 @@ from fashionclip.errors import InputError
 
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
 NEEDED = ("dataset", "loss", "model", "data", "optimizer", "trainer", "seed")  # of a training
-READ = ("loss.batch_size", "identity")  # where it is there, without being an argument of anything
+READ = ("loss.batch_size", "identity", "resume")  # where it is there, without being an argument of anything
 GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
     "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},
     "optimizer": {"params"},
@@ -151,10 +151,10 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
     "a number > 0 or null": "loss.temperature loss.scale",
     "a number >= -1 or null": "loss.margin",
     "a number > 0 and <= 1 or null": "loss.semipos_share",
-    "a number >= 0 or null": "loss.gamma trainer.gradient_clip_val",
+    "a number >= 0 or null": "loss.gamma trainer.gradient_clip_val callbacks.last.minutes",
     "a whole number >= 1 or null": (
         "loss.per_anchor loss.per_label loss.relation.per_item identity.per_item model.backbone.image_size "
-        "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions tuning.lora_rank"
+        "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions tuning.lora_rank callbacks.last.steps"
     ),
     "a number >= 0 and <= 180": "augmentation.rotation",
     "a number > 0 and <= 1": "dataset.max_edited_share tuning.layer_decay",

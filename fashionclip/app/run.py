@@ -29,22 +29,23 @@ from fashionclip.app.home import expand_config
 from fashionclip.app.malloc import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of, ranking_latency
 from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
+from fashionclip.app.resume import check_resumed, continue_loggers, go_on, last_checkpoint
 from fashionclip.app.run_folder import write_run_config
 from fashionclip.app.trial import running_trial
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import check_columns
-from fashionclip.errors import InputError
+from fashionclip.errors import InputError, Stopped
 from fashionclip.losses.protocol import LogitLoss
 from fashionclip.models.tuning import Tuning, below_heads, merge_adapters
 from fashionclip.retrieval.export.training_record import RECORD, write_record
-from fashionclip.training.checkpoints import WholeCheckpoints
+from fashionclip.training.checkpoints import LastCheckpoint, WholeCheckpoints
 from fashionclip.training.epochs import EpochLines
 from fashionclip.training.heads_first import HeadsFirst
 from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import trained_share, trained_table
 from fashionclip.training.prune import PruneTrial
-from fashionclip.training.stop import StopOnSignal, signals_restored
+from fashionclip.training.stop import INTERRUPTED, StopOnSignal, signals_restored
 
 
 @signals_restored()
@@ -68,11 +69,15 @@ def train(cfg: DictConfig) -> float:
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     quiet_lightning()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if (repeated := repeated_run()) is not None:
+    resumed = None if cfg.get("resume") is None else last_checkpoint(folder)
+    if (repeated := repeated_run()) is not None and resumed is None:
         check_places(cfg, repeated, folder=folder)
     stop = StopOnSignal(folder)
 
     dataset = open_dataset(cfg.dataset)
+    if resumed is not None:
+        check_resumed(cfg, resumed, fingerprint=dataset.info["fingerprint"])
+        continue_loggers(cfg.logger, folder, step=resumed["global_step"])
     relation = instantiate(cfg.loss.relation)
     check_columns(relation, dataset)
     backbone = instantiate(cfg.model.backbone)
@@ -139,11 +144,13 @@ def train(cfg: DictConfig) -> float:
     epochs = EpochLines(monitor=cfg.loss.monitor)
     pruning = [PruneTrial(trial=trial, monitor=cfg.loss.monitor)] if (trial := running_trial(folder)) else []
     heads = [HeadsFirst(backbone, below=below_heads(backbone), share=tuning.heads_first)] if tuning.heads_first else []
-    own = [stop, epochs, *pruning, *heads]
+    callbacks = [stop, epochs, *pruning, *heads]
+    callbacks += filter(None, instantiate(cfg.callbacks, _convert_="all").values())
+    callbacks.sort(key=lambda one: not isinstance(one, LastCheckpoint))  # it comes first, to set right what goes on
     trainer: L.Trainer = instantiate(
         cfg.trainer,
         logger=list(filter(None, instantiate(cfg.logger).values())),
-        callbacks=[*own, *filter(None, instantiate(cfg.callbacks, _convert_="all").values())],
+        callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),
         num_sanity_val_steps=0,  # the evaluation before training is the check
@@ -153,10 +160,14 @@ def train(cfg: DictConfig) -> float:
         keep_freed_memory()
     if trainer.is_global_zero:
         folder.mkdir(parents=True, exist_ok=True)
-        write_run_config(folder / "config.yaml", cfg)
-        write_made_with(folder, now := made_with(dataset.info["fingerprint"]))
+        now = made_with(dataset.info["fingerprint"])
         print(f"run folder: {folder}")
-        if repeated is not None:
+        if resumed is not None:
+            print("\n  ".join([*go_on(cfg, resumed, trainer.loggers), *differences(folder, now)]))
+        else:
+            write_run_config(folder / "config.yaml", cfg)
+            write_made_with(folder, now)
+        if repeated is not None and resumed is None:
             print("\n  ".join([f"{repeated}: made again", *differences(repeated, now)]))
         print(f"{dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
@@ -164,6 +175,9 @@ def train(cfg: DictConfig) -> float:
             trained_table(module, backbone, lr=cfg.optimizer.lr, weight_decay=module.weight_decay, rates=module.rates)
         )
 
+    loggers = trainer.loggers
+    if resumed is not None:  # what was measured before training is measured again, but not logged again
+        trainer.loggers = []
     check_monitor(cfg.loss.monitor, trainer.validate(module, data, verbose=False))  # the point at step 0
     # trainer.limit_test_batches=0 leaves nothing to test
     before, *_ = trainer.test(module, data, verbose=False) or [{}]
@@ -172,7 +186,15 @@ def train(cfg: DictConfig) -> float:
     judged = {"before": module.judged.calibration} if module.judged else {}
     if trainer.is_global_zero:
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="before", step=0)
-    trainer.fit(module, data)
+    trainer.loggers = loggers
+    interrupted = None
+    try:
+        last = None if resumed is None else str(folder / "checkpoints" / "last.ckpt")
+        trainer.fit(module, data, ckpt_path=last, weights_only=True)
+    except Stopped as stopped:
+        if stop.at_once or stopped.code != INTERRUPTED or not epochs.best:
+            raise
+        interrupted = stopped  # by Ctrl-C: the best epoch so far is measured
     steps = trainer.global_step
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     if any(isinstance(one, StochasticWeightAveraging) for one in trainer.callbacks):  # type: ignore[attr-defined]
@@ -189,6 +211,8 @@ def train(cfg: DictConfig) -> float:
     elif trainer.is_global_zero:
         results = {"before": before, "after": after}
         figures = {"monitor": cfg.loss.monitor, "val": epochs.best, **results}
+        if interrupted is not None:
+            figures["stopped"] = f"after step {steps}"
         figures["ranking_latency"] = ranking_latency(module.metrics, data)
         write_results(folder / "results.json", figures)
         merge_adapters(backbone)
@@ -207,4 +231,6 @@ def train(cfg: DictConfig) -> float:
         for profile in sorted(folder.glob("*-profile.txt")):
             print(f"profile: {profile}")
         print(f"run folder: {folder}")
+    if interrupted is not None:
+        raise interrupted
     return epochs.best.get(cfg.loss.monitor, math.nan)  # none, where trainer.max_time was over before the first epoch

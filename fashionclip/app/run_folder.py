@@ -47,8 +47,11 @@ OmegaConf.register_new_resolver("fresh", fresh_folder, use_cache=True, replace=T
 
 
 @contextmanager
-def own_run_folder() -> Iterator[None]:
+def own_run_folder(*, resumed: bool = False) -> Iterator[None]:
     """Keeps Hydra's run folder to one run at a time, and to one that leaves weights or results.
+
+    Args:
+        resumed: Whether it is the folder of the run that goes on.
 
     Raises:
         InputError: Another run is at work there, or has left something that would be lost.
@@ -59,7 +62,9 @@ def own_run_folder() -> Iterator[None]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     busy = f"{folder}: another run is at work in this folder. Choose another hydra.run.dir (or hydra.sweep.dir)."
     with locked(folder / ".lock", name=folder, refuse=busy):
-        if left := [path.relative_to(folder).as_posix() for pattern in LEFT for path in folder.glob(pattern)]:
+        if not resumed and (
+            left := [path.relative_to(folder).as_posix() for pattern in LEFT for path in folder.glob(pattern)]
+        ):
             raise InputError(
                 f"{folder}: holds {', '.join(sorted(left))} of an earlier run, which would be lost. Choose another "
                 "hydra.run.dir (or hydra.sweep.dir), or move the folder away."

@@ -121,4 +121,9 @@ def quiet_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*During `trainer.test\\(\\)`, it is recommended")
     warnings.filterwarnings("ignore", message="You requested to overfit but enabled train dataloader shuffling")
     warnings.filterwarnings("ignore", message="Using `DistributedSampler`")  # a row that comes twice counts once
+    warnings.filterwarnings("ignore", message="Experiment logs directory")  # of a run that goes on
+    warnings.filterwarnings(
+        "ignore", message="You're resuming from a checkpoint that ended before"
+    )  # our sampler skips
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start")  # frozen towers are, on purpose

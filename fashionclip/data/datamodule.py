@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fashionclip.data.features import Photos, write_features
 from fashionclip.data.judgements import judgements_of
 from fashionclip.data.manifest_tensors import ManifestTensors, PackedStrings
 from fashionclip.data.relations import BatchPlanner, Relation
+from fashionclip.data.samplers import SeededSampler
 from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import Transform, eval_transform, train_transform
 from fashionclip.errors import InputError
@@ -47,6 +49,7 @@ class RetrievalDataModule(L.LightningDataModule):
         frozen_text_part: Part of a text tower that texts are run through once before training, likewise.
 
     Attributes:
+        begun: Epoch of training that is gone on with, and number of its batches that were had before; None: no one is.
         rows: Manifest, with the dataset's judgements where the relation uses them.
         seen: Rows (N,) of the train split that testing embeds as well; N may be 0.
     """
@@ -81,6 +84,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
         self.seed = seed
+        self.begun: tuple[int, int] | None = None
         self.frozen_image_part = frozen_image_part
         self.frozen_text_part = frozen_text_part if relation.uses_text else None
         self.features = self.text_features = None
@@ -88,6 +92,16 @@ class RetrievalDataModule(L.LightningDataModule):
             self.features = self._features_path(self.frozen_image_part, self.rows.path, self.eval_transform)
         if self.frozen_text_part is not None:
             self.text_features = self._features_path(self.frozen_text_part, self.rows.text, tokenize(["a"]))
+
+    def state_dict(self) -> dict[str, int]:
+        loop = self.trainer.fit_loop  # type: ignore[union-attr]  # by which it is asked
+        epochs: Any = loop.epoch_progress.current
+        whole = epochs.processed == epochs.ready
+        batches = 0 if whole else loop.epoch_loop.batch_progress.current.completed
+        return {"epoch": epochs.processed, "batches": batches}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.begun = state_dict["epoch"], state_dict["batches"]
 
     def prepare_data(self) -> None:
         """Computes the features of frozen towers, on one process a machine."""
@@ -134,7 +148,27 @@ class RetrievalDataModule(L.LightningDataModule):
             if distributed.rank() == 0:
                 print(f"data.batch_size={self.batch_size}: a batch holds all {rows} rows that there are to train on")
             size = rows
-        return self._loader(chosen, self.relation, self.train_transform, size, sampler=sampler)
+        return self._loader(chosen, self.relation, self.train_transform, size, sampler=self.begin(sampler, size))
+
+    def begin(self, sampler: Sampler[int], size: int) -> Sampler[int]:
+        """The sampler of training, which begins where a training is gone on with, if it is.
+
+        Args:
+            sampler: Sampler of positions.
+            size: Number of positions of a batch.
+
+        Raises:
+            InputError: A training is gone on with, and the sampler cannot begin there.
+        """
+        if self.begun is not None:
+            if not isinstance(sampler, SeededSampler):
+                raise InputError(
+                    f"resume: the order of batches, of {type(sampler).__name__}, cannot be gone on with. Expected the "
+                    "relation's sampler to be a SeededSampler of fashionclip/data/samplers.py."
+                )
+            epoch, batches = self.begun
+            sampler.begun, self.begun = (epoch, batches * size), None  # Lightning tells the epoch when it is too late
+        return sampler
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation(self.rows.of_split("val"))
@@ -187,7 +221,14 @@ class RetrievalDataModule(L.LightningDataModule):
             persistent_workers=workers > 0 and train,
             collate_fn=_whole,  # the dataset returns finished batches
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_without_signals,
         )
+
+
+def _without_signals(worker: int) -> None:
+    """Whoever asked a training to end, and all its processes, gets the step at hand done first, for which they load."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _whole(batch: Any) -> Any:

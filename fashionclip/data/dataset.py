@@ -75,11 +75,12 @@ class RetrievalDataset(Dataset):
         return self.__getitems__([position])
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
-        draws = torch.Generator().manual_seed(stable_hash(f"{self.seed}/{list(positions)}"))
+        seed = stable_hash(f"{self.seed}/{list(positions)}")
+        draws = torch.Generator().manual_seed(seed)
         related = self.relation.plan(self.rows, self.chosen[torch.as_tensor(positions)], draws=draws)
         image_row, text_id = self._share(related.image_row), self._share(related.text_id)
         return Batch(
-            images=self.load(image_row),
+            images=self.load(image_row, seed=seed),
             image_row=image_row,
             texts=self.load_texts(text_id) if len(text_id) else _NO_TOKENS,
             text_id=text_id,
@@ -92,12 +93,18 @@ class RetrievalDataset(Dataset):
         own = joint[distributed.share(len(joint), process=self.process, processes=self.processes)]
         return own if len(own) else joint[:1]
 
-    def load(self, image_row: Tensor) -> Tensor:
-        """The (I, 3, S, S) pixels, or (I, F) features, of some rows."""
+    def load(self, image_row: Tensor, *, seed: int) -> Tensor:
+        """The (I, 3, S, S) pixels, or (I, F) features, of some rows.
+
+        Augmentation draws from the seed and this process's rank, so that whichever loading process is given the batch,
+        in a training that goes on as well, changes its photos alike.
+        """
         if self.features is not None:
             return torch.from_numpy(np.load(self.features, mmap_mode="r")[image_row.numpy()])
         photos = (self.rows.root / self.rows.path[i] for i in image_row.tolist())
-        return torch.stack([self.transform(load_image(photo, at_least=self.decode_size)) for photo in photos])
+        with torch.random.fork_rng(devices=[]):  # draws of training go on as if there had been none here
+            torch.default_generator.manual_seed(seed ^ self.process)
+            return torch.stack([self.transform(load_image(photo, at_least=self.decode_size)) for photo in photos])
 
     def load_texts(self, text_id: Tensor) -> Tensor:
         """The (T, L) token ids, or (T, F) features, of some texts."""

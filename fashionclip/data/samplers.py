@@ -9,7 +9,38 @@ from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 
-class SomeSampler(DistributedSampler):
+class SeededSampler(DistributedSampler):
+    """Positions in an order that follows from seed and epoch alone, so that it can be gone on with anywhere.
+
+    A DistributedSampler, so that Lightning tells it the epoch and leaves it alone.
+
+    Args:
+        length: Number of positions.
+        seed: Seed of the order, together with the epoch.
+
+    Attributes:
+        begun: Epoch of the next pass, and number of positions that it leaves out at its beginning; None: the epoch that
+            it is told, and all.
+    """
+
+    def __init__(self, length: int, *, seed: int) -> None:
+        super().__init__(range(length), num_replicas=1, rank=0, seed=seed)  # type: ignore[arg-type]  # only its length
+        self.begun: tuple[int, int] | None = None
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """The positions of a pass, with chance from the generator."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[int]:
+        (epoch, done), self.begun = self.begun or (self.epoch, 0), None
+        if self.epoch > epoch:  # of the one begun, nothing was left
+            epoch, done = self.epoch, 0
+        # the same on all processes, another one of each seed and epoch
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
+        return iter(self.order(generator)[done:].tolist())
+
+
+class SomeSampler(SeededSampler):
     """Some of a dataset's rows, in a random order of each epoch.
 
     Args:
@@ -18,15 +49,14 @@ class SomeSampler(DistributedSampler):
     """
 
     def __init__(self, places: Tensor, *, seed: int) -> None:
+        super().__init__(len(places), seed=seed)
         self.places = places
-        # Only its length is asked for. A DistributedSampler, so that Lightning tells it the epoch and leaves it alone.
-        super().__init__(range(len(places)), num_replicas=1, rank=0, seed=seed)  # type: ignore[arg-type]
 
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.places[torch.randperm(len(self.places), generator=_chance(self))].tolist())
+    def order(self, generator: torch.Generator) -> Tensor:
+        return self.places[torch.randperm(len(self.places), generator=generator)]
 
 
-class GroupSampler(DistributedSampler):
+class GroupSampler(SeededSampler):
     """Rows in runs of `per_group` of one group, so that a batch holds positives and semi-positives of its anchors.
 
     Each epoch orders rows, items and runs anew, from seed and epoch alone. Within a group, up to `per_item` rows of one
@@ -51,13 +81,11 @@ class GroupSampler(DistributedSampler):
         per_item: int | None = None,
         seed: int,
     ) -> None:
+        super().__init__(len(group), seed=seed)
         self.group, self.item, self.view = group, item, torch.arange(len(group)) if view is None else view
         self.per_group, self.per_item = per_group, per_item or len(group)
-        # Only its length is asked for. A DistributedSampler, so that Lightning tells it the epoch and leaves it alone.
-        super().__init__(range(len(group)), num_replicas=1, rank=0, seed=seed)  # type: ignore[arg-type]
 
-    def __iter__(self) -> Iterator[int]:
-        generator = _chance(self)
+    def order(self, generator: torch.Generator) -> Tensor:
         place = torch.randperm(len(self.group), generator=generator)  # (N,) rows at random
         by_view = place[_pairs(self.item, self.view)[place].argsort(stable=True)]
         turn = torch.empty_like(place)  # (N,) how many rows of its item and view come before a row
@@ -69,13 +97,7 @@ class GroupSampler(DistributedSampler):
         place = place[self.group[place].argsort(stable=True)]  # groups one after the other
         starts = (_count_up(self.group[place]) % self.per_group == 0).nonzero()[:, 0]
         runs = place.tensor_split(starts[1:])
-        order = torch.randperm(len(runs), generator=generator).tolist()
-        return iter(torch.cat([runs[run] for run in order]).tolist())
-
-
-def _chance(sampler: DistributedSampler) -> torch.Generator:
-    """The same on all processes, another one of each seed and epoch."""
-    return torch.Generator().manual_seed(1_000_003 * sampler.seed + sampler.epoch)
+        return torch.cat([runs[run] for run in torch.randperm(len(runs), generator=generator).tolist()])
 
 
 def _pairs(one: Tensor, other: Tensor) -> Tensor:

@@ -28,6 +28,12 @@ class CollapseWarning(L.Callback):
         self.spread = spread
         self.warned = False
 
+    def state_dict(self) -> dict[str, bool]:
+        return {"warned": self.warned}
+
+    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+        self.warned = state_dict["warned"]
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         spread = trainer.callback_metrics.get("val/spread")
         if spread is None or not spread < self.spread or self.warned or not trainer.is_global_zero:

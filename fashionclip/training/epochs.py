@@ -29,6 +29,14 @@ class EpochLines(L.Callback):
         self.best_epoch = 0
         self.losses: list[Tensor] = []  # since the last validation
 
+    def state_dict(self) -> dict[str, Any]:
+        losses = [loss.item() for loss in self.losses]
+        return {"best": self.best, "best_epoch": self.best_epoch, "losses": losses}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.losses = [torch.tensor(loss) for loss in state_dict["losses"]]
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

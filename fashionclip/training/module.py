@@ -132,6 +132,10 @@ class RetrievalModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["config"] = self.config
         checkpoint["backbone"] = self.backbone.files()
+        checkpoint["ever_above_zero"] = self.ever_above_zero
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.ever_above_zero = checkpoint.get("ever_above_zero", False)
 
     def joint_loss(self, batch: Batch) -> Tensor:
         """A scalar whose mean over processes is the loss of the batch that they share."""

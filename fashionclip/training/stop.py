@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM end a training with an exit code that is not 0, and a line that says what is kept.
+"""Ctrl-C, SIGTERM and SIGUSR1 end a training with an exit code that is not 0, and a line that says how to go on.
 
-Lightning ends the program by itself at both: with exit code 1 at Ctrl-C, with 0 at SIGTERM, and without a word.
+Lightning ends the program by itself: with exit code 1 at Ctrl-C, with 0 at SIGTERM, and without a word.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from fashionclip import distributed
 from fashionclip.errors import Stopped
+from fashionclip.training.checkpoints import LastCheckpoint, between_steps
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last: of SLURM, before it takes the machine away
+INTERRUPTED = 128 + signal.SIGINT
 
 
 class StopOnSignal(L.Callback):
     """Raises `Stopped` where a signal finds the training. Listens from when it is made.
+
+    Steps are not torn: the step at hand is done first, and `last.ckpt` written, on all processes alike. A second signal
+    ends at once.
 
     Where Lightning started the other processes of a training, the first one ends them, whatever ends itself: then they
     have nothing to say, and on a GPU they would wait for the first one for ever.
@@ -39,7 +46,14 @@ class StopOnSignal(L.Callback):
         self.process = os.getpid()
         self.trainer: L.Trainer | None = None
         self.stopped: Stopped | None = None
+        self.stepping = False  # so that a signal has to wait
+        self.asked: int | None = None  # by which signal, while it waits
         self._listen()
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a signal has ended it without waiting for the step at hand."""
+        return self.stopped is not None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.trainer = trainer
@@ -51,11 +65,19 @@ class StopOnSignal(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         self._listen()
+        self.stepping = True
+        if between_steps(trainer, batch_idx):
+            self._end_if_asked(trainer, pl_module.device)
 
     def on_validation_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         self._listen()
+        if self.stepping:
+            self._end_if_asked(trainer, pl_module.device)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.stepping = False
 
     def on_test_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -63,12 +85,30 @@ class StopOnSignal(L.Callback):
         self._listen()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.stepping = False
+        if isinstance(exception, Stopped) and exception.code == INTERRUPTED and self.asked is not None:
+            return  # all processes go on to the results
         self._handle(signal.SIG_IGN)  # it is ending
         started = getattr(trainer.strategy.launcher, "procs", [])
         children = list(started)
         started.clear()  # Lightning watches this list, and kills this process when one in it has been killed
         for child in children:
             child.kill()
+
+    def _end_if_asked(self, trainer: L.Trainer, device: torch.device) -> None:
+        """Ends the training on all processes if one of them was asked to.
+
+        Raises:
+            Stopped: With what is kept.
+        """
+        asked = distributed.summed(torch.tensor([self.asked == number for number in SIGNALS], device=device).int())
+        if not asked.any():
+            return
+        self.asked = SIGNALS[int(asked.argmax())]
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, LastCheckpoint):
+                callback.write(trainer)
+        raise Stopped(self._kept(), code=128 + self.asked)
 
     def _listen(self) -> None:
         if self.stopped is not None:
@@ -85,20 +125,28 @@ class StopOnSignal(L.Callback):
         if os.getpid() != self.process:  # a loading process, which has taken the handler over
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self.stopped = Stopped(self._kept(signal.Signals(number).name), code=128 + number)
+        wait = self.stepping and self.asked is None
+        self.asked = number
+        if wait:
+            return
+        self.stopped = Stopped(self._kept(), code=128 + number)
         raise self.stopped
 
-    def _kept(self, name: str) -> str:
+    def _kept(self) -> str:
+        """What a signal has left, and how to go on; nothing where another process says it."""
         if self.trainer is not None and not self.trainer.is_global_zero:
             return ""
-        checkpoint = self.trainer and self.trainer.checkpoint_callback
-        if not isinstance(checkpoint, ModelCheckpoint) or not Path(checkpoint.best_model_path).is_file():
-            return f"stopped by {name} before the first checkpoint: no weights are kept; run folder: {self.folder}"
-        score = f" ({checkpoint.monitor} {checkpoint.best_model_score:.3f})" if checkpoint.monitor else ""
-        return (
-            f"stopped by {name}; kept: {checkpoint.best_model_path}, the best so far{score}, without results.json: "
-            f"python evaluate.py {shlex.quote(f'ckpt={self.folder}')} measures it; run folder: {self.folder}"
-        )
+        said, checkpoint = f"stopped by {signal.Signals(self.asked or 0).name}", None
+        if (self.folder / "checkpoints" / "last.ckpt").is_file():
+            said += f"; python train.py {shlex.quote(f'resume={self.folder}')} goes on"
+        if self.trainer is not None:
+            checkpoint = self.trainer.checkpoint_callback
+        if isinstance(checkpoint, ModelCheckpoint) and Path(checkpoint.best_model_path).is_file():
+            score = f" ({checkpoint.monitor} {checkpoint.best_model_score:.3f})" if checkpoint.monitor else ""
+            said += f"; kept: {checkpoint.best_model_path}, the best so far{score}"
+        elif "goes on" not in said:
+            said += " before the first checkpoint: no weights are kept"
+        return f"{said}; run folder: {self.folder}"
 
 
 @contextmanager

@@ -1,11 +1,63 @@
+import json
+from pathlib import Path
+
 import numpy as np
+import open_clip
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 from torch import nn
 
 from fashionclip.app.checkpoint import named
+from fashionclip.app.run import train
 from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.module import RetrievalModule
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SMALL = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture
+def run(tmp_path, demo_dataset):
+    """Trains with overrides; returns what training returns."""
+    (tmp_path / "small.json").write_text(json.dumps(SMALL))
+    open_clip.add_model_config(tmp_path / "small.json")
+    given = [
+        "dataset=kaggle-products",
+        f"dataset.root={demo_dataset.root}",
+        "loss=contrastive",
+        "model=tiny",
+        "model.backbone.name=small",
+        "data.batch_size=16",
+        "data.num_workers=0",
+        "trainer.max_epochs=1",
+        f"hydra.run.dir={tmp_path}",
+        f"hydra.runtime.output_dir={tmp_path}",
+        "trainer.enable_progress_bar=false",
+        "loss.monitor=val/text_to_image/mrr",
+        "~logger.tensorboard",
+    ]
+
+    def trained(*overrides, of=None):
+        """Of a run's folder: with its config alone, which is made again."""
+        with initialize_config_dir(str(of or CONFIGS), version_base="1.3"):
+            kept = [one for one in given if "~logger" not in overrides or one != "~logger.tensorboard"]
+            cfg = compose("config" if of else "train", [*([] if of else kept), *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return train(cfg)
+
+    yield trained
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture

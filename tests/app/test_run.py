@@ -7,70 +7,23 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
-import open_clip
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
-from omegaconf import open_dict
 
 from fashionclip import losses
 from fashionclip.app.again import MADE_WITH
 from fashionclip.app.checkpoint import backbone_of, load_checkpoint
-from fashionclip.app.run import train
 from fashionclip.errors import InputError
 from fashionclip.models.load import load_backbone
 from fashionclip.retrieval.export.samples import embed
 from fashionclip.retrieval.export.training_record import RECORD, read_record, weights_digest
 
 REPO = Path(__file__).parents[2]
-CONFIGS, README = REPO / "configs", REPO / "README.md"
-SMALL = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
+README = REPO / "README.md"
 CLOCK = "{_target_: lightning.pytorch.callbacks.Timer, duration: '00:01:00:00'}"
-MONITOR = "val/text_to_image/mrr"
-
-
-@pytest.fixture
-def run(tmp_path, demo_dataset):
-    """Trains with overrides; returns what training returns."""
-    (tmp_path / "small.json").write_text(json.dumps(SMALL))
-    open_clip.add_model_config(tmp_path / "small.json")
-    given = [
-        "dataset=kaggle-products",
-        f"dataset.root={demo_dataset.root}",
-        "loss=contrastive",
-        "model=tiny",
-        "model.backbone.name=small",
-        "data.batch_size=16",
-        "data.num_workers=0",
-        "trainer.max_epochs=1",
-        f"hydra.run.dir={tmp_path}",
-        f"hydra.runtime.output_dir={tmp_path}",
-        "trainer.enable_progress_bar=false",
-        f"loss.monitor={MONITOR}",
-        "~logger.tensorboard",
-    ]
-
-    def trained(*overrides, of=None):
-        """Of a run's folder: with its config alone, which is made again."""
-        with initialize_config_dir(str(of or CONFIGS), version_base="1.3"):
-            kept = [one for one in given if "~logger" not in overrides or one != "~logger.tensorboard"]
-            cfg = compose("config" if of else "train", [*([] if of else kept), *overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            del cfg["hydra"]
-        return train(cfg)
-
-    yield trained
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
+MONITOR = "val/text_to_image/mrr"  # of conftest's `run`
 
 
 def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_the_same(run, tmp_path, capsys):

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from fashionclip.errors import Stopped
+from fashionclip.training.checkpoints import LastCheckpoint
 from fashionclip.training.stop import SIGNALS, StopOnSignal, signals_restored
 
 
@@ -23,8 +24,60 @@ def trainer(tmp_path=None, *, rank=0, children=()):
         checkpoint.best_model_path, checkpoint.best_model_score = str(tmp_path / "best.ckpt"), torch.tensor(0.25)
     launcher = SimpleNamespace(procs=list(children))
     return SimpleNamespace(
-        is_global_zero=rank == 0, checkpoint_callback=checkpoint, strategy=SimpleNamespace(launcher=launcher)
+        is_global_zero=rank == 0,
+        checkpoint_callback=checkpoint,
+        strategy=SimpleNamespace(launcher=launcher),
+        accumulate_grad_batches=2,
+        callbacks=[Last(tmp_path)],
     )
+
+
+class Last(LastCheckpoint):
+    def __init__(self, folder):
+        self.path = folder and folder / "checkpoints" / "last.ckpt"
+
+    def write(self, trainer):
+        self.path.parent.mkdir()
+        self.path.touch()
+
+
+MODULE = SimpleNamespace(device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("validating", [False, True])
+def test_a_signal_waits_for_the_step_at_hand_and_for_the_checkpoint(number, validating, tmp_path):
+    stop, run = StopOnSignal(tmp_path), trainer(tmp_path)
+    stop.setup(run, None, "fit")
+    stop.on_train_batch_start(run, MODULE, None, 0)
+    os.kill(os.getpid(), number)
+    stop.on_train_batch_start(run, MODULE, None, 1)  # whose gradients belong to the same step
+    with pytest.raises(
+        Stopped, match=rf"^stopped by {number.name}; python train\.py resume={tmp_path} goes on; kept: .*best"
+    ) as stopped:
+        if validating:
+            stop.on_validation_batch_start(run, MODULE, None, 0)
+        else:
+            stop.on_train_batch_start(run, MODULE, None, 2)
+    assert stopped.value.code == 128 + number and not stop.at_once
+    stop.on_exception(run, MODULE, stopped.value)
+    handled = [signal.getsignal(one) for one in SIGNALS]
+    if number == signal.SIGINT:  # the results follow, which the next one ends
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), number)
+        assert stop.at_once
+    else:
+        assert handled == [signal.SIG_IGN] * len(SIGNALS)
+
+
+def test_a_second_signal_does_not_wait(tmp_path):
+    stop, run = StopOnSignal(tmp_path), trainer(tmp_path)
+    stop.setup(run, None, "fit")
+    stop.on_train_batch_start(run, MODULE, None, 0)
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Stopped, match=r"^stopped by SIGINT; kept: .*best"):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert stop.at_once
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -65,7 +118,8 @@ def test_handlers_are_put_back_after_a_training_and_again_after_lightning_s(tmp_
         stop = StopOnSignal(tmp_path)
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)  # as Lightning does
-        stop.on_train_batch_start(None, None, None, 0)
+        stop.on_train_batch_start(trainer(), MODULE, None, 0)
+        stop.on_train_end(None, None)
         with pytest.raises(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)
     assert [signal.getsignal(number) for number in SIGNALS] == before
