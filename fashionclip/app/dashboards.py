@@ -1,19 +1,25 @@
-"""What a run shows on TensorBoard and Weights & Biases beside its curves: its pictures, and its embeddings."""
+"""What a run shows on TensorBoard and Weights & Biases beside its curves: config, figures, pictures and embeddings."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import ImageOps
 
+from fashionclip.app.trial import TRIAL
 from fashionclip.errors import InputError
 from fashionclip.images import load_image
 from fashionclip.manifest import PreparedDataset
@@ -54,6 +60,95 @@ def ended_wandb() -> Iterator[None]:
         wandb = sys.modules.get("wandb")  # nothing else imports it before a run begins
         if wandb is not None and wandb.run is not None:
             wandb.finish(exit_code=int(failed))
+
+
+def make_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
+    """The loggers of a config. A W&B run is named after model, loss and dataset, and grouped with those of its sweep.
+
+    Args:
+        cfg: Config of the run.
+        folder: Folder of the run; that of a sweep holds it.
+    """
+    hydra = HydraConfig.get()
+    loss = hydra.runtime.choices.get("loss") or cfg.loss.function["_target_"].rpartition(".")[2]
+    of_several = hydra.mode == RunMode.MULTIRUN or TRIAL in os.environ
+    loggers = []
+    for node in filter(None, cfg.logger.values()):
+        given: dict[str, Any] = {}
+        if node["_target_"].endswith("WandbLogger"):
+            name, group = f"{cfg.model.label} {loss} {cfg.dataset.name}", folder.parent.name if of_several else None
+            given = {"name": node.get("name") or name, "group": node.get("group") or group}
+            given["log_model"] = False  # Lightning would keep the last checkpoint as well, and nothing offline
+        loggers.append(instantiate(node, **given))
+    return loggers
+
+
+def log_config(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
+    """Shows a run's resolved config, by which runs are compared and filtered."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text("config", f"```yaml\n{OmegaConf.to_yaml(OmegaConf.create(dict(config)))}```")
+        elif isinstance(logger, WandbLogger):
+            logger.log_hyperparams(dict(config))
+
+
+def log_figures(
+    loggers: Sequence[Logger],
+    results: Mapping[str, Mapping[str, float]],
+    *,
+    best: Mapping[str, float],
+    last: Mapping[str, float],
+    step: int,
+) -> None:
+    """Shows slices of the test split as a table, and in W&B's summary what the best and last validation measured.
+
+    Args:
+        loggers: Loggers of the run.
+        results: Test metrics by stage, "before" and "after"; those after training are in W&B's summary anyway.
+        best: Metrics of the best validation.
+        last: Metrics of the last validation.
+        step: Step of training.
+    """
+    slices = slices_of(results)
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            stages = {"best": best, "last": last, "before": results["before"]}
+            logger.experiment.summary.update(
+                {f"{s}/{name}": v for s, some in stages.items() for name, v in some.items()}
+            )
+            if len(slices):
+                logger.log_table("slices", dataframe=slices)
+        elif isinstance(logger, TensorBoardLogger) and len(slices):
+            logger.experiment.add_text("slices", f"```\n{slices.to_string(index=False)}\n```", global_step=step)
+
+
+def slices_of(results: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """A line a part of a direction, such as `query_to_sku/category/dress`, with its metrics by stage."""
+    parts = [name.removesuffix("/queries") for name in results["after"] if name.endswith("/queries")]
+    return pd.DataFrame(
+        {"slice": part.removeprefix("test/")}
+        | {
+            f"{name.removeprefix(f'{part}/')} {stage}": value
+            for stage, metrics in results.items()
+            for name, value in metrics.items()
+            if name.startswith(f"{part}/") and name.count("/") == part.count("/") + 1
+        }
+        for part in parts
+        if part.count("/") > 1  # test/DIRECTION/COLUMN/VALUE
+    )
+
+
+def log_best_checkpoint(cfg: DictConfig, loggers: Sequence[Logger], checkpoint: str | None) -> None:
+    """Keeps the best checkpoint as an artifact of W&B, where its `log_model` says so."""
+    if checkpoint is None or not any(node and node.get("log_model") for node in cfg.logger.values()):
+        return
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            artifact = wandb.Artifact(f"model-{logger.experiment.id}", type="model")
+            artifact.add_file(checkpoint, policy="immutable")  # from where it is, without a copy in W&B's cache
+            logger.experiment.log_artifact(artifact, aliases=["best"])
 
 
 def log_pictures(loggers: Sequence[Logger], folder: Path, *, step: int) -> None:

@@ -22,7 +22,16 @@ from fashionclip.app.config import (
     fill_groups,
     plain,
 )
-from fashionclip.app.dashboards import check_wandb, ended_wandb, log_embeddings, log_pictures
+from fashionclip.app.dashboards import (
+    check_wandb,
+    ended_wandb,
+    log_best_checkpoint,
+    log_config,
+    log_embeddings,
+    log_figures,
+    log_pictures,
+    make_loggers,
+)
 from fashionclip.app.datasets import open_dataset
 from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
 from fashionclip.app.home import expand_config
@@ -149,7 +158,7 @@ def train(cfg: DictConfig) -> float:
     callbacks.sort(key=lambda one: not isinstance(one, LastCheckpoint))  # it comes first, to set right what goes on
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        logger=list(filter(None, instantiate(cfg.logger).values())),
+        logger=make_loggers(cfg, folder),
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),
@@ -169,6 +178,7 @@ def train(cfg: DictConfig) -> float:
             write_made_with(folder, now)
         if repeated is not None and resumed is None:
             print("\n  ".join([f"{repeated}: made again", *differences(repeated, now)]))
+        log_config(trainer.loggers, plain(cfg) | {"dataset_fingerprint": dataset.info["fingerprint"]})
         print(f"{dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
         print(
@@ -196,6 +206,7 @@ def train(cfg: DictConfig) -> float:
             raise
         interrupted = stopped  # by Ctrl-C: the best epoch so far is measured
     steps = trainer.global_step
+    last_val = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     if any(isinstance(one, StochasticWeightAveraging) for one in trainer.callbacks):  # type: ignore[attr-defined]
         of_an_epoch = epochs.best
@@ -225,7 +236,9 @@ def train(cfg: DictConfig) -> float:
             draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
             if draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
                 print(f"worst judgements: {folder / 'offenders.png'}")
+        log_figures(trainer.loggers, results, best=epochs.best, last=last_val, step=steps)
         log_pictures(trainer.loggers, folder, step=steps)
+        log_best_checkpoint(cfg, trainer.loggers, best)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
         print_table(results, monitor=cfg.loss.monitor)
         for profile in sorted(folder.glob("*-profile.txt")):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from wandb_offline import read_offline
 
 from fashionclip.drawing.catalog import write_demo_catalog
 from fashionclip.prepare.deepfashion2.standin import write_deepfashion2_fixture
@@ -230,7 +231,8 @@ def test_errors_in_a_table_end_with_a_status(tmp_path, monkeypatch, capfd):
     assert not json.loads((tmp_path / "validation.json").read_text())["valid"]
 
 
-def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
+def test_multirun_leaves_a_folder_each_a_run_of_wandb_each_and_a_table(search, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staged"))
     one_epoch = ["trainer.max_epochs=1", "trainer.limit_train_batches=1"]
     output = run(
         "train.py",
@@ -247,12 +249,20 @@ def test_multirun_leaves_a_folder_each_and_a_table(search, tmp_path):
     summary = pd.read_csv(tmp_path / "multirun.csv")
     assert sorted(summary["loss.temperature"]) == [0.05, 0.2]
     assert summary["val"].is_monotonic_decreasing and "2 runs in" in output
+    runs = {}
     for job, val in zip(summary["job"], summary["val"], strict=True):
         results = json.loads((tmp_path / str(job) / "results.json").read_text())
         assert val == pytest.approx(results["val"][results["monitor"]])
-        assert len(list((tmp_path / str(job) / "wandb").glob("offline-run-*"))) == 1, (
-            "each job has a W&B run of its own"
-        )
+        kept = runs[job] = read_offline(tmp_path / str(job))
+        assert kept["name"] == "tiny contrastive kaggle-products" and kept["group"] == tmp_path.name
+        assert kept["config"]["loss"]["temperature"] == summary.set_index("job")["loss.temperature"][job]
+        assert kept["summary"][f"best/{results['monitor']}"] == pytest.approx(val)
+        assert kept["summary"]["test/text_to_image/mrr"] == pytest.approx(results["after"]["test/text_to_image/mrr"])
+        assert kept["artifacts"][f"model-{kept['id']}"] == ["best.ckpt"]
+        for picture in ("examples", "training_history"):
+            (shown,) = kept["logged"][f"{picture}/filenames"]
+            assert list((tmp_path / str(job) / "wandb").rglob(shown))
+    assert runs[0]["id"] != runs[1]["id"], "each job has a W&B run of its own"
 
 
 @pytest.mark.parametrize(
