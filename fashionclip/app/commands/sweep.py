@@ -9,9 +9,11 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from fashionclip.errors import InputError
 
@@ -31,9 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="as for train; KEY=A,B,C, KEY=int(interval(1,9)) and KEY=tag(log,interval(0.01,1)) are searched",
     )
-    parser.add_argument(
-        "--space", type=Path, metavar="FILE", help="YAML of more of them, such as those of configs/sweep"
-    )
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder of the search; one there goes on")
     parser.add_argument("--trials", type=int, default=20, metavar="N", help="trials in all (20)")
     parser.add_argument(
@@ -46,18 +45,19 @@ def run(options: argparse.Namespace) -> None:
     """Runs trials until there are as many as asked for; the same command at once elsewhere shares the work.
 
     Raises:
-        InputError: There is nothing to search for, or the first trial's config cannot be composed.
+        InputError: There is nothing to search for, or the config cannot be composed.
     """
     from fashionclip.app.sweep import summarize
     from fashionclip.app.trial import open_study
 
-    given = _given(options.space, options.overrides)
+    cfg, given = _composed(options.overrides)
     searched = {key: distribution(one) for key, one in given.items() if one.is_sweep_override()}
     fixed = [str(one.input_line) for one in given.values() if not one.is_sweep_override()]
     if not searched:
         raise InputError("sweep: nothing to search for. Give a key a range: 'model.lr=tag(log,interval(1e-5,1e-3))'.")
     options.to.mkdir(parents=True, exist_ok=True)
-    study = open_study(options.to, drawn=options.random, lowest_is_best=_lowest_is_best(fixed), seed=options.seed)
+    lowest_is_best = OmegaConf.select(cfg, "callbacks.checkpoint.mode") == "min"
+    study = open_study(options.to, drawn=options.random, lowest_is_best=lowest_is_best, seed=options.seed)
     while len(study.trials) < options.trials:
         trial = study.ask(searched)
         try:
@@ -72,18 +72,25 @@ def run(options: argparse.Namespace) -> None:
         print(f"best: trial {study.best_trial.number}, {study.best_value:.3f} on val: {command}")
 
 
-def _given(space: Path | None, overrides: Sequence[str]) -> dict[str, Override]:
-    """What is given for each key, in a file and, before it, on the command line."""
+def _composed(words: Sequence[str]) -> tuple[DictConfig, dict[str, Override]]:
+    """The config without what is searched, and the overrides by key: its `hydra.sweeper.params`, then the words."""
+    from hydra import compose, initialize_config_dir
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
-    from omegaconf import OmegaConf
+    from hydra.errors import HydraException
 
-    in_file = [] if space is None else _overrides(dict(OmegaConf.load(space)))
+    from fashionclip.app.hydra_command import CONFIGS, add_own_configs
+
+    add_own_configs()
+    parse = OverridesParser.create().parse_overrides
     try:
-        parsed = OverridesParser.create().parse_overrides([*in_file, *overrides])
-    except OverrideParseException as error:
-        raise InputError(f"sweep: {str(error).splitlines()[0]}. Expected KEY=VALUE, as for train.") from error
-    return {one.get_key_element(): one for one in parsed}
+        given = parse(list(words))
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            fixed = [str(one.input_line) for one in given if not one.is_sweep_override()]
+            cfg = compose("train", fixed, return_hydra_config=True)
+        in_yaml = parse(_overrides(cfg.hydra.sweeper.params or {}))
+    except HydraException as error:
+        raise InputError(f"sweep: {error}") from error
+    return cfg, {one.get_key_element(): one for one in [*in_yaml, *given]}
 
 
 def distribution(override: Override) -> BaseDistribution:
@@ -100,23 +107,7 @@ def distribution(override: Override) -> BaseDistribution:
     return FloatDistribution(float(low), float(high), log=log)  # type: ignore[arg-type]  # never null
 
 
-def _lowest_is_best(overrides: list[str]) -> bool:
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-
-    from fashionclip.app.hydra_command import CONFIGS, add_own_configs
-
-    add_own_configs()
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("train", overrides)
-    except HydraException as error:
-        raise InputError(f"sweep: {error}") from error
-    return OmegaConf.select(cfg, "callbacks.checkpoint.mode") == "min"
-
-
-def _overrides(values: dict[str, Any]) -> list[str]:
+def _overrides(values: Mapping[Any, Any]) -> list[str]:
     return [f"{key}={value}" for key, value in values.items()]
 
 

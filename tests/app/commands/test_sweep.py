@@ -58,17 +58,19 @@ def test_of_a_loss_the_lowest_value_is_the_best(trained, tmp_path, capsys):
     assert f"best: trial {trained.index(lowest)}" in capsys.readouterr().out
 
 
-def test_a_file_of_ranges_is_overridden_by_words(trained, tmp_path):
-    space = tmp_path / "space.yaml"
-    space.write_text("loss: contrastive\nmodel.lr: interval(1.0,2.0)\nseed: 3\n")
-    main(["sweep", "--space", str(space), "seed=4", "--to", str(tmp_path / "search"), "--trials", "1"])
+def test_ranges_of_a_yaml_are_overridden_by_words(trained, tmp_path, monkeypatch):
+    own = tmp_path / "configs" / "sweep" / "own.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("# @package _global_\nhydra: {sweeper: {params: {model.lr: 'interval(1.0,2.0)', seed: '3,4'}}}\n")
+    monkeypatch.chdir(tmp_path)
+    main(["sweep", "sweep=own", "seed=7", "--to", str(tmp_path / "search"), "--trials", "1"])
     (overrides,) = trained
-    assert overrides[:2] == ["loss=contrastive", "seed=4"] and 1 <= float(overrides[2].removeprefix("model.lr=")) <= 2
+    assert overrides[:2] == ["seed=7", "sweep=own"] and 1 <= float(overrides[2].removeprefix("model.lr=")) <= 2
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["seed=1"], "nothing to search for"), (["seed"], "Expected KEY=VALUE"), (["seed=1,2", "no=1"], "no")],
+    [(["seed=1"], "nothing to search for"), (["seed"], "missing EQUAL"), (["seed=1,2", "no=1"], "no")],
 )
 def test_what_cannot_be_searched_is_a_line(trained, tmp_path, words, message):
     with pytest.raises(SystemExit, match=message):
