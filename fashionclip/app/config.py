@@ -141,7 +141,7 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
         "optimizer.lr optimizer.eps loss.match_weight loss.mismatch_weight dataset.timeout tuning.tower_rate"
     ),
     "a number >= 0": "optimizer.weight_decay dataset.margin",
-    "a number >= 0 and < 1": "scheduler.warmup dataset.dev_split tuning.heads_first",
+    "a number >= 0 and < 1": "scheduler.warmup dataset.dev_split tuning.heads_first callbacks.averaging.start",
     "a number >= 0 and <= 1": "scheduler.final augmentation.flip dataset.replaced_share",
     "a number > 0 and < 1": "scheduler.factor",
     "a whole number >= 0": (
@@ -156,6 +156,7 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
         "loss.per_anchor loss.per_label loss.relation.per_item identity.per_item model.backbone.image_size "
         "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions tuning.lora_rank callbacks.last.steps"
     ),
+    "a number >= 0 and < 1 or null": "callbacks.averaging.decay",
     "a number >= 0 and <= 180": "augmentation.rotation",
     "a number > 0 and <= 1": "dataset.max_edited_share tuning.layer_decay",
 }
@@ -255,6 +256,11 @@ def _check_training(cfg: DictConfig) -> None:
             raise InputError(
                 f"callbacks.{name}: Lightning's search for a rate cannot set that of optimizer. Compare some rates "
                 "instead: python train.py -m model.lr=1e-5,1e-4,1e-3"
+            )
+        if node and node["_target_"].endswith("StochasticWeightAveraging"):
+            raise InputError(
+                f"callbacks.{name}: Lightning neither validates nor keeps the average that it makes. Use callbacks=ema "
+                "callbacks.averaging.decay=null callbacks.averaging.start=0.75, which averages the last quarter's."
             )
     checkpoint = cfg.callbacks.get("checkpoint")
     if checkpoint is None:

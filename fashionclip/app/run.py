@@ -8,7 +8,6 @@ from pathlib import Path
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import StochasticWeightAveraging
 from omegaconf import DictConfig
 
 from fashionclip.app.again import check_places, differences, made_with, repeated_run, write_made_with
@@ -208,11 +207,6 @@ def train(cfg: DictConfig) -> float:
     steps = trainer.global_step
     last_val = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
-    if any(isinstance(one, StochasticWeightAveraging) for one in trainer.callbacks):  # type: ignore[attr-defined]
-        of_an_epoch = epochs.best
-        trainer.validate(module, data, verbose=False)  # the average, which Lightning neither validates nor keeps
-        if epochs.best is not of_an_epoch and best is not None:
-            trainer.save_checkpoint(best)
     if best is None and not cfg.trainer.get("fast_dev_run") and trainer.is_global_zero:
         print("no checkpoint was written: below are the weights as training left them")
     after, *_ = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False) or [{}]

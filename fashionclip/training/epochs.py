@@ -47,17 +47,13 @@ class EpochLines(L.Callback):
         if self.monitor not in measured:
             return
         line = f"{self.monitor} {measured[self.monitor]:.3f}"
-        fitting = trainer.state.fn == TrainerFn.FITTING
-        if not fitting and not self.best:
+        if trainer.state.fn != TrainerFn.FITTING:
             self._say(trainer, f"before training   {line}")
             return
         epoch = trainer.current_epoch + 1
         if not self.best or _worth(measured[self.monitor]) > _worth(self.best[self.monitor]):
             self.best, self.best_epoch = measured, epoch
             line += "   best so far"
-        if not fitting:
-            self._say(trainer, f"averaged weights   {line}")
-            return
         loss = torch.stack(self.losses).mean().item() if self.losses else math.nan
         self.losses.clear()
         of = f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""  # -1 where trainer.max_steps ends it

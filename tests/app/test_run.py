@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,7 +71,7 @@ class TinyLogger(Logger):
             print(step, *metrics, file=stream)
 
 
-def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypatch, capsys):
+def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypatch):
     """With a callback and a logger more, and some fewer."""
     recipe = re.search(r"```yaml\n(# configs/loss/mine\.yaml.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     forward = re.search(r"forward\((self|\*).*\)", recipe[1])[0].replace("(*", "(self, *")
@@ -86,8 +85,8 @@ def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypat
     monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(sys.modules, "tiny", SimpleNamespace(TinyLogger=TinyLogger))
-    average = "lightning.pytorch.callbacks.StochasticWeightAveraging"
-    more = [f"+callbacks.swa._target_={average}", "+callbacks.swa.swa_lrs=1e-3", "trainer.max_epochs=2"]
+    average = "fashionclip.training.averaging.Averaging"
+    more = [f"+callbacks.averaging._target_={average}", "+callbacks.averaging.decay=null", "trainer.max_epochs=2"]
     more += ["+logger.mine._target_=tiny.TinyLogger", f"+logger.mine.file={tmp_path / 'logged'}"]
     fewer = ["~logger.csv", "~callbacks.early_stopping", "callbacks.collapse=null", "~scheduler", "~augmentation"]
     run("loss=mine", f"hydra.searchpath=[file://{tmp_path}]", *more, *fewer)
@@ -97,22 +96,11 @@ def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypat
     assert not (tmp_path / "training_history.png").exists(), "whose table is logger.csv's"
     logged = (tmp_path / "logged").read_text()
     assert {"train/loss", "lr-AdamW/pg1", MONITOR, "test/spread"} <= set(logged.split())
-    assert "\naveraged weights   " in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_averaged_weights_that_are_better_on_val_become_the_best_checkpoint(run, tmp_path, monkeypatch, capsys):
-    falling = count(0, -1)  # so that the first of two, each new validation, is worth more
-    monkeypatch.setattr("fashionclip.training.epochs._worth", lambda value: next(falling))
-    swa = "{_target_: lightning.pytorch.callbacks.StochasticWeightAveraging, swa_lrs: 1e-3}"
-    run("~logger.csv", "~callbacks.learning_rate", f"+callbacks.swa={swa}", "trainer.max_epochs=2")
-    assert re.search(rf"averaged weights   {MONITOR} [\d.]+   best so far", capsys.readouterr().out)
-    best, last = (
-        torch.load(tmp_path / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
-        for name in ("best", "last")
-    )
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
     name = "backbone.clip.visual.proj"
-    assert not torch.equal(best[name], last[name]), "the last one is of before the average"
+    assert not torch.equal(best["state_dict"][name], best["current_model_state"][name]), "the average, and what trains"
+    record = read_record(tmp_path / RECORD, decode_size=64)
+    assert record.weights == weights_digest(backbone_of(load_checkpoint(tmp_path))), "the run ends with the average"
 
 
 def test_lora_is_trained_and_its_checkpoint_is_read_as_a_plain_model(run, tmp_path, capsys):
