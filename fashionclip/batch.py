@@ -20,12 +20,14 @@ class Pairs:
         text_index: (N,) position among the batch's texts.
         item_id: (N,) code of the product shown, the same in every batch and process.
         text_id: (N,) code of the text but for case, spaces and punctuation, the same in every batch and process.
+        right_text_id: (N, F) codes of all texts that are right for the photo, that one among them; -1 of none.
     """
 
     image_index: Tensor
     text_index: Tensor
     item_id: Tensor
     text_id: Tensor
+    right_text_id: Tensor
 
     def __len__(self) -> int:
         return len(self.image_index)
@@ -37,6 +39,7 @@ class Pairs:
             "text": text[self.text_index],  # (N, D)
             "item_id": self.item_id,
             "text_id": self.text_id,
+            "right_text_id": self.right_text_id,
         }
 
 

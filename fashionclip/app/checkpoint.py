@@ -154,7 +154,7 @@ def relation_of(checkpoint: dict[str, Any]) -> Relation:
         InputError: It is none of fashionclip's, or not with these values.
     """
     node = checkpoint["config"]["loss"]["relation"]
-    return _built({"name": None} | node, among=RELATIONS, place="loss.relation")
+    return _built({"name": "no name"} | node, among=RELATIONS, place="loss.relation")
 
 
 def _built(node: Any, *, among: Mapping[str, Any], place: str) -> Any:
@@ -164,8 +164,13 @@ def _built(node: Any, *, among: Mapping[str, Any], place: str) -> Any:
     if not isinstance(node, dict):
         return node
     below = RELATIONS | DISTANCES
-    values = {key: _built(value, among=below, place=f"{place}.{key}") for key, value in node.items() if key != "name"}
-    if "name" not in node:
+    named = isinstance(node.get("name"), str)  # a weight, where a text's field is of that name
+    values = {
+        key: _built(value, among=below, place=f"{place}.{key}")
+        for key, value in node.items()
+        if key != "name" or not named
+    }
+    if not named:
         return values
     name = str(node["name"])
     if name not in among:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.manifest import ROLES, read_triplets
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.latency import rank_times
@@ -35,7 +36,7 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
     codes: dict[str, Any] = {
         "item_id": rows.item_id,
         "text_id": torch.where(rows.worded, rows.text_id, -1),
-        "text_key": torch.where(rows.worded, rows.text_key[rows.text_id], -1),
+        "text_key": _keys(rows, torch.where(rows.worded, rows.text_id, -1)),
         "photo_id": rows.photo_id,
         "group_id": torch.from_numpy(pd.factorize(dataset.manifest["group_id"])[0].astype("int64")),
     }
@@ -65,10 +66,15 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
         functions=functions,
         alike=data.relation.alike(rows),
         texts=data.relation.uses_text,
+        fields={field: (ids, _keys(rows, ids)) for field, ids in zip(rows.fields, rows.field_text_id, strict=True)},
         also=also,
         apart=data.seen,
         of_apart=of_seen,
     )
+
+
+def _keys(rows: ManifestTensors, text_id: Tensor) -> Tensor:
+    return torch.where(text_id >= 0, rows.text_key[text_id], -1)
 
 
 def ranking_latency(metrics: RetrievalMetrics, data: RetrievalDataModule) -> dict[str, dict[str, float]]:

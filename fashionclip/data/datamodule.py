@@ -74,7 +74,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self.dataset = dataset
         self.relation = relation
         judgements = judgements_of(dataset, seed=seed) if relation.uses_judgements else None
-        self.rows = ManifestTensors(dataset, coded=relation.columns, judgements=judgements)
+        self.rows = ManifestTensors(dataset, coded=relation.columns, fields=relation.fields, judgements=judgements)
         self.seen = rows_of_seen_skus(dataset.manifest) if seen_skus else torch.empty(0, dtype=torch.long)
         self.tokenize = tokenize
         self.train_transform = train_transform(preprocess, **(augmentation or {}))

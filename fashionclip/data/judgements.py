@@ -28,6 +28,7 @@ class JudgementRelation:
 
     name: str = "judgements"
     columns: tuple[str, ...] = ("item_id", "group_id", "text")
+    fields: tuple[str, ...] = ()
     uses_text: bool = True
     uses_judgements: bool = True
 
@@ -84,7 +85,9 @@ class JudgedWithOwnTexts:
         table, image_row = _table(rows), torch.unique(chosen)
         judged = table.of(image_row)
         image, text, label = table.image_row[judged], table.text_id[judged], table.label[judged]
-        return _planned(image_row, image, text, label, judged, own=rows.text_id[image_row])
+        further = rows.field_text_id[:, image_row]
+        own = torch.cat([rows.text_id[image_row], further[further >= 0]])
+        return _planned(image_row, image, text, label, judged, own=own)
 
 
 def judgements_of(dataset: PreparedDataset, *, seed: int) -> pd.DataFrame:

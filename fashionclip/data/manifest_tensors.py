@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fashionclip.data.text_fields import texts_of
 from fashionclip.errors import InputError
 from fashionclip.manifest import SPLITS, PreparedDataset, text_key
 
@@ -68,6 +69,7 @@ class ManifestTensors:
         path: Path of the photo of each of N rows.
         text: T distinct texts, those of judgements among them, and an empty one for each row without a text.
         text_id: Position (N,) in `text` of each row's text; rows without a text do not share one.
+        field_text_id: Positions (F, N) in `text` of each row's text in further fields, by `fields`; -1 without one.
         text_key: Codes (T,) that are equal for texts which differ only in case, spaces and punctuation.
         photo_id: Codes (N,), equal for rows whose photos are the same, byte for byte; of a dataset that was prepared
             before there was a column `photo_hash`, each row has its own.
@@ -80,19 +82,29 @@ class ManifestTensors:
     Args:
         dataset: Prepared dataset, as read from disk.
         coded: Columns that get codes; those that the manifest lacks are left out.
+        fields: Further texts of each row, as in `text_fields.py`.
         judgements: Table of `image_row, text, label, kind`, perhaps `text_only`, from `judgements_of`.
     """
 
     def __init__(
-        self, dataset: PreparedDataset, *, coded: Sequence[str] = (), judgements: pd.DataFrame | None = None
+        self,
+        dataset: PreparedDataset,
+        *,
+        coded: Sequence[str] = (),
+        fields: Sequence[str] = (),
+        judgements: pd.DataFrame | None = None,
     ) -> None:
         manifest = dataset.manifest
         judged = [] if judgements is None else judgements.sort_values("image_row", kind="stable")["text"].tolist()
-        said = [text or None for text in (*manifest["text"], *judged)]
+        further = [text for field in fields for text in texts_of(manifest, field)]
+        said = [text or None for text in (*manifest["text"], *judged, *further)]
         text_id, texts = pd.factorize(pd.Series(said, dtype=object))  # -1 of None
         self.root: Path = dataset.root
         self.path = PackedStrings(manifest["path"].tolist())
         self.text_id: Tensor = torch.from_numpy(text_id[: len(manifest)].astype("int64"))
+        self.fields = tuple(fields)
+        in_fields = text_id[len(manifest) + len(judged) :].astype("int64")
+        self.field_text_id: Tensor = torch.from_numpy(in_fields).view(len(fields), len(manifest))
         self.worded: Tensor = self.text_id >= 0
         wordless = int((~self.worded).sum())
         self.text = PackedStrings([*texts, *[""] * wordless])
@@ -107,7 +119,7 @@ class ManifestTensors:
             kind, kinds = pd.factorize(table["kind"], sort=True)
             self.judgements = JudgementTensors(
                 image_row=torch.from_numpy(table["image_row"].to_numpy("int64").copy()),
-                text_id=torch.from_numpy(text_id[len(manifest) :].astype("int64")),
+                text_id=torch.from_numpy(text_id[len(manifest) : len(manifest) + len(judged)].astype("int64")),
                 label=torch.from_numpy((table["label"] == "match").to_numpy("bool").copy()),
                 kind=torch.from_numpy(kind.astype("int64")),
                 kinds=tuple(map(str, kinds)),
@@ -140,6 +152,11 @@ class ManifestTensors:
                 "Prepare more products, or with other dataset.ratios (of df2: dataset.dev_split or splits)."
             )
         return self.split[split]
+
+    def texts_of(self, chosen: Tensor, *, fields: Sequence[str]) -> Tensor:
+        """(1 + F, N) positions in `text` of the texts of some rows (N,), their own and in F fields; -1 without one."""
+        own = torch.where(self.worded[chosen], self.text_id[chosen], -1)
+        return torch.cat([own[None], self.field_text_id[[self.fields.index(name) for name in fields]][:, chosen]])
 
     def code_of(self, column: str, value: str) -> int:
         """The code of a value in a column of `code`; -1 where no row has it."""

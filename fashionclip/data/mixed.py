@@ -33,6 +33,7 @@ class MixedRelation:
         self.parts = dict(parts)
         self.leading = parts[sampler]
         self.columns = tuple(dict.fromkeys(column for part in parts.values() for column in part.columns))
+        self.fields = tuple(dict.fromkeys(field for part in parts.values() for field in part.fields))
         self.uses_text = any(part.uses_text for part in parts.values())
         self.uses_judgements = any(part.uses_judgements for part in parts.values())
 

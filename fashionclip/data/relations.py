@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from fashionclip.batch import Identities, Pairs, RelationTensors
 from fashionclip.data.content_distance import ContentDistance
 from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.data.samplers import GroupSampler, SomeSampler
+from fashionclip.data.text_fields import check_fields, columns_in
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset
 
@@ -41,12 +43,14 @@ class Relation(BatchPlanner, Protocol):
     Attributes:
         name: Name of the relation in messages.
         columns: Manifest columns that the relation needs.
+        fields: Further texts of each row that take part, as in `text_fields.py`.
         uses_text: Whether texts take part; if not, the text tower is neither trained nor evaluated.
         uses_judgements: Whether rows must come with judgements.
     """
 
     name: str
     columns: tuple[str, ...]
+    fields: tuple[str, ...]
     uses_text: bool
     uses_judgements: bool
 
@@ -67,12 +71,33 @@ class PairRelation:
     """Each row's photo with its own text; photos without one are not trained on.
 
     Of rows whose photos are the same byte for byte, a batch pairs one: they would be each other's wrong answers.
+
+    Of a product with further texts a batch draws one, by their weights, so that over time the loss is the weighted sum
+    of those of each field; all that it has are right for its photo.
+
+    Source: Zhu et al. 2024, "Generalized Contrastive Learning for Multi-Modal Retrieval and Ranking", for
+    the weighted fields.
+
+    Args:
+        text_fields: Weights of further texts of a product beside its own, which has 1, by column or columns, as
+            in `text_fields.py`.
+
+    Raises:
+        ValueError: A weight is no number above 0.
     """
 
     name: str = "pairs"
     columns: tuple[str, ...] = ("item_id", "text")
     uses_text: bool = True
     uses_judgements: bool = False
+
+    def __init__(self, *, text_fields: Mapping[str, float] | None = None) -> None:
+        fields = text_fields or {}
+        check_fields(fields)
+        self.fields = tuple(fields)
+        self.weights = torch.tensor([1.0, *fields.values()])  # (1 + F,)
+        further = [column for field in fields for column in columns_in(field)]
+        self.columns = tuple(dict.fromkeys((*self.columns, *further)))
 
     def alike(self, rows: ManifestTensors) -> list[Tensor]:
         return [rows.item_id, rows.text_key[rows.text_id]]
@@ -96,12 +121,18 @@ class PairRelation:
         image_row = torch.unique(chosen)
         chosen = without_twins(rows, chosen[rows.worded[chosen]])
         image_index = torch.searchsorted(image_row, chosen)
-        text_id, text_index = torch.unique(rows.text_id[chosen], return_inverse=True)
+        said = rows.texts_of(chosen, fields=self.fields)  # (1 + F, N)
+        drawn = said[0]
+        if self.fields and len(chosen):
+            weights = (self.weights[:, None] * (said >= 0)).T  # (N, 1 + F)
+            drawn = said.T.gather(1, torch.multinomial(weights, 1, generator=draws))[:, 0]
+        text_id, text_index = torch.unique(drawn, return_inverse=True)
         pairs = Pairs(
             image_index=image_index,
             text_index=text_index,
             item_id=rows.item_id[chosen],
-            text_id=rows.text_key[rows.text_id[chosen]],
+            text_id=rows.text_key[drawn],
+            right_text_id=torch.where(said >= 0, rows.text_key[said], -1).T,
         )
         return BatchPlan(image_row=image_row, text_id=text_id, relation=pairs)
 
@@ -110,8 +141,8 @@ class WithOwnTexts:
     """Photos with their texts, all of them, for evaluation."""
 
     def plan(self, rows: ManifestTensors, chosen: Tensor, *, draws: torch.Generator | None = None) -> BatchPlan:
-        text_id = torch.unique(rows.text_id[chosen[rows.worded[chosen]]])
-        return BatchPlan(image_row=torch.unique(chosen), text_id=text_id, relation=None)
+        text_id = torch.unique(rows.texts_of(chosen, fields=rows.fields))
+        return BatchPlan(image_row=torch.unique(chosen), text_id=text_id[text_id >= 0], relation=None)
 
 
 class ImagesAlone:
@@ -139,6 +170,7 @@ class IdentityRelation:
     """
 
     name: str = "identities"
+    fields: tuple[str, ...] = ()
     uses_text: bool = False
     uses_judgements: bool = False
 

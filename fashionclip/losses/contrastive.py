@@ -46,6 +46,7 @@ class ContrastiveLoss(nn.Module):
         text_id: Tensor,
         logit_scale: Tensor,
         logit_bias: Tensor | None = None,
+        right_text_id: Tensor | None = None,
     ) -> Tensor:
         """Loss of N pairs, those of all processes. Each process computes B of the N rows of z, its `distributed.share`.
 
@@ -54,6 +55,8 @@ class ContrastiveLoss(nn.Module):
             item_id, text_id: Codes (N,), equal where the product or the text is.
             logit_scale: Natural logarithm of the scale, a scalar.
             logit_bias: Bias of the sigmoid form, a scalar.
+            right_text_id: Codes (N, F) of all texts that are right for a photo, such as its category beside its name,
+                -1 of none; None: `text_id` alone.
 
         Returns:
             Scalar; its mean over processes is the loss, 0 with a graph of no pairs.
@@ -62,7 +65,9 @@ class ContrastiveLoss(nn.Module):
         weight = distributed.world_size() / max(len(image), 1)
         with torch.autocast(image.device.type, enabled=False):
             image, text = image.float(), text.float()
-            together = self._together(own, item_id, text_id)  # (B, N)
+            drawn = text_id[:, None]  # (N, 1)
+            right = drawn if right_text_id is None else right_text_id  # (N, F)
+            together = self._together(own, item_id, right, drawn)  # (B, N), photos and texts
             scale = logit_scale.float().exp()
             image_logits = scale * image[own] @ text.T  # (B, N)
             if self.form == "sigmoid":
@@ -70,13 +75,19 @@ class ContrastiveLoss(nn.Module):
                 sign = together * 2.0 - 1.0
                 return -weight * F.logsigmoid(sign * (image_logits + bias)).sum()
             text_logits = scale * text[own] @ image.T  # (B, N)
-            target = together / together.sum(1, keepdim=True)
-            of_images = F.cross_entropy(image_logits, target, reduction="sum")
-            of_texts = F.cross_entropy(text_logits, target, reduction="sum")
+            of_images = F.cross_entropy(image_logits, _shares(together), reduction="sum")
+            together = self._together(own, item_id, drawn, right)  # (B, N), texts and photos
+            of_texts = F.cross_entropy(text_logits, _shares(together), reduction="sum")
             return weight * (of_images + of_texts) / 2
 
-    def _together(self, own: slice, item_id: Tensor, text_id: Tensor) -> Tensor:
+    def _together(self, own: slice, item_id: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """(B, N) what belongs together: the same product, or one of its (N, F) codes is one of the other's (N, G)."""
         if self.multi_positive:
-            return (item_id[own, None] == item_id[None]) | (text_id[own, None] == text_id[None])
+            agree = one[own, None, :, None] == other[None, :, None, :]  # (B, N, F, G)
+            return (item_id[own, None] == item_id[None]) | agree.flatten(2).any(2)
         row = torch.arange(len(item_id), device=item_id.device)
         return row[own, None] == row[None]
+
+
+def _shares(together: Tensor) -> Tensor:
+    return together / together.sum(1, keepdim=True)

@@ -34,9 +34,10 @@ class Embedded:
     text: Tensor
 
     def of(self, chosen: Tensor, *, text_of_row: Tensor) -> Embedded:
-        """The photos that are `chosen`, (I,) bool, with the texts that `text_of_row` (R,) gives them."""
+        """The photos that are `chosen`, (I,) bool, with the texts that `text_of_row`, (R,) or (F, R),
+        gives them."""
         row = self.image_row[chosen]
-        own = torch.isin(self.text_id, text_of_row.to(row.device)[row])
+        own = torch.isin(self.text_id, text_of_row.to(row.device)[..., row])
         return Embedded(row, self.image[chosen], self.text_id[own], self.text[own])
 
 
@@ -71,6 +72,8 @@ class RetrievalMetrics(Metric):
         group_id: (R,) code of rows that are not independent of each other; None: `item_id`.
         alike: Codes (R,), by which photos are right for each other; None: `item_id` and `text_key`.
         texts: Whether texts are embedded too; if not, photos are only ranked among photos.
+        fields: Ids and codes (R,), such as `text_id` and `text_key`, of further texts of each row, such as its
+            category, by their name; -1 without one.
         also: Further measures of the photos and texts.
         apart: Rows of the manifest that are measured apart, by `of_apart` alone, such as those that training has seen.
         of_apart: Measures of the rows apart.
@@ -99,6 +102,7 @@ class RetrievalMetrics(Metric):
         group_id: Tensor | None = None,
         alike: Sequence[Tensor] | None = None,
         texts: bool = True,
+        fields: Mapping[str, tuple[Tensor, Tensor]] | None = None,
         also: Sequence[Measure] = (),
         apart: Tensor | None = None,
         of_apart: Sequence[Measure] = (),
@@ -110,6 +114,8 @@ class RetrievalMetrics(Metric):
         self.photo_id = torch.arange(len(item_id)) if photo_id is None else photo_id
         self.group_id = item_id if group_id is None else group_id
         self.alike = (item_id, self.text_key) if alike is None else tuple(alike)
+        self.fields = dict(fields or {})
+        self.texts_of_row = torch.stack([text_id, *(ids for ids, _ in self.fields.values())])  # (1 + F, R)
         self.texts, self.also, self.of_apart = texts, tuple(also), tuple(of_apart)
         self.apart = torch.empty(0, dtype=torch.long) if apart is None else apart
         for state in ("image", "image_row", "text", "text_seen"):
@@ -117,7 +123,7 @@ class RetrievalMetrics(Metric):
 
     def update(self, image: Tensor, image_row: Tensor, text: Tensor, text_id: Tensor) -> None:
         """Adds (I, D) embeddings of (I,) manifest rows and (T, D) of (T,) texts; texts of no row are left out."""
-        own = torch.isin(text_id, self.text_id.to(image_row.device)[image_row])
+        own = torch.isin(text_id, self.texts_of_row.to(image_row.device)[:, image_row])
         self.image.append(image.detach().float())
         self.image_row.append(image_row)
         self.text.append(text[own].detach().float())
@@ -125,6 +131,8 @@ class RetrievalMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`.
+
+        The direction of further texts is `text_to_image/<field>`: right are all photos that have the text in it.
 
         Raises:
             ValueError: There is no photo since the last reset.
@@ -148,10 +156,25 @@ class RetrievalMetrics(Metric):
         right = with_fellows(right.flip(1), photo_id).flip(1)
         ranks = rank_relevant(image, image, right, exclude=same)
         values |= measured(ranks, self.functions, direction="image_to_image", group=group) | {"spread": spread(image)}
+        values |= self._by_field(both.of(~apart, text_of_row=self.texts_of_row))
         for measure in self.also:
             values |= measure(self.embedded)
         for measure in self.of_apart:
             values |= measure(both.of(apart, text_of_row=self.text_id))
+        return values
+
+    def _by_field(self, seen: Embedded) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        photo_id = self.photo_id.to(seen.image_row.device)[seen.image_row]  # (I,)
+        for name, codes in self.fields.items():
+            text_id, key = (code.to(seen.image_row.device)[seen.image_row] for code in codes)  # (I,) each
+            asked = torch.isin(seen.text_id, text_id)  # (T,)
+            if not asked.any():
+                continue
+            right = with_fellows(relevant_pairs([seen.text_id[asked]], [text_id]), key)
+            ranks = rank_relevant(seen.text[asked], seen.image, with_fellows(right, photo_id))
+            each = torch.arange(int(asked.sum()), device=seen.text.device)
+            values |= measured(ranks, self.functions, direction=f"text_to_image/{name}", group=each)
         return values
 
     def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> dict[str, Tensor]:

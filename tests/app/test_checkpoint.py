@@ -334,8 +334,8 @@ def test_a_relation_of_ones_own_is_refused_with_the_way_on():
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({}, "'None' at loss.relation, which is none"),
-        ({"item": "text"}, "'None' at loss.relation, which is none"),
+        ({}, "'no name' at loss.relation, which is none"),
+        ({"item": "text"}, "'no name' at loss.relation, which is none"),
         (
             {"name": "identities", "item": "a", "group": "b", "second_view": True, "view": torch.ones(2)},
             "cannot be built",

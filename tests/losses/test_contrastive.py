@@ -101,6 +101,44 @@ def test_without_duplicates_it_is_open_clips_loss(multi_positive):
         assert_same(with_gradients(mine, *pairs, torch.float32), with_gradients(theirs, *pairs, torch.float32))
 
 
+RIGHT = [[0, 5, 6], [1, 5, -1], [2, -1, 7], [3, 5, 6], [4, -1, -1]]  # names; categories 5; colours and categories 6, 7
+
+
+@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("drawn", [[0, 1, 2, 3, 4], [5, 1, 2, 6, 4], [5, 5, 7, 5, 4], [6, 5, 2, 3, 4]])
+def test_a_photo_belongs_to_every_text_that_its_product_has(form, drawn):
+    """A double loop over photos and texts; the relation is not symmetric: "shoe" is right for any shoe."""
+    items = [0, 1, 2, 3, 4]
+    pairs = embeddings(5)
+
+    def slow(image, text, scale, bias):
+        z = [[scale.exp() * (image[i] * text[j]).sum() for j in items] for i in items]
+        right = [[i == j or drawn[j] in RIGHT[i] for j in items] for i in items]
+        total = 0
+        for i in items:
+            if form == "sigmoid":
+                total += sum(torch.log(1 + torch.exp((-1 if right[i][j] else 1) * (z[i][j] + bias))) for j in items)
+                continue
+            photo, text_ = [z[i][j] for j in items if right[i][j]], [z[j][i] for j in items if right[j][i]]
+            for one, all_ in ((photo, z[i]), (text_, [z[j][i] for j in items])):
+                total += sum(sum(x.exp() for x in all_).log() - x for x in one) / len(one) / 2
+        return total / len(items)
+
+    def mine(image, text, scale, bias):
+        return ContrastiveLoss(form=form)(
+            image=image,
+            text=text,
+            item_id=torch.tensor(items),
+            text_id=torch.tensor(drawn),
+            right_text_id=torch.tensor(RIGHT),
+            logit_scale=scale,
+            logit_bias=bias,
+        )
+
+    expected = with_gradients(slow, *pairs, torch.double)
+    assert_same(with_gradients(mine, *pairs, torch.float32), expected, atol=2e-6, rtol=1e-5)
+
+
 def test_the_sigmoid_form_needs_no_bias():
     mine, pairs = ours([0, 1, 1], [0, 1, 2], form="sigmoid"), embeddings(3)
     scale = torch.tensor(2.0)

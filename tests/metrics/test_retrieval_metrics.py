@@ -234,3 +234,30 @@ def test_where_no_photo_has_a_text_photos_are_ranked_among_photos():
     values = fill(metrics, image, text, [list(ROWS)]).compute()
     assert values["image_to_image/queries"] > 0 and not any("text" in name for name in values)
     assert len(metrics.nearest.text_id) == 0
+
+
+def test_texts_of_a_field_find_every_photo_that_has_them():
+    """Ids 0 to 7 are names, 8 to 10 those of a field, of which 9 is another spelling of 10; -1: none."""
+    image, names = embeddings()
+    text = torch.cat([names, normalize(torch.randn(3, 6), dim=1)])
+    field = torch.tensor([8, 8, 9, 9, 10, -1, 8, 10, -1, 9, 8, 4])  # 4: also a name
+    key = torch.where(field == 9, 10, field)
+    metrics, plain = build(fields={"category": (field, key)}), fill(build(), image, names, [list(ROWS)])
+    for batch in ([7, 0, 4, 11], [2, 11, 3, 10], [9, 1, 5], [8, 6]):
+        rows = torch.tensor(batch)
+        text_id = torch.cat([TEXT_ID[rows], field[rows]]).unique()
+        text_id = text_id[text_id >= 0]
+        metrics.update(image[rows], rows, text[text_id], text_id)
+    values = metrics.compute()
+    queries = [4, 8, 9, 10]
+    best = []
+    for query in queries:
+        right = [p for p in ROWS if key[p] == (10 if query == 9 else query)]
+        scores = (image @ text[query]).tolist()
+        best.append(1 + sum(score > max(scores[p] for p in right) for score in scores))
+    assert values["text_to_image/category/queries"] == 4
+    assert values["text_to_image/category/recall@1"] == pytest.approx(sum(rank <= 1 for rank in best) / 4)
+    assert values["text_to_image/category/mrr"] == pytest.approx(sum(1 / rank for rank in best) / 4)
+    expected = plain.compute()
+    assert_equal({name: values[name] for name in expected}, expected)  # names are measured as without the field
+    assert metrics.embedded.text_id.tolist() == plain.embedded.text_id.tolist()
