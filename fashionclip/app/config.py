@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from fashionclip.app.arguments import arguments_of, check_types
+from fashionclip.app.run_folder import mode_of
 from fashionclip.errors import InputError
 
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
@@ -269,10 +270,11 @@ def _check_training(cfg: DictConfig) -> None:
         raise InputError(
             "logger: none is left, and callbacks.learning_rate writes to them. Add ~callbacks.learning_rate."
         )
-    if checkpoint.get("monitor", cfg.loss.monitor) != cfg.loss.monitor or checkpoint.get("mode", "max") != "max":
+    mode = mode_of(cfg.loss.monitor)
+    if checkpoint.get("monitor", cfg.loss.monitor) != cfg.loss.monitor or checkpoint.get("mode", mode) != mode:
         raise InputError(
             f"callbacks.checkpoint: monitor={checkpoint.get('monitor')}, mode={checkpoint.get('mode')}; expected "
-            f"loss.monitor={cfg.loss.monitor} and max, by which schedules and sweeps choose too. Set loss.monitor."
+            f"loss.monitor={cfg.loss.monitor} and {mode}, by which schedules and sweeps choose too. Set loss.monitor."
         )
     epochs, steps = cfg.trainer.max_epochs, cfg.trainer.get("max_steps", -1)
     if epochs == 0 or steps == 0:

@@ -1,4 +1,4 @@
-"""The test pass alone: of a run, of a checkpoint file, or of an untouched model."""
+"""The test pass alone, or that of another split: of a run, of a checkpoint file, or of an untouched model."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import PairRelation, check_columns
 from fashionclip.errors import InputError
+from fashionclip.manifest import SPLITS
 from fashionclip.training.module import RetrievalModule
 
 
@@ -30,6 +31,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         InputError: No checkpoint and no model, or both, or no dataset is given; one of them cannot be read; the
             run's dataset is another one by now; or nothing is left to measure.
     """
+    if cfg.split not in SPLITS:
+        raise InputError(f"split={cfg.split}: expected one of {', '.join(SPLITS)}.")
     L.seed_everything(cfg.seed, workers=True, verbose=False)  # where a model has parts without weights
     quiet_lightning()
     fill_groups(cfg, ["metrics"])
@@ -62,7 +65,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         eval_batch_size=cfg.data.eval_batch_size,
         num_workers=cfg.data.num_workers,
         seed=seed,
-        seen_skus=own,
+        seen_skus=own and cfg.split == "test",
+        tested=cfg.split,
     )
     module = RetrievalModule(
         backbone=backbone,
@@ -82,12 +86,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     tested = trainer.test(module, data, verbose=False)
     if not tested:
         raise InputError("trainer.limit_test_batches=0: nothing is left to measure. Leave it out.")
-    measured = tested[0]
+    measured = {name.replace("test/", f"{cfg.split}/", 1): value for name, value in tested[0].items()}
     if trainer.is_global_zero:
         latency = ranking_latency(module.metrics, data)
         write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured, "ranking_latency": latency})
-        print_table({"value": measured})
+        print_table({"value": tested[0]}, split=cfg.split)
         print(f"results: {folder / 'results.json'}")
         if module.judged and draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
             print(f"worst judgements: {folder / 'offenders.png'}")
-    return {name.removeprefix("test/"): value for name, value in measured.items()}
+    return {name.removeprefix(f"{cfg.split}/"): value for name, value in measured.items()}

@@ -16,6 +16,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
+from fashionclip.app import run_folder  # noqa: F401  # whose resolvers configs use
 from fashionclip.app.home import expand_words
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -42,7 +42,7 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(results, indent=2) + "\n")
 
 
-def print_table(results: Results, *, monitor: str | None = None) -> None:
+def print_table(results: Results, *, monitor: str | None = None, split: str = "test") -> None:
     """Prints a block a direction, a line a metric, a column a stage, recall with its 95 % interval, and what they mean.
 
     The direction of `monitor` comes first, and it the first of its lines, marked. A direction's parts, such as
@@ -51,6 +51,7 @@ def print_table(results: Results, *, monitor: str | None = None) -> None:
     Args:
         results: Test metrics by stage.
         monitor: Validation metric that chose the best checkpoint.
+        split: Name of the split that was measured.
     """
     stages = list(results)
     last = results[stages[-1]]
@@ -71,7 +72,7 @@ def print_table(results: Results, *, monitor: str | None = None) -> None:
 
     # Names are shown as they are: a category may be called "[new]" or ":bell:".
     console = Console(width=80, markup=False, emoji=False, highlight=False)
-    table = Table(title="on the test split")
+    table = Table(title=f"on the {split} split")
     table.add_column("metric", width=80 - 4 - 19 * len(stages), overflow="fold")
     for stage in stages:
         table.add_column(stage, justify="right", width=16)
@@ -105,7 +106,7 @@ def print_table(results: Results, *, monitor: str | None = None) -> None:
 
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
-    """Draws training loss and validation from Lightning's `metrics.csv`.
+    """Draws losses, validation, CLIP score and learning rates from Lightning's `metrics.csv`.
 
     Validation is recall in `monitor`'s direction and accuracies of triplets, or else `monitor` and its parts.
     """
@@ -118,20 +119,33 @@ def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
     curves = [name for name in names if name.startswith(f"val/{direction}/recall@") or name in drawn]
     curves = curves or [name for name in names if name.startswith(monitor)]  # of all, and of each kind of mismatch
     curves.sort(key=lambda name: (name.partition("@")[0], int(name.partition("@")[2] or 0)))  # recall@5 before @10
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    if "train/loss" in history:
-        loss = history.dropna(subset="train/loss")
-        left.plot(loss["step"], loss["train/loss"])
-    left.set(title="training loss", xlabel="step")
-    for name in curves:
-        points = history.dropna(subset=name)
-        label = name.removeprefix("val/").removeprefix(f"{direction}/").replace("/", " ").replace("_", " ")
-        right.plot(points["step"], points[name], marker="o", markersize=3, label=label)
-    right.set(title=f"validation, {direction.replace('_', ' ')}", xlabel="step", ylim=(-0.02, 1.02))
-    if curves:
-        right.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
-    for axes in (left, right):
+    shares = any(name != "val/loss" for name in curves)
+    panels = {
+        "loss": ["train/loss", "val/loss"],
+        f"validation, {direction.replace('_', ' ')}": curves if shares else [],
+        "CLIP score: 100 x mean cosine": ["val/clip_score"],
+        "learning rate": [name for name in names if name.startswith("lr-")],
+    }
+    panels = {title: there for title, lines in panels.items() if (there := [name for name in lines if name in names])}
+    figure = Figure(figsize=(10, 3.2 * ((len(panels) + 1) // 2)), layout="constrained")
+    for place, (title, lines) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot((len(panels) + 1) // 2, 2, place)
+        seen = set()
+        for name in lines:
+            points = history.dropna(subset=name)
+            values = tuple(points[name])
+            if values in seen and name.startswith("lr-"):  # groups of weights with one rate
+                continue
+            seen.add(values)
+            label = name.removeprefix("val/").removeprefix(f"{direction}/").replace("/", " ").replace("_", " ")
+            label = {"train/loss": "train", "val/loss": "val"}.get(name, label)
+            marker = "o" if name.startswith("val/") else None
+            axes.plot(points["step"], points[name], marker=marker, markersize=3, label=label)
+        axes.set(title=title, xlabel="step")
+        if lines == curves:
+            axes.set_ylim(-0.02, 1.02)
+        if len(axes.lines) > 1:
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, not on them
         axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=110)
 

@@ -38,7 +38,7 @@ from fashionclip.app.malloc import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of, ranking_latency
 from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
 from fashionclip.app.resume import check_resumed, continue_loggers, go_on, last_checkpoint
-from fashionclip.app.run_folder import write_run_config
+from fashionclip.app.run_folder import mode_of, write_run_config
 from fashionclip.app.trial import running_trial
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
@@ -149,7 +149,7 @@ def train(cfg: DictConfig) -> float:
             "tuning: nothing is left to train. A loss without texts trains the image tower alone, and it is frozen. "
             "Choose another tuning, or a loss with texts."
         )
-    epochs = EpochLines(monitor=cfg.loss.monitor)
+    epochs = EpochLines(monitor=cfg.loss.monitor, mode=mode_of(cfg.loss.monitor))
     pruning = [PruneTrial(trial=trial, monitor=cfg.loss.monitor)] if (trial := running_trial(folder)) else []
     heads = [HeadsFirst(backbone, below=below_heads(backbone), share=tuning.heads_first)] if tuning.heads_first else []
     callbacks = [stop, epochs, *pruning, *heads]

@@ -1,6 +1,6 @@
 """The folder of a run: its own, whatever else begins in the same second, or was there before.
 
-Importing this registers the resolver `fresh` of configs/train.yaml and evaluate.yaml.
+Importing this registers the resolvers `fresh` and `mode_of` of configs/.
 """
 
 from __future__ import annotations
@@ -43,6 +43,12 @@ def fresh_folder(wanted: str) -> str:
     return name
 
 
+def mode_of(monitor: str) -> str:
+    """Whether the highest value of a metric is the best ("max"), or its lowest ("min"), as of a loss."""
+    return "min" if monitor.endswith("loss") else "max"
+
+
+OmegaConf.register_new_resolver("mode_of", mode_of, replace=True)
 OmegaConf.register_new_resolver("fresh", fresh_folder, use_cache=True, replace=True)  # one folder a config
 
 
@@ -118,7 +124,7 @@ def _looked_up(raw: Any, resolved: Any) -> Any:
         return {key: _looked_up(raw[key], resolved[key]) for key in raw}
     if isinstance(raw, list):
         return [_looked_up(*both) for both in zip(raw, resolved, strict=True)]
-    outside = isinstance(raw, str) and set(re.findall(r"\$\{([\w.]+):", raw)) - {"hydra", "oc.select"}
+    outside = isinstance(raw, str) and set(re.findall(r"\$\{([\w.]+):", raw)) - {"hydra", "mode_of", "oc.select"}
     return resolved if outside else raw
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import Photos, write_features
 from fashionclip.data.judgements import judgements_of
 from fashionclip.data.manifest_tensors import ManifestTensors, PackedStrings
-from fashionclip.data.relations import BatchPlanner, Relation
+from fashionclip.data.relations import BatchPlan, BatchPlanner, Relation
 from fashionclip.data.samplers import SeededSampler
 from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import Transform, eval_transform, train_transform
@@ -44,6 +45,7 @@ class RetrievalDataModule(L.LightningDataModule):
         seed: Seed of the order of training, of what relations draw, and of judgements that a dataset does not fix.
         seen_skus: Whether testing embeds SKUs of the train split as well, behind the test split; there are two loaders
             then.
+        tested: Name of the split that testing takes.
         frozen_image_part: Part of an image tower that photos are run through once before training; its features
             are kept in `<root>/features`, and augmentation is impossible then.
         frozen_text_part: Part of a text tower that texts are run through once before training, likewise.
@@ -67,6 +69,7 @@ class RetrievalDataModule(L.LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         seen_skus: bool = True,
+        tested: str = "test",
         frozen_image_part: nn.Module | None = None,
         frozen_text_part: nn.Module | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class RetrievalDataModule(L.LightningDataModule):
         judgements = judgements_of(dataset, seed=seed) if relation.uses_judgements else None
         self.rows = ManifestTensors(dataset, coded=relation.columns, fields=relation.fields, judgements=judgements)
         self.seen = rows_of_seen_skus(dataset.manifest) if seen_skus else torch.empty(0, dtype=torch.long)
+        self.tested = tested
         self.tokenize = tokenize
         self.train_transform = train_transform(preprocess, **(augmentation or {}))
         self.eval_transform = eval_transform(preprocess)
@@ -170,11 +174,28 @@ class RetrievalDataModule(L.LightningDataModule):
             sampler.begun, self.begun = (epoch, batches * size), None  # Lightning tells the epoch when it is too late
         return sampler
 
+    @cached_property
+    def validation_plans(self) -> list[BatchPlan]:
+        """What batches of val hold, as large as those of training and the same in each epoch: of these is `val/loss`.
+
+        The rest that makes no whole batch is left out, unless it is all there is. Empty where no text says anything.
+        """
+        chosen = self.rows.of_split("val")
+        if "text" in self.relation.columns and not self.rows.worded[chosen].any():
+            return []
+        positions = torch.tensor(list(self.relation.sampler(self.rows, chosen, seed=self.seed)))
+        size = self.batch_size * distributed.world_size()
+        batches = [batch for batch in positions.split(size) if len(batch) == size] or [positions]
+        return [
+            self.relation.plan(self.rows, chosen[batch], draws=torch.Generator().manual_seed(number))
+            for number, batch in enumerate(batches)
+        ]
+
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation(self.rows.of_split("val"))
 
     def test_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        test = self._evaluation(self.rows.of_split("test"))
+        test = self._evaluation(self.rows.of_split(self.tested))
         return [test, self._evaluation(self.seen)] if len(self.seen) else test
 
     def _features_path(self, encoder: nn.Module, inputs: PackedStrings, how: object) -> Path:

@@ -110,7 +110,7 @@ class PairRelation:
                 f"{rows.root}/manifest.parquet: column 'text' is empty in all {count} rows of train, needed by "
                 "relation=pairs. Use a loss that needs no 'text', or re-run prepare.py on a source with it."
             )
-        if count and distributed.rank() == 0:
+        if count and distributed.rank() == 0 and chosen.equal(rows.of_split("train")):
             print(f"{rows.root}: {count} of {len(chosen)} train photos have no text and are left out of relation=pairs")
         return SomeSampler(worded.nonzero()[:, 0], seed=seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,7 @@ class MetricLearningLoss(nn.Module):
         try:
             # of a class, what its bases ask for as well, to which it may hand on any argument
             asked = {name for base in inspect.getmro(of) for name in inspect.signature(base).parameters}
+            self.of_items = "num_classes" in asked  # it learns weights for each
             self.loss = make(
                 **{name: size for name, size in sizes.items() if name in asked} | getattr(make, "keywords", {})
             )
@@ -69,17 +71,20 @@ class MetricLearningLoss(nn.Module):
 
         Args:
             image: Embeddings (I, D) of unit norm and any float type; computed in float32.
-            item_id: Codes (I,), each among `items`.
+            item_id: Codes (I,), in training each among `items`.
             seed: Seed of miners and losses that draw, the same on all processes.
             others: Further facts of the images, which take no part.
 
         Returns:
-            Scalar, the same on all processes.
+            Scalar, the same on all processes; NaN of other items where the loss learns weights for each.
         """
         devices = [image.device] if image.is_cuda else []
         with torch.random.fork_rng(devices), torch.autocast(image.device.type, enabled=False):
             torch.manual_seed(seed)
-            image, label = image.float(), torch.searchsorted(self.items, item_id)
+            if self.of_items and not torch.isin(item_id, self.items).all():
+                return image.new_tensor(math.nan)
+            label = torch.searchsorted(self.items, item_id) if self.of_items or self.training else item_id
+            image = image.float()
             chosen = None if self.miner is None else self.miner(image, label)
             # DDP waits for the gradient of whatever is learned, also where no pair was chosen
             return self.loss(image, label, chosen) + 0 * sum(p.sum() for p in self.parameters())

@@ -16,15 +16,16 @@ class EpochLines(L.Callback):
     """Prints a line after each validation, keeps what the best one measured, and says at the end which it was.
 
     Args:
-        monitor: Validation metric of which more is better, such as "val/text_to_image/recall@10".
+        monitor: Validation metric that says which is the best, such as "val/text_to_image/recall@10".
+        mode: Whether its highest value is the best ("max") or its lowest ("min").
 
     Attributes:
         best: Metrics of the training's best validation, by name; empty before the first one.
         best_epoch: Number of the epoch, from 1, that it followed.
     """
 
-    def __init__(self, *, monitor: str) -> None:
-        self.monitor = monitor
+    def __init__(self, *, monitor: str, mode: str = "max") -> None:
+        self.monitor, self.sign = monitor, 1 if mode == "max" else -1
         self.best: dict[str, float] = {}
         self.best_epoch = 0
         self.losses: list[Tensor] = []  # since the last validation
@@ -51,7 +52,7 @@ class EpochLines(L.Callback):
             self._say(trainer, f"before training   {line}")
             return
         epoch = trainer.current_epoch + 1
-        if not self.best or _worth(measured[self.monitor]) > _worth(self.best[self.monitor]):
+        if not self.best or _worth(self.sign * measured[self.monitor]) > _worth(self.sign * self.best[self.monitor]):
             self.best, self.best_epoch = measured, epoch
             line += "   best so far"
         loss = torch.stack(self.losses).mean().item() if self.losses else math.nan

@@ -10,19 +10,21 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from fashionclip import distributed
-from fashionclip.batch import Batch, Judgements
+from fashionclip.batch import Batch, Judgements, RelationTensors
 from fashionclip.errors import InputError
 from fashionclip.losses.protocol import LogitLoss
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.models.backbone import Backbone
 from fashionclip.training.optim import parameter_groups, scale_rates
+from fashionclip.training.validation_loss import ValidationLoss
 
 
 class RetrievalModule(L.LightningModule):
@@ -61,6 +63,7 @@ class RetrievalModule(L.LightningModule):
         self.loss = loss
         self.metrics = metrics
         self.judged = judged
+        self.validated = ValidationLoss()
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
@@ -87,7 +90,8 @@ class RetrievalModule(L.LightningModule):
         self.backbone.clamp_logit_scale()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, judged=True)
+        image, text = self._evaluate(batch, judged=True)
+        self.validated.update(image, batch.image_row, text, batch.text_id)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Takes the test split, then what is measured apart from it: photos, but no judgements, of the train split."""
@@ -107,6 +111,16 @@ class RetrievalModule(L.LightningModule):
             )
 
     def on_validation_epoch_end(self) -> None:
+        """Measures val, and its loss: that of training over batches of val that are the same each time."""
+        embeddings, losses = self.validated.compute(), []
+        with torch.autocast(self.device.type, enabled=False):
+            for plan in self.trainer.datamodule.validation_plans:  # type: ignore[attr-defined]
+                if plan.relation is not None and (both := embeddings(plan)) is not None:
+                    relation = move_data_to_device(plan.relation, self.device)
+                    losses.append(distributed.summed(self._loss_of(relation, *both)) / distributed.world_size())
+        if losses and torch.stack(losses).isfinite().all():  # not where photos were left out, or a loss has no value
+            self.log("val/loss", torch.stack(losses).mean(), sync_dist=False)
+        self.validated.reset()
         self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
@@ -144,13 +158,16 @@ class RetrievalModule(L.LightningModule):
         image = distributed.gather(image.float(), total=batch.joint_images)
         if batch.joint_texts:
             text = distributed.gather(text.float(), total=batch.joint_texts)
+        assert batch.relation is not None, "a training batch has a relation"
+        return self._loss_of(batch.relation, image, text)
+
+    def _loss_of(self, relation: RelationTensors, image: Tensor, text: Tensor) -> Tensor:
         scale = (
             {"logit_scale": self.backbone.logit_scale, "logit_bias": self.backbone.logit_bias}
             if isinstance(self.loss, LogitLoss)
             else {}
         )
-        assert batch.relation is not None, "a training batch has a relation"
-        return self.loss(**batch.relation.select(image, text), **scale)
+        return self.loss(**relation.select(image, text), **scale)
 
     def _check_loss(self, loss: float) -> None:
         """Stops a training that is broken, at its first step that shows it.
@@ -167,12 +184,13 @@ class RetrievalModule(L.LightningModule):
                 "trainer.precision=32-true in place of mixed precision."
             )
 
-    def _evaluate(self, batch: Batch, *, judged: bool) -> None:
+    def _evaluate(self, batch: Batch, *, judged: bool) -> tuple[Tensor, Tensor]:
         image, text = self.embed(batch)
         self.metrics.update(image, batch.image_row, text, batch.text_id)
         if judged and self.judged is not None and isinstance(batch.relation, Judgements):
             selected = batch.relation.select(image, text)
             self.judged.update(**selected, judgement_id=batch.relation.judgement_id)
+        return image, text
 
     def _log_metrics(self, split: str) -> None:
         with torch.autocast(self.device.type, enabled=False):

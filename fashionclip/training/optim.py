@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import Optimizer
@@ -78,8 +78,10 @@ def warmup_cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.1
     return LambdaLR(optimizer, factor)
 
 
-def plateau(optimizer: Optimizer, *, factor: float = 0.1, patience: int = 2) -> ReduceLROnPlateau:
-    """Learning rate that is multiplied by `factor` after `patience` validations without a higher monitored metric.
+def plateau(
+    optimizer: Optimizer, *, factor: float = 0.1, patience: int = 2, mode: Literal["max", "min"] = "max"
+) -> ReduceLROnPlateau:
+    """Learning rate that is multiplied by `factor` after `patience` validations without a better monitored metric.
 
     Raises:
         InputError: `patience` is below 1.
@@ -87,7 +89,7 @@ def plateau(optimizer: Optimizer, *, factor: float = 0.1, patience: int = 2) -> 
     if patience < 1:
         raise InputError(f"scheduler.patience: got {patience}, expected 1 or more validations.")
     # torch's own patience is how many of them are still borne.
-    return ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience - 1)
+    return ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience - 1)
 
 
 def trained_table(

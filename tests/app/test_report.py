@@ -117,3 +117,15 @@ def test_the_legend_of_the_history_lies_beside_the_curves(tmp_path, monkeypatch)
     assert [text.get_text() for text in legend.get_texts()] == ["recall@5", "recall@10", "recall@20"]
     assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
     assert legend.get_window_extent().x1 <= drawn[0].bbox.x1
+
+
+def test_the_history_has_what_was_measured(tmp_path, monkeypatch):
+    table = {"step": [0, 1], "train/loss": [2.0, None], "val/loss": [None, 1.0], "val/clip_score": [None, 20.0]}
+    rates = {f"lr-AdamW/pg{group}": [0.1, 0.2] for group in (1, 2)}
+    pd.DataFrame(table | rates | {"val/x/recall@1": [None, 0.5]}).to_csv(tmp_path / "metrics.csv", index=False)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    draw_history(tmp_path / "metrics.csv", tmp_path / "history.png", monitor="val/x/recall@1")
+    lines = {axes.get_title(): [line.get_label() for line in axes.lines] for axes in drawn[0].axes}
+    assert [title.partition(":")[0] for title in lines] == ["loss", "validation, x", "CLIP score", "learning rate"]
+    assert [len(of) for of in lines.values()] == [2, 1, 1, 1] and lines["loss"] == ["train", "val"]

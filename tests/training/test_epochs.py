@@ -77,3 +77,11 @@ def test_what_is_no_better_is_not_called_the_best(value, capsys):
     run.epoch(0.5)
     run.epoch(value)
     assert run.lines.best_epoch == 1, "as ModelCheckpoint, which keeps the first of equals"
+
+
+def test_of_a_loss_the_lowest_is_the_best(capsys):
+    run = Run()
+    run.lines = EpochLines(monitor=MONITOR, mode="min")
+    for value in (0.5, float("nan"), 0.4, 0.6):
+        run.epoch(value)
+    assert run.lines.best_epoch == 3 and capsys.readouterr().out.count("best so far") == 2

@@ -68,3 +68,21 @@ def test_nothing_to_learn_is_an_error_after_the_first_epoch(built, trainer):
     with pytest.raises(InputError, match=r"the loss was 0 at every step of the first epoch.*Raise data\.batch_size"):
         runner.fit(module, data)
     assert runner.current_epoch == 0
+
+
+def test_val_loss_is_that_of_training_over_the_same_batches_of_val_each_time(built, trainer):
+    module, data = built
+    data.batch_size = 5  # 12 photos of val: two whole batches
+    runner = trainer(limit_test_batches=0)
+    first, second = (runner.validate(module, data, verbose=False)[0]["val/loss"] for _ in range(2))
+    assert first == second
+    loader = data._evaluation(data.rows.of_split("val"))
+    values = []
+    for plan in data.validation_plans:
+        with torch.no_grad():
+            image = module.backbone.encode_image(loader.dataset.load(plan.image_row, seed=0))
+            text = module.backbone.encode_text(loader.dataset.load_texts(plan.text_id))
+            scale = {"logit_scale": module.backbone.logit_scale}
+            values.append(module.loss(**plan.relation.select(image, text), **scale).item())
+    assert len(values) == 2 and first == pytest.approx(sum(values) / 2, rel=1e-4)
+    assert "val/loss" not in trainer(limit_val_batches=1).validate(module, data, verbose=False)[0]

@@ -75,3 +75,10 @@ def test_judgements_are_learned_measured_and_their_threshold_kept(built, trainer
     assert beside == pytest.approx(measured, abs=1e-5), (
         "the seen are no judgements of the test split's, nor ranked there"
     )
+
+
+def test_val_loss_is_of_texts_that_no_photo_has_as_well(built, trainer):
+    module, data = built
+    measured = trainer().validate(module, data, verbose=False)[0]
+    (plan,) = data.validation_plans
+    assert 0 < measured["val/loss"] < 10 and len(plan.text_id) > len(data.rows.text_id[plan.image_row].unique())

@@ -85,6 +85,10 @@ def test_plateau_waits_for_validations_that_do_not_rise():
             schedule.step(recall)
             rates.append(optimizer.param_groups[0]["lr"])
         assert rates == expected
+    schedule = plateau(optimizer, mode="min", patience=1)
+    for loss in (0.3, 0.2, 0.1, 0.2):
+        schedule.step(loss)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.05), "of a loss, once it rises"
     with pytest.raises(InputError, match=r"scheduler\.patience: got 0, expected 1 or more"):
         plateau(optimizer, patience=0)
 
