@@ -142,7 +142,9 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
         "optimizer.lr optimizer.eps loss.match_weight loss.mismatch_weight dataset.timeout tuning.tower_rate"
     ),
     "a number >= 0": "optimizer.weight_decay dataset.margin",
-    "a number >= 0 and < 1": "scheduler.warmup dataset.dev_split tuning.heads_first callbacks.averaging.start",
+    "a number >= 0 and < 1": (
+        "scheduler.warmup dataset.dev_split tuning.heads_first callbacks.averaging.start model.patch_dropout"
+    ),
     "a number >= 0 and <= 1": "scheduler.final augmentation.flip dataset.replaced_share",
     "a number > 0 and < 1": "scheduler.factor",
     "a whole number >= 0": (

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -76,6 +77,7 @@ def train(cfg: DictConfig) -> float:
     check_wandb(cfg.logger)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     quiet_lightning()
+    torch.set_float32_matmul_precision("high" if cfg.get("tf32") else "highest")
     folder = Path(HydraConfig.get().runtime.output_dir)
     resumed = None if cfg.get("resume") is None else last_checkpoint(folder)
     if (repeated := repeated_run()) is not None and resumed is None:
@@ -123,6 +125,10 @@ def train(cfg: DictConfig) -> float:
         backbone.freeze_text()
     elif backbone.logit_bias is not None:
         backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
+    if cfg.model.get("grad_checkpointing"):
+        backbone.checkpoint_towers()
+    if cfg.model.get("patch_dropout"):
+        backbone.drop_patches(cfg.model.patch_dropout)
     if cfg.model.compile:
         backbone.compile_towers()
     if cfg.loss.get("temperature") is not None:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from open_clip.hf_model import HFTextEncoder
-from open_clip.transformer import text_global_pool
+from open_clip.transformer import PatchDropout, text_global_pool
+from timm.layers import PatchDropout as TimmPatchDropout
 from torch import Tensor, nn
 
 from fashionclip.errors import InputError
@@ -85,8 +86,7 @@ class Backbone(nn.Module):
         self.preprocess = preprocess
         self.architecture = dict(architecture)
         self.layout = _layout(self.clip.visual)
-        if hasattr(self.clip.visual, "trunk"):
-            self.clip.visual.trunk.to(memory_format=self.layout)
+        self.clip.visual.to(memory_format=self.layout)
         self.tokenizer = Tokenizer(tokenize, padding=_padding(self._text))
         self.register_buffer("mean", torch.tensor(preprocess.mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std)[:, None, None], persistent=False)
@@ -247,6 +247,51 @@ class Backbone(nn.Module):
         """Lets torch.compile rewrite both towers when they first run; weights keep their names."""
         self.clip.visual.compile()
         getattr(self._text, "transformer", self._text).compile()
+
+    def checkpoint_towers(self) -> None:
+        """Keeps what blocks compute only at their borders; the backward pass computes the rest again.
+
+        Gradients stay the same, but batch norms count each batch twice in their statistics.
+
+        Raises:
+            InputError: The image tower cannot do it.
+        """
+        visual, text = self.clip.visual, self._text.transformer
+        try:
+            if hasattr(visual, "trunk"):
+                visual.trunk.set_grad_checkpointing(True)
+            else:
+                visual.transformer.grad_checkpointing = True
+        except (AttributeError, AssertionError) as error:
+            raise InputError(
+                "model.grad_checkpointing=true: this image tower has no blocks for it. Leave it out."
+            ) from error
+        if isinstance(self._text, HFTextEncoder):
+            enable = getattr(text, "activation_checkpointing_enable", text.gradient_checkpointing_enable)
+            text.config.use_cache = False  # of what was decoded before, which it would warn of
+            enable({"use_reentrant": False})  # else blocks above frozen ones get no gradient
+        else:
+            text.grad_checkpointing = True
+
+    def drop_patches(self, share: float) -> None:
+        """Leaves out a share of each photo's patches in training, drawn anew each time.
+
+        Raises:
+            InputError: The image tower has no patches that can be left out.
+
+        Source: Li et al. 2023, "Scaling Language-Image Pre-training via Masking".
+        """
+        visual = self.clip.visual
+        trunk: Any = getattr(visual, "trunk", None)
+        if hasattr(visual, "patch_dropout"):
+            visual.patch_dropout = PatchDropout(share)
+        elif isinstance(getattr(trunk, "patch_drop", None), nn.Identity):
+            trunk.patch_drop = TimmPatchDropout(share, num_prefix_tokens=trunk.num_prefix_tokens)
+        else:
+            raise InputError(
+                f"model.patch_dropout={share}: this image tower has no patches to leave out. Expected 0.0."
+            )
+        self.train(self.training)
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:

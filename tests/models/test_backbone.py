@@ -3,9 +3,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fashionclip.errors import InputError
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.models import backbone as module
 from fashionclip.models.load import load_backbone
+from fashionclip.models.tuning import Tuning
 
 TEXTS = [
     "a red dress",
@@ -148,6 +150,61 @@ def test_a_stem_that_crashes_channels_last_is_laid_out_as_usual():
         }
     assert module._layout(towers["MobileCLIP-S1"]) is torch.contiguous_format
     assert module._layout(towers["convnext_base"]) is torch.channels_last
+
+
+TIMM = {**ARCHITECTURE, "vision_cfg": {"timm_model_name": "test_vit", "timm_proj": "linear", "image_size": 160}}
+
+
+def gradients(backbone):
+    size = backbone.preprocess.size
+    backbone.zero_grad()
+    torch.manual_seed(0)  # pixels and dropout
+    image = backbone.encode_image(torch.randint(256, (2, 3, size, size), dtype=torch.uint8))
+    text = backbone.encode_text(backbone.tokenizer(TEXTS[:2]))
+    ((image @ text.T).diagonal().sum() * backbone.logit_scale).backward()
+    return {name: weight.grad.clone() for name, weight in backbone.named_parameters() if weight.requires_grad}
+
+
+def test_checkpointed_towers_have_the_same_gradients(build):
+    """Also above frozen blocks, and of towers of timm and transformers."""
+    minilm = load_backbone(name="fashionclip-lite0-minilm", load_weights=False, image_size=64)
+    Tuning(image_blocks=0, text_blocks=1).apply(minilm)
+    for backbone, layers in [
+        (build(ARCHITECTURE), ("visual.transformer.resblocks.0.mlp.c_fc", "transformer.resblocks.1.mlp.c_fc")),
+        (build(TIMM), ("visual.trunk.blocks.5.mlp.fc1", "transformer.resblocks.0.mlp.c_fc")),
+        (minilm, ("text.transformer.encoder.layer.5.output.dense",)),
+    ]:
+        ran = []
+        for layer in layers:
+            backbone.clip.get_submodule(layer).register_forward_pre_hook(
+                lambda *_, ran=ran, layer=layer: ran.append(layer)
+            )
+        plain = gradients(backbone.train())
+        assert sorted(ran) == sorted(layers)
+        backbone.checkpoint_towers()
+        torch.testing.assert_close(gradients(backbone), plain)
+        assert sorted(ran) == sorted(3 * layers), "once more, and once again for the backward pass"
+    resnet = {**ARCHITECTURE, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 32}}
+    with pytest.raises(InputError, match=r"model\.grad_checkpointing=true: this image tower has no blocks"):
+        build(resnet).checkpoint_towers()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("architecture", "blocks"), [(ARCHITECTURE, "transformer"), (TIMM, "trunk.blocks")])
+def test_patches_are_left_out_in_training_alone(build, architecture, blocks):
+    backbone = build(architecture)
+    size, seen = backbone.preprocess.size, []
+    pixels = torch.randint(256, (2, 3, size, size), dtype=torch.uint8)
+    whole = backbone.encode_image(pixels)
+    backbone.drop_patches(0.75)
+    tower = backbone.clip.visual.get_submodule(blocks)
+    tower.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[1]))
+    torch.testing.assert_close(backbone.encode_image(pixels), whole)
+    assert not torch.equal(backbone.train().encode_image(pixels), whole)
+    patches = (size // 16) ** 2
+    assert seen == [patches + 1, patches // 4 + 1]
+    with pytest.raises(InputError, match=r"model\.patch_dropout=0\.5: this image tower has no patches"):
+        load_backbone(name="fashionclip-lite0").drop_patches(0.5)
 
 
 def test_convolutions_are_laid_out_channels_last():
