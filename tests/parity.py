@@ -28,6 +28,7 @@ from fashionclip.losses.mixed import MixedLoss
 from fashionclip.losses.protocol import LogitLoss
 from fashionclip.losses.triplet_semipos import TripletSemiPosMarginWithDistanceLoss
 from fashionclip.manifest import MANIFEST_COLUMNS, PreparedDataset
+from fashionclip.training.distillation import Teacher
 from fashionclip.training.module import RetrievalModule
 
 ROWS, FEATURES, LETTERS = 24, 6, 128
@@ -38,9 +39,9 @@ BATCHES = {"uneven": [0, 1, 2, 3, 20, 4, 9, 1, 10, 5, 0, 21, 9], "one text": [6,
 class Towers(nn.Module):
     """What a backbone is to the module, as small as can be."""
 
-    def __init__(self):
+    def __init__(self, seed=0):
         super().__init__()
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         self.image, self.text = nn.Linear(FEATURES, 4), nn.EmbeddingBag(LETTERS, 4)
         self.logit_scale, self.logit_bias = nn.Parameter(torch.tensor(1.6)), nn.Parameter(torch.tensor(-2.0))
 
@@ -52,9 +53,10 @@ class Towers(nn.Module):
 
 
 class Step(nn.Module):
-    def __init__(self, loss):
+    def __init__(self, loss, *, distilled):
         super().__init__()
-        self.module = RetrievalModule(backbone=Towers(), loss=loss, metrics=nn.Identity())
+        teacher = Teacher(Towers(seed=1), weight=0.7) if distilled else None
+        self.module = RetrievalModule(backbone=Towers(), loss=loss, metrics=nn.Identity(), teacher=teacher)
 
     def forward(self, batch):
         return self.module.joint_loss(batch)
@@ -88,6 +90,9 @@ def every_loss():
             PairRelation(),
             ContrastiveLoss(form=form, multi_positive=multi_positive),
         )
+    yield "distilled contrastive", PairRelation(), ContrastiveLoss()
+    yield "distilled triplets", triplets(), mined("ordered", "all")
+    yield "contrastive of fields", PairRelation(text_fields={"category": 1.0}), ContrastiveLoss()
     for form, mining, swap in product(("ordered", "edit"), MININGS, (False, True)):
         yield f"triplets {form} {mining} {swap}", triplets("category" if swap else None), mined(form, mining, swap)
     for form, drawn in product(("bce", "focal", "margin"), (0, 2)):
@@ -138,7 +143,7 @@ def rows_of(folder):
     manifest.loc[6:8, "text"] = "the same"
     dataset = PreparedDataset(root=folder, manifest=manifest, info={})
     columns = ["item_id", "group_id", "domain", "category"]
-    return ManifestTensors(dataset, coded=columns, judgements=judgements_of(dataset, seed=0))
+    return ManifestTensors(dataset, coded=columns, fields=["category"], judgements=judgements_of(dataset, seed=0))
 
 
 def tokenize(texts):
@@ -162,7 +167,7 @@ def parity(rank, processes, folder, *, precisions):
             process=rank,
             processes=processes,
         )
-        step = Step(loss)
+        step = Step(loss, distilled=name.startswith("distilled"))
         for parameter in (step.module.backbone.logit_scale, step.module.backbone.logit_bias):
             parameter.requires_grad_(isinstance(loss, LogitLoss))
         if not relation.uses_text:

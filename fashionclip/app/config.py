@@ -74,6 +74,9 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
             )
 
 
+READ_OF_LOSS = ("relation", "function", "adapter", "monitor", "temperature", "batch_size", "distill")
+
+
 def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Refuses a key of loss or identity that changes nothing, such as the monitor of a part of a mixed loss.
 
@@ -90,7 +93,8 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
     def read(cfg: DictConfig) -> dict[str, Any]:
         loss: Any = OmegaConf.to_container(cfg.loss, resolve=True)
         return {
-            name: loss.get(name) for name in ("relation", "function", "adapter", "monitor", "temperature", "batch_size")
+            name: loss.get(name)
+            for name in ("relation", "function", "adapter", "monitor", "temperature", "batch_size", "distill")
         }
 
     as_it_is = read(cfg)
@@ -151,7 +155,7 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
         "scheduler.patience loss.drawn callbacks.early_stopping.patience dataset.seed dataset.retries "
         "dataset.captions_per_photo dataset.logo_sets_per_photo"
     ),
-    "a number > 0 or null": "loss.temperature loss.scale",
+    "a number > 0 or null": "loss.temperature loss.scale loss.distill.weight",
     "a number >= -1 or null": "loss.margin",
     "a number > 0 and <= 1 or null": "loss.semipos_share",
     "a number >= 0 or null": "loss.gamma trainer.gradient_clip_val callbacks.last.minutes",

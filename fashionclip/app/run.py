@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from pathlib import Path
 
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fashionclip.app.again import check_places, differences, made_with, repeated_run, write_made_with
 from fashionclip.app.checkpoint import named
@@ -49,6 +50,7 @@ from fashionclip.losses.protocol import LogitLoss
 from fashionclip.models.tuning import Tuning, below_heads, merge_adapters
 from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.checkpoints import LastCheckpoint, WholeCheckpoints
+from fashionclip.training.distillation import Teacher
 from fashionclip.training.epochs import EpochLines
 from fashionclip.training.heads_first import HeadsFirst
 from fashionclip.training.module import RetrievalModule
@@ -91,6 +93,8 @@ def train(cfg: DictConfig) -> float:
     relation = instantiate(cfg.loss.relation)
     check_columns(relation, dataset)
     backbone = instantiate(cfg.model.backbone)
+    distilled = OmegaConf.select(cfg, "loss.distill.weight")
+    untrained = deepcopy(backbone) if distilled else None
     tuning = instantiate(cfg.get("tuning")) or Tuning(keep_frozen=True)
     rates = tuning.apply(backbone)
     frozen_image_part = backbone.frozen_image_part() if cfg.data.cache_features else None
@@ -138,6 +142,9 @@ def train(cfg: DictConfig) -> float:
     if not isinstance(loss, LogitLoss):
         backbone.logit_scale.requires_grad_(False)  # has no part in this loss either
 
+    teacher = None
+    if untrained is not None:
+        teacher = Teacher(untrained, weight=distilled, data=data, augmented=any(plain(cfg.augmentation).values()))
     module = RetrievalModule(
         backbone=backbone,
         loss=loss,
@@ -148,6 +155,7 @@ def train(cfg: DictConfig) -> float:
         weight_decay=cfg.optimizer.weight_decay,
         rates=rates,
         monitor=cfg.loss.monitor,
+        teacher=teacher,
         config=named(plain(cfg)) | {"dataset_fingerprint": dataset.info["fingerprint"]},
     )
     if not any(parameter.requires_grad for parameter in module.parameters()):

@@ -93,9 +93,9 @@ class RetrievalDataModule(L.LightningDataModule):
         self.frozen_text_part = frozen_text_part if relation.uses_text else None
         self.features = self.text_features = None
         if self.frozen_image_part is not None:
-            self.features = self._features_path(self.frozen_image_part, self.rows.path, self.eval_transform)
+            self.features = self.features_path(self.frozen_image_part, self.rows.path, self.eval_transform)
         if self.frozen_text_part is not None:
-            self.text_features = self._features_path(self.frozen_text_part, self.rows.text, tokenize(["a"]))
+            self.text_features = self.features_path(self.frozen_text_part, self.rows.text, tokenize(["a"]))
 
     def state_dict(self) -> dict[str, int]:
         loop = self.trainer.fit_loop  # type: ignore[union-attr]  # by which it is asked
@@ -198,7 +198,7 @@ class RetrievalDataModule(L.LightningDataModule):
         test = self._evaluation(self.rows.of_split(self.tested))
         return [test, self._evaluation(self.seen)] if len(self.seen) else test
 
-    def _features_path(self, encoder: nn.Module, inputs: PackedStrings, how: object) -> Path:
+    def features_path(self, encoder: nn.Module, inputs: PackedStrings, how: object) -> Path:
         """Named by the encoder, its weights, the paths or texts that it is given, and how they are brought to it."""
         digest = hashlib.sha256(f"{how}{encoder}".encode() + inputs.bytes.numpy().tobytes())
         for name, tensor in encoder.state_dict().items():

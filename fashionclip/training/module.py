@@ -23,6 +23,7 @@ from fashionclip.losses.protocol import LogitLoss
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.models.backbone import Backbone
+from fashionclip.training.distillation import Teacher
 from fashionclip.training.optim import parameter_groups, scale_rates
 from fashionclip.training.validation_loss import ValidationLoss
 
@@ -41,6 +42,7 @@ class RetrievalModule(L.LightningModule):
         weight_decay: Weight decay of matrices and kernels.
         rates: Factor on the learning rate by the name of a parameter of the backbone; 1 where there is none.
         monitor: Validation metric that a plateau schedule watches.
+        teacher: Backbone as it was before training, near whose embeddings its own shall stay; None: none.
         config: Plain resolved config, kept in every checkpoint so that it can be loaded by itself.
     """
 
@@ -56,6 +58,7 @@ class RetrievalModule(L.LightningModule):
         weight_decay: float = 0.0,
         rates: Mapping[str, float] = MappingProxyType({}),
         monitor: str | None = None,
+        teacher: Teacher | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -69,6 +72,7 @@ class RetrievalModule(L.LightningModule):
         self.weight_decay = weight_decay
         self.rates = {f"backbone.{name}": rate for name, rate in rates.items()}
         self.monitor = monitor
+        self.teacher = teacher
         self.config = dict(config or {})
         self.ever_above_zero = False  # the loss of a step
 
@@ -76,6 +80,10 @@ class RetrievalModule(L.LightningModule):
         """(I, D) and (T, D) unit-norm embeddings of a batch's photos and texts, of which there may be none."""
         image = self.backbone.encode_image(batch.images)
         return image, self.backbone.encode_text(batch.texts) if len(batch.texts) else image[:0]
+
+    def prepare_data(self) -> None:
+        if self.teacher is not None:
+            self.teacher.prepare(self.trainer.strategy.root_device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert batch.relation is not None, "a training batch has a relation"
@@ -154,12 +162,13 @@ class RetrievalModule(L.LightningModule):
     def joint_loss(self, batch: Batch) -> Tensor:
         """A scalar whose mean over processes is the loss of the batch that they share."""
         image, text = self.embed(batch)
+        kept = 0 if self.teacher is None else self.teacher.distance(batch, image, text)
         # float32: the gradients of all processes add up in it
         image = distributed.gather(image.float(), total=batch.joint_images)
         if batch.joint_texts:
             text = distributed.gather(text.float(), total=batch.joint_texts)
         assert batch.relation is not None, "a training batch has a relation"
-        return self._loss_of(batch.relation, image, text)
+        return self._loss_of(batch.relation, image, text) + kept
 
     def _loss_of(self, relation: RelationTensors, image: Tensor, text: Tensor) -> Tensor:
         scale = (
