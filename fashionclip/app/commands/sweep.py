@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     """Runs trials until there are as many as asked for; the same command at once elsewhere shares the work.
 
     Raises:
-        InputError: There is nothing to search for, or the config cannot be composed.
+        InputError: There is nothing to search for, the config cannot be composed, or every trial failed.
     """
     from fashionclip.app.sweep import summarize
     from fashionclip.app.trial import open_study
@@ -67,9 +68,10 @@ def run(options: argparse.Namespace) -> None:
     summarize(options.to)
     states = Counter(trial.state.name.lower() for trial in study.trials)
     print(f"{len(study.trials)} trials: {', '.join(f'{count} {state}' for state, count in states.items())}")
-    if states["complete"]:
-        command = shlex.join(["python", "train.py", *fixed, *_overrides(study.best_params)])
-        print(f"best: trial {study.best_trial.number}, {study.best_value:.3f} on val: {command}")
+    if not states["complete"]:
+        raise InputError("sweep: no trial has run to its end. What each said is above.")
+    command = shlex.join(["python", "train.py", *fixed, *_overrides(study.best_params)])
+    print(f"best: trial {study.best_trial.number}, {study.best_value:.3f} on val: {command}")
 
 
 def _composed(words: Sequence[str]) -> tuple[DictConfig, dict[str, Override]]:
@@ -114,9 +116,9 @@ def _overrides(values: Mapping[Any, Any]) -> list[str]:
 def _train(trial: Trial, overrides: list[str], options: argparse.Namespace) -> None:
     from fashionclip.app.trial import TRIAL
 
-    folder = options.to / str(trial.number)
+    folder = str(options.to / str(trial.number)).replace("'", r"\'")
     print(f"trial {trial.number}: {shlex.join(_overrides(trial.params))}", flush=True)
-    command = [sys.executable, "-m", "fashionclip", "train", *overrides, f"hydra.run.dir={folder}"]
+    command = [sys.executable, "-m", "fashionclip", "train", *overrides, f"hydra.run.dir='{folder}'"]
     with subprocess.Popen(command, env={**os.environ, TRIAL: f"{trial.number},{options.random}"}) as training:
         training.wait()
 
@@ -126,10 +128,11 @@ def _tell(study: Study, trial: Trial, folder: Path) -> None:
     from optuna.trial import TrialState
 
     results = folder / "results.json"
-    if not results.is_file():
+    found = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"val": {}}
+    value = found["val"].get(found.get("monitor"), math.nan)
+    if math.isnan(value):
         study.tell(trial, state=TrialState.FAIL)
     elif study.trials[trial.number].user_attrs.get("pruned"):
         study.tell(trial, state=TrialState.PRUNED)
     else:
-        found = json.loads(results.read_text(encoding="utf-8"))
-        study.tell(trial, found["val"][found["monitor"]])
+        study.tell(trial, value)

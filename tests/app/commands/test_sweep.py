@@ -2,6 +2,7 @@ import json
 
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from fashionclip.app.cli import main
 from fashionclip.app.commands import sweep
@@ -89,3 +90,21 @@ def test_a_training_knows_its_trial(tmp_path, monkeypatch):
         study.tell(trial, value)
     monkeypatch.delenv(TRIAL)
     assert running_trial(tmp_path / "0") is None
+
+
+def test_a_training_is_told_its_folder_and_trial(tmp_path, monkeypatch, capsys):
+    started = []
+
+    class Popen:
+        def __init__(self, command, env):
+            started.append((command, env[TRIAL]))
+
+        __enter__ = wait = lambda self: self
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+    monkeypatch.setattr(sweep.subprocess, "Popen", Popen)
+    with pytest.raises(SystemExit, match="no trial has run to its end"):
+        main(["sweep", "seed=1,2", "--to", str(tmp_path / "it's, here"), "--trials", "2", "--random", "3"])
+    assert [trial for _, trial in started] == ["0,3", "1,3"]
+    (override,) = OverridesParser.create().parse_overrides(started[1][0][-1:])
+    assert override.value() == str(tmp_path / "it's, here" / "1")
