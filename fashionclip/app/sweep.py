@@ -44,7 +44,7 @@ def summarize(folder: Path) -> list[str]:
     frame = frame.sort_values(["monitor", "worth"], ascending=[True, False], na_position="last")
     frame.drop(columns="worth").to_csv(folder / "multirun.csv", index=False)
 
-    varied = [key for key in overrides if overrides[key].nunique(dropna=False) > 1] or list(overrides)
+    varied = [key for key in overrides if overrides[key].nunique(dropna=False) > 1]
     monitors = frame["monitor"].dropna().unique()
     failed = frame[frame["error"].notna()]
     # Values are shown as they are given: [visual] is no markup, :fire: no emoji.
