@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -43,10 +44,12 @@ from fashionclip.app.resume import check_resumed, continue_loggers, go_on, last_
 from fashionclip.app.run_folder import mode_of, write_run_config
 from fashionclip.app.trial import running_trial
 from fashionclip.app.user_errors import quiet_lightning
+from fashionclip.app.wise_ft import check_wise_ft, choose_weights, told
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import check_columns
 from fashionclip.errors import InputError, Stopped
 from fashionclip.losses.protocol import LogitLoss
+from fashionclip.manifest import read_dataset
 from fashionclip.models.tuning import Tuning, below_heads, merge_adapters
 from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.checkpoints import LastCheckpoint, WholeCheckpoints
@@ -77,6 +80,7 @@ def train(cfg: DictConfig) -> float:
     check_loss_keys(cfg, HydraConfig.get().overrides.task)
     check_devices(cfg.trainer)
     check_wandb(cfg.logger)
+    check_wise_ft(cfg)
     L.seed_everything(cfg.seed, workers=True, verbose=False)
     quiet_lightning()
     torch.set_float32_matmul_precision("high" if cfg.get("tf32") else "highest")
@@ -94,7 +98,8 @@ def train(cfg: DictConfig) -> float:
     check_columns(relation, dataset)
     backbone = instantiate(cfg.model.backbone)
     distilled = OmegaConf.select(cfg, "loss.distill.weight")
-    untrained = deepcopy(backbone) if distilled else None
+    alphas = OmegaConf.select(cfg, "wise_ft.alphas")
+    untrained = deepcopy(backbone) if distilled or alphas else None
     tuning = instantiate(cfg.get("tuning")) or Tuning(keep_frozen=True)
     rates = tuning.apply(backbone)
     frozen_image_part = backbone.frozen_image_part() if cfg.data.cache_features else None
@@ -104,8 +109,8 @@ def train(cfg: DictConfig) -> float:
             "tuning=lock-image. Or use data.cache_features=false."
         )
 
-    data = RetrievalDataModule(
-        dataset=dataset,
+    data_of = partial(
+        RetrievalDataModule,
         relation=relation,
         tokenize=backbone.tokenizer,
         preprocess=backbone.preprocess,
@@ -117,6 +122,11 @@ def train(cfg: DictConfig) -> float:
         frozen_image_part=frozen_image_part,
         frozen_text_part=backbone.frozen_text_part() if cfg.data.cache_features else None,
     )
+    data = data_of(dataset=dataset)
+    retention = None
+    if (known := OmegaConf.select(cfg, "wise_ft.retention")) is not None:
+        check_columns(relation, other := read_dataset(known))
+        retention = data_of(dataset=other)
 
     if "adapter" in cfg.loss:
         items, size = relation.alike(data.rows)[0][data.rows.of_split("train")], backbone.architecture["embed_dim"]
@@ -143,7 +153,7 @@ def train(cfg: DictConfig) -> float:
         backbone.logit_scale.requires_grad_(False)  # has no part in this loss either
 
     teacher = None
-    if untrained is not None:
+    if untrained is not None and distilled:
         teacher = Teacher(untrained, weight=distilled, data=data, augmented=any(plain(cfg.augmentation).values()))
     module = RetrievalModule(
         backbone=backbone,
@@ -223,13 +233,28 @@ def train(cfg: DictConfig) -> float:
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     if best is None and not cfg.trainer.get("fast_dev_run") and trainer.is_global_zero:
         print("no checkpoint was written: below are the weights as training left them")
+    val = epochs.best
+    if untrained is not None and alphas and best is not None and interrupted is None:
+        curve, val = choose_weights(
+            trainer,
+            module,
+            data,
+            before=untrained.state_dict(),
+            checkpoint=Path(best),
+            alphas=alphas,
+            monitor=cfg.loss.monitor,
+            retention=retention,
+        )
+        if trainer.is_global_zero:
+            curve.to_csv(folder / "wise_ft.csv", index=False)
+            print(told(curve, monitor=cfg.loss.monitor))
     after, *_ = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False) or [{}]
 
     if cfg.trainer.get("fast_dev_run"):
         print("trainer.fast_dev_run: training, validation and test have run through; no results are written")
     elif trainer.is_global_zero:
         results = {"before": before, "after": after}
-        figures = {"monitor": cfg.loss.monitor, "val": epochs.best, **results}
+        figures = {"monitor": cfg.loss.monitor, "val": val, **results}
         if interrupted is not None:
             figures["stopped"] = f"after step {steps}"
         figures["ranking_latency"] = ranking_latency(module.metrics, data)
@@ -244,7 +269,7 @@ def train(cfg: DictConfig) -> float:
             draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
             if draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
                 print(f"worst judgements: {folder / 'offenders.png'}")
-        log_figures(trainer.loggers, results, best=epochs.best, last=last_val, step=steps)
+        log_figures(trainer.loggers, results, best=val, last=last_val, step=steps)
         log_pictures(trainer.loggers, folder, step=steps)
         log_best_checkpoint(cfg, trainer.loggers, best)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
@@ -254,4 +279,4 @@ def train(cfg: DictConfig) -> float:
         print(f"run folder: {folder}")
     if interrupted is not None:
         raise interrupted
-    return epochs.best.get(cfg.loss.monitor, math.nan)  # none, where trainer.max_time was over before the first epoch
+    return val.get(cfg.loss.monitor, math.nan)  # none, where trainer.max_time was over before the first epoch

@@ -49,7 +49,8 @@ class EpochLines(L.Callback):
             return
         line = f"{self.monitor} {measured[self.monitor]:.3f}"
         if trainer.state.fn != TrainerFn.FITTING:
-            self._say(trainer, f"before training   {line}")
+            if not self.best:
+                self._say(trainer, f"before training   {line}")
             return
         epoch = trainer.current_epoch + 1
         if not self.best or _worth(self.sign * measured[self.monitor]) > _worth(self.sign * self.best[self.monitor]):
