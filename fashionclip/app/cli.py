@@ -30,19 +30,7 @@ from fashionclip.errors import InputError
 from fashionclip.foreign_text import is_utf8
 
 HYDRA_COMMANDS: dict[str, ModuleType] = {command.NAME: command for command in (prepare, train, evaluate)}
-COMMANDS: tuple[ModuleType, ...] = (
-    init,
-    prepare,
-    train,
-    sweep,
-    evaluate,
-    export,
-    index,
-    search,
-    serve,
-    judge,
-    judgements,
-)
+COMMANDS: list[ModuleType] = [init, prepare, train, sweep, evaluate, export, index, search, serve, judge, judgements]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from fashionclip.app.run_folder import mode_of
 from fashionclip.app.user_errors import ERROR
 
 
@@ -82,8 +83,7 @@ def _measured(job: Path) -> dict[str, Any]:
     monitor = results.get("monitor")
     val = results.get("val", {}).get(monitor)
     test = results.get("after", {}).get(str(monitor).replace("val/", "test/", 1))
-    mode = OmegaConf.select(OmegaConf.load(job / ".hydra" / "config.yaml"), "callbacks.checkpoint.mode")
-    worth = -val if val is not None and mode == "min" else val
+    worth = -val if val is not None and mode_of(str(monitor)) == "min" else val
     error = None
     if not results:
         file = job / ERROR

@@ -9,9 +9,8 @@ from fashionclip.app.sweep import summarize
 CASES = Path(__file__).parents[1] / "assets" / "cases"
 
 
-def write_job(folder, overrides, results=None, mode="max"):
+def write_job(folder, overrides, results=None):
     (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "config.yaml").write_text(f"{{callbacks: {{checkpoint: {{mode: {mode}}}}}}}")
     (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
     if results is not None:
         (folder / "results.json").write_text(json.dumps(results))
@@ -44,7 +43,7 @@ def test_jobs_are_sorted_by_what_they_monitor_on_val_and_failures_come_last(tmp_
 
 def test_of_a_loss_the_lowest_is_best(tmp_path):
     for job, val in enumerate([0.7, 0.2, 0.5]):
-        write_job(tmp_path / str(job), [f"seed={job}"], results("loss", val, val), mode="min")
+        write_job(tmp_path / str(job), [f"seed={job}"], results("loss", val, val))
     summarize(tmp_path)
     assert pd.read_csv(tmp_path / "multirun.csv")["job"].tolist() == [1, 2, 0]
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from fashionclip.errors import InputError
 
@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: There is nothing to search for, the config cannot be composed, or every trial failed.
     """
+    from fashionclip.app.run_folder import mode_of
     from fashionclip.app.sweep import summarize
     from fashionclip.app.trial import open_study
 
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     if not searched:
         raise InputError("sweep: nothing to search for. Give a key a range: 'model.lr=tag(log,interval(1e-5,1e-3))'.")
     options.to.mkdir(parents=True, exist_ok=True)
-    lowest_is_best = OmegaConf.select(cfg, "callbacks.checkpoint.mode") == "min"
+    lowest_is_best = mode_of(cfg.loss.monitor) == "min"
     study = open_study(options.to, drawn=options.random, lowest_is_best=lowest_is_best, seed=options.seed)
     while len(study.trials) < options.trials:
         trial = study.ask(searched)

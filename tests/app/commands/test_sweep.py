@@ -21,7 +21,6 @@ def trained(monkeypatch):
         folder = options.to / str(trial.number)
         (folder / ".hydra").mkdir(parents=True)
         (folder / ".hydra" / "overrides.yaml").write_text(json.dumps(overrides))
-        (folder / ".hydra" / "config.yaml").write_text("{}")
         if trial.number == 2:
             (folder / "error.txt").write_text("no such thing")
             return
@@ -54,7 +53,7 @@ def test_a_search_goes_on_where_it_was_stopped_and_prints_the_best(trained, tmp_
 
 
 def test_of_a_loss_the_lowest_value_is_the_best(trained, tmp_path, capsys):
-    main(["sweep", *SPACE, "loss=contrastive", "callbacks.checkpoint.mode=min", "--to", str(tmp_path), "--trials", "2"])
+    main(["sweep", *SPACE, "loss=contrastive", "loss.monitor=val/loss", "--to", str(tmp_path), "--trials", "2"])
     lowest = min(trained, key=lambda overrides: float(dict(w.split("=") for w in overrides)["model.lr"]))
     assert f"best: trial {trained.index(lowest)}" in capsys.readouterr().out
 
