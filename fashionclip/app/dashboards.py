@@ -76,8 +76,9 @@ def make_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
     for node in filter(None, cfg.logger.values()):
         given: dict[str, Any] = {}
         if node["_target_"].endswith("WandbLogger"):
-            name, group = f"{cfg.model.label} {loss} {cfg.dataset.name}", folder.parent.name if of_several else None
-            given = {"name": node.get("name") or name, "group": node.get("group") or group}
+            named = node.get("name") or node.get("id")  # a run that goes on keeps its name
+            given["name"] = node.get("name") if named else f"{cfg.model.label} {loss} {cfg.dataset.name}"
+            given["group"] = node.get("group") or (folder.parent.name if of_several else None)
             given["log_model"] = False  # Lightning would keep the last checkpoint as well, and nothing offline
         loggers.append(instantiate(node, **given))
     return loggers

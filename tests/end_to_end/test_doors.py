@@ -57,7 +57,7 @@ def search(dataset):
 
 def test_train_then_evaluate(search, tmp_path, evaluate):
     folder = tmp_path / "run"
-    output = run("train.py", *SMALL, *search, f"hydra.run.dir={folder}", "logger=wandb", "logger.wandb.offline=true")
+    output = run("train.py", *SMALL, *search, f"hydra.run.dir={folder}")
     assert "text to image" in output and f"run folder: {folder}" in output
     results = json.loads((folder / "results.json").read_text())
     before, after = results["before"], results["after"]
@@ -65,7 +65,7 @@ def test_train_then_evaluate(search, tmp_path, evaluate):
     assert {"test/clip_score", "test/matching_accuracy", "test/image_to_image/map@r"} <= set(after)
     history = pd.read_csv(folder / "csv" / "metrics.csv")
     assert history["val/text_to_image/recall@10"].dropna().index.size == 3, "before training and after each epoch"
-    assert list((folder / "wandb").glob("offline-run-*")) and list((folder / "tensorboard").glob("events.*"))
+    assert list((folder / "tensorboard").glob("events.*"))
     assert (folder / "checkpoints" / "best.ckpt").is_file() and "batch_size: 16" in (folder / "config.yaml").read_text()
     for name in ("training_history.png", "examples.png"):
         with Image.open(folder / name) as picture:
