@@ -108,6 +108,7 @@ def work(rank, processes, folder):
         "gathered": gathered(rank, processes),
         "summed": distributed.summed(torch.tensor(rank + 1.0)),
         "parity": PARITY["parity"](rank, processes, folder, precisions=(torch.float32,)),
+        "cached": PARITY["parity"](rank, processes, folder, precisions=(torch.float32,), cache_chunk=2),
         "metrics": metrics(rank, processes),
         "without": without_texts_or_batches(rank),
         "judged": judged(rank, processes),

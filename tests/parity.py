@@ -53,10 +53,12 @@ class Towers(nn.Module):
 
 
 class Step(nn.Module):
-    def __init__(self, loss, *, distilled):
+    def __init__(self, loss, *, distilled, cache_chunk):
         super().__init__()
         teacher = Teacher(Towers(seed=1), weight=0.7) if distilled else None
-        self.module = RetrievalModule(backbone=Towers(), loss=loss, metrics=nn.Identity(), teacher=teacher)
+        self.module = RetrievalModule(
+            backbone=Towers(), loss=loss, metrics=nn.Identity(), teacher=teacher, cache_chunk=cache_chunk
+        )
 
     def forward(self, batch):
         return self.module.joint_loss(batch)
@@ -150,7 +152,7 @@ def tokenize(texts):
     return torch.tensor([[ord(letter) for letter in text[-8:].rjust(8)] for text in texts])
 
 
-def parity(rank, processes, folder, *, precisions):
+def parity(rank, processes, folder, *, precisions, cache_chunk=None):
     """Name, batch and precision -> loss and gradients, averaged over processes."""
     rows, features = rows_of(folder), folder / f"features{rank}.npy"
     np.save(features, np.random.default_rng(0).normal(size=(ROWS, FEATURES)).astype(np.float32))
@@ -167,7 +169,7 @@ def parity(rank, processes, folder, *, precisions):
             process=rank,
             processes=processes,
         )
-        step = Step(loss, distilled=name.startswith("distilled"))
+        step = Step(loss, distilled=name.startswith("distilled"), cache_chunk=cache_chunk)
         for parameter in (step.module.backbone.logit_scale, step.module.backbone.logit_bias):
             parameter.requires_grad_(isinstance(loss, LogitLoss))
         if not relation.uses_text:
@@ -191,5 +193,7 @@ if __name__ == "__main__":
     rank, processes, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=processes)
-    torch.save(parity(rank, processes, folder, precisions=(torch.float32, torch.bfloat16)), folder / f"{rank}.pt")
+    precisions = (torch.float32, torch.bfloat16)
+    found = [parity(rank, processes, folder, precisions=precisions, cache_chunk=chunk) for chunk in (None, 2)]
+    torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()

@@ -37,10 +37,10 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
-    """Likewise of the losses, also in bfloat16, with three processes."""
+    """Likewise of the losses, also in bfloat16, with three processes, each at once and in chunks."""
     precisions = (torch.float32, torch.bfloat16)
     alone = runpy.run_path(str(PARITY))["parity"](0, 1, tmp_path_factory.mktemp("alone"), precisions=precisions)
-    return [alone, *of_processes(PARITY, 3, tmp_path_factory.mktemp("gloo"))]
+    return [alone, *(one for both in of_processes(PARITY, 3, tmp_path_factory.mktemp("gloo")) for one in both)]
 
 
 def test_one_process_is_alone():
@@ -75,7 +75,8 @@ def test_uneven_and_empty_shares_are_joined_in_order_and_gradients_come_back(res
 @pytest.mark.parametrize("batch", ["uneven", "one text"])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_two_processes_learn_as_one_on_the_joint_batch(results, loss, batch):
-    learn_alike([result["parity"] for result in results], (loss, batch, torch.float32), close=1e-5)
+    found = [result[how] for how in ("parity", "cached") for result in results]
+    learn_alike(found, (loss, batch, torch.float32), close=1e-5)
 
 
 @pytest.mark.slow

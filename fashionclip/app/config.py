@@ -18,7 +18,12 @@ from fashionclip.errors import InputError
 
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
 NEEDED = ("dataset", "loss", "model", "data", "optimizer", "trainer", "seed")  # of a training
-READ = ("loss.batch_size", "identity", "resume")  # where it is there, without being an argument of anything
+READ = (
+    "loss.batch_size",
+    "loss.cache_chunk",
+    "identity",
+    "resume",
+)  # where it is there, without being an argument of anything
 GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
     "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},
     "optimizer": {"params"},
@@ -92,10 +97,8 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
     def read(cfg: DictConfig) -> dict[str, Any]:
         loss: Any = OmegaConf.to_container(cfg.loss, resolve=True)
-        return {
-            name: loss.get(name)
-            for name in ("relation", "function", "adapter", "monitor", "temperature", "batch_size", "distill")
-        }
+        names = "relation function adapter monitor temperature batch_size cache_chunk distill"
+        return {name: loss.get(name) for name in names.split()}
 
     as_it_is = read(cfg)
     for override in overrides:
@@ -161,7 +164,8 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
     "a number >= 0 or null": "loss.gamma trainer.gradient_clip_val callbacks.last.minutes",
     "a whole number >= 1 or null": (
         "loss.per_anchor loss.per_label loss.relation.per_item identity.per_item model.backbone.image_size "
-        "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions tuning.lora_rank callbacks.last.steps"
+        "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions tuning.lora_rank callbacks.last.steps "
+        "loss.cache_chunk"
     ),
     "a number >= 0 and < 1 or null": "callbacks.averaging.decay",
     "a number >= 0 and <= 180": "augmentation.rotation",

@@ -166,6 +166,7 @@ def train(cfg: DictConfig) -> float:
         rates=rates,
         monitor=cfg.loss.monitor,
         teacher=teacher,
+        cache_chunk=cfg.loss.get("cache_chunk"),
         config=named(plain(cfg)) | {"dataset_fingerprint": dataset.info["fingerprint"]},
     )
     if not any(parameter.requires_grad for parameter in module.parameters()):

@@ -152,6 +152,11 @@ class RetrievalDataModule(L.LightningDataModule):
             if distributed.rank() == 0:
                 print(f"data.batch_size={self.batch_size}: a batch holds all {rows} rows that there are to train on")
             size = rows
+        if size == 1 and not self.relation.uses_judgements:
+            raise InputError(
+                "data.batch_size=1: nothing in a batch is there to be compared with, so the loss is 0 and nothing is "
+                "learned. Raise data.batch_size; loss.cache_chunk keeps memory low."
+            )
         return self._loader(chosen, self.relation, self.train_transform, size, sampler=self.begin(sampler, size))
 
     def begin(self, sampler: Sampler[int], size: int) -> Sampler[int]:

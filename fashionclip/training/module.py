@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.utils.checkpoint import checkpoint
 
 from fashionclip import distributed
 from fashionclip.batch import Batch, Judgements, RelationTensors
@@ -43,6 +46,8 @@ class RetrievalModule(L.LightningModule):
         rates: Factor on the learning rate by the name of a parameter of the backbone; 1 where there is none.
         monitor: Validation metric that a plateau schedule watches.
         teacher: Backbone as it was before training, near whose embeddings its own shall stay; None: none.
+        cache_chunk: Number of photos, or texts, that training encodes at a time, so that memory does not grow with the
+            batch; each is encoded twice then. None: all at once.
         config: Plain resolved config, kept in every checkpoint so that it can be loaded by itself.
     """
 
@@ -59,6 +64,7 @@ class RetrievalModule(L.LightningModule):
         rates: Mapping[str, float] = MappingProxyType({}),
         monitor: str | None = None,
         teacher: Teacher | None = None,
+        cache_chunk: int | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -73,13 +79,46 @@ class RetrievalModule(L.LightningModule):
         self.rates = {f"backbone.{name}": rate for name, rate in rates.items()}
         self.monitor = monitor
         self.teacher = teacher
+        self.cache_chunk = cache_chunk
         self.config = dict(config or {})
         self.ever_above_zero = False  # the loss of a step
 
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(I, D) and (T, D) unit-norm embeddings of a batch's photos and texts, of which there may be none."""
-        image = self.backbone.encode_image(batch.images)
-        return image, self.backbone.encode_text(batch.texts) if len(batch.texts) else image[:0]
+    def embed(self, batch: Batch, *, chunk: int | None = None) -> tuple[Tensor, Tensor]:
+        """(I, D) and (T, D) unit-norm embeddings of a batch's photos and texts, of which there may be none.
+
+        In chunks their activations are not kept: backward encodes each chunk again, with the same random numbers and in
+        the same precision, so gradients are those of the whole batch. (Dropout draws chunk by chunk, where a batch at
+        once would draw layer by layer.)
+
+        Source: Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"; PyTorch's
+        checkpoints of activations, one a chunk, are its two passes.
+
+        Args:
+            batch: Batch to embed.
+            chunk: Number of photos, or texts, at a time; None: all at once.
+        """
+        image = _in_chunks(self.backbone.encode_image, batch.images, chunk)
+        return image, _in_chunks(self.backbone.encode_text, batch.texts, chunk) if len(batch.texts) else image[:0]
+
+    def on_train_start(self) -> None:
+        """Refuses what chunks would change, and says what accumulation does not do.
+
+        Raises:
+            InputError: Embeddings are computed in chunks, and what is trained looks at a whole batch.
+        """
+        if self.cache_chunk and any(isinstance(one, _BatchNorm) and one.training for one in self.backbone.modules()):
+            raise InputError(
+                f"loss.cache_chunk={self.cache_chunk}: the model has batch norms that are trained, which would see a "
+                "chunk in place of the batch, and twice. Freeze that tower (tuning), choose a model without, or leave "
+                "loss.cache_chunk out."
+            )
+        times = self.trainer.accumulate_grad_batches
+        if times > 1 and isinstance(self.loss, LogitLoss) and self.trainer.is_global_zero:
+            warnings.warn(
+                f"trainer.accumulate_grad_batches={times} adds no negatives: each batch is contrasted by itself. For "
+                "more of them in the same memory raise data.batch_size and set loss.cache_chunk.",
+                stacklevel=2,
+            )
 
     def prepare_data(self) -> None:
         if self.teacher is not None:
@@ -161,7 +200,7 @@ class RetrievalModule(L.LightningModule):
 
     def joint_loss(self, batch: Batch) -> Tensor:
         """A scalar whose mean over processes is the loss of the batch that they share."""
-        image, text = self.embed(batch)
+        image, text = self.embed(batch, chunk=self.cache_chunk)
         kept = 0 if self.teacher is None else self.teacher.distance(batch, image, text)
         # float32: the gradients of all processes add up in it
         image = distributed.gather(image.float(), total=batch.joint_images)
@@ -210,3 +249,9 @@ class RetrievalModule(L.LightningModule):
                 self.judged.reset()
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=False)
         self.metrics.reset()
+
+
+def _in_chunks(encode: Callable[[Tensor], Tensor], inputs: Tensor, chunk: int | None) -> Tensor:
+    if chunk is None:
+        return encode(inputs)
+    return torch.cat([checkpoint(encode, part, use_reentrant=False) for part in inputs.split(chunk)])

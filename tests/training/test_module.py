@@ -2,6 +2,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from fashionclip.data.relations import PairRelation
 from fashionclip.errors import InputError
@@ -61,13 +62,59 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(built, trainer):
         runner.fit(module, data)
 
 
+class Nothing(nn.Module):
+    def forward(self, *, image, **others):
+        return 0 * image.sum()
+
+
 def test_nothing_to_learn_is_an_error_after_the_first_epoch(built, trainer):
     module, data = built
-    data.batch_size = 1
+    module.loss = Nothing()
     runner = trainer(max_epochs=2, limit_val_batches=0, limit_train_batches=3)
     with pytest.raises(InputError, match=r"the loss was 0 at every step of the first epoch.*Raise data\.batch_size"):
         runner.fit(module, data)
     assert runner.current_epoch == 0
+    data.batch_size = 1
+    with pytest.raises(InputError, match=r"data\.batch_size=1: nothing in a batch .* Raise data\.batch_size"):
+        trainer(max_epochs=1).fit(module, data)
+
+
+def test_chunks_have_the_gradients_of_the_batch_and_repeat_its_random_numbers(built, monkeypatch):
+    module, data = built
+    loader = data._evaluation(data.rows.of_split("train"))
+    loader.dataset.relation = data.relation
+    batch = loader.dataset.__getitems__(list(range(11)))
+    visual = module.backbone.clip.visual
+    norm = visual.ln_post
+
+    def gradients(chunk, *, autocast):
+        module.zero_grad()
+        module.cache_chunk = chunk
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            loss = module.joint_loss(batch)
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+    plain = gradients(None, autocast=False)
+    for chunk in (3, 64):
+        assert (gradients(chunk, autocast=False) - plain).norm() <= 1e-5 * plain.norm()
+    visual.ln_post = nn.Sequential(norm, nn.Dropout(0.5))
+    cached = gradients(3, autocast=True)
+    monkeypatch.setattr("fashionclip.training.module.checkpoint", lambda encode, part, **_: encode(part))
+    kept = gradients(3, autocast=True)
+    assert (cached - kept).norm() <= 1e-5 * kept.norm() and (cached - plain).norm() > 0.1 * plain.norm()
+
+
+def test_what_chunks_would_change_is_refused_and_accumulation_warned_of(built, trainer):
+    module, data = built
+    module.cache_chunk = 4
+    module.backbone.clip.visual.ln_post = nn.Sequential(module.backbone.clip.visual.ln_post, nn.BatchNorm1d(1))
+    with pytest.raises(InputError, match=r"loss\.cache_chunk=4: the model has batch norms that are trained"):
+        trainer(max_steps=1).fit(module, data)
+    module.backbone.clip.visual.ln_post = module.backbone.clip.visual.ln_post[0]
+    with pytest.warns(UserWarning, match=r"accumulate_grad_batches=2 adds no negatives.*loss\.cache_chunk"):
+        trainer(max_steps=1, limit_val_batches=0, accumulate_grad_batches=2).fit(module, data)
 
 
 def test_val_loss_is_that_of_training_over_the_same_batches_of_val_each_time(built, trainer):
