@@ -103,9 +103,13 @@ def test_a_loss_of_ones_own_by_the_recipe_of_the_readme(run, tmp_path, monkeypat
     assert record.weights == weights_digest(backbone_of(load_checkpoint(tmp_path))), "the run ends with the average"
 
 
-def test_lora_is_trained_and_its_checkpoint_is_read_as_a_plain_model(run, tmp_path, capsys):
+def test_lora_is_trained_and_its_checkpoint_is_read_as_a_plain_model(run, tmp_path, monkeypatch, capsys):
     pytest.importorskip("peft")
-    run("tuning=lora", "optimizer.lr=0.01", "callbacks.collapse=null")
+    precisions = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", precisions.append)
+    faster = ["tf32=true", "model.grad_checkpointing=true", "model.patch_dropout=0.5"]
+    run("tuning=lora", "optimizer.lr=0.01", "callbacks.collapse=null", *faster)
+    assert precisions == ["high"]
     assert re.search(r"^  image blocks 1-1 +[\d,]+ +0.01 +0.1$", capsys.readouterr().out, re.MULTILINE)
     checkpoint = load_checkpoint(tmp_path)
     assert not [name for name in checkpoint["state_dict"] if "lora" in name or "base_layer" in name]
