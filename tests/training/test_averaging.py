@@ -65,3 +65,6 @@ def test_the_average_is_validated_and_kept_and_training_goes_on_with_the_weights
         assert kept["state_dict"]["chosen"].item() == pytest.approx(100 * expected[step - 1])
         assert kept["state_dict"]["mask"].tolist() == [-float("inf"), 0]
         assert kept["current_model_state"]["weight"].item() == step == kept["state_dict"]["batches"].item()
+    module.weight.data.fill_(50.0)
+    trainer.validate(module, DataLoader(torch.zeros(1)), verbose=False)
+    assert module.validated[-1] == module.weight.item() == 50, "after training what is given is validated"
