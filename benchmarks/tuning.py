@@ -1,0 +1,126 @@
+"""What each way of fine-tuning costs, what it reaches in the same time, and what it forgets.
+
+    python benchmarks/tuning.py --kaggle DIR [--minutes 2] [--model lite0-unfrozen] [--only full lora wise-ft]
+
+Kaggle's products are parted in two: clothes, which a base model learns first, and all else, on which it is fine-tuned
+in each way for the same time, evaluations included. Of each way: weights trained, seconds a step, peak memory of the
+process, recall@10 on what it was tuned for, and recall@10 on the clothes, beside that of the base model. Text to image,
+test splits. Run it with nothing beside it; results so far are in RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import pandas as pd
+
+REPO = Path(__file__).parents[1]
+METRIC = "test/text_to_image/recall@10"
+CLOTHES = "masterCategory == 'Apparel'"
+COLUMNS = "{image: id, texts: {title: productDisplayName}, category: articleType, colour: baseColour}"
+WAYS = {
+    "full": [],
+    "linear-probe": ["tuning=linear-probe"],
+    "lp-ft": ["tuning=lp-ft"],
+    "lock-image": ["tuning=lock-image"],
+    "lock-text": ["tuning=lock-text"],
+    "partial": ["tuning=partial"],
+    "layerwise": ["tuning=layerwise"],
+    "lora": ["tuning=lora"],
+    "bias-only": ["tuning=bias-only"],
+    "averaged": ["callbacks=ema"],
+    "distilled": ["loss.distill.weight=1"],
+    "wise-ft": ["wise_ft.alphas=[0,0.25,0.5,0.75,1]"],
+    "distilled, wise-ft": ["loss.distill.weight=1", "wise_ft.alphas=[0,0.25,0.5,0.75,1]"],
+    "text fields": ["loss.text_fields={category: 0.2, colour+category: 0.3}"],
+}
+
+
+class Run(NamedTuple):
+    """What a command of ours printed, and the peak memory of its process in MB."""
+
+    printed: str
+    memory: float
+
+
+def run(*arguments: object) -> Run:
+    """Runs one of the project's commands; ends everything where it fails."""
+    command = [sys.executable, *map(str, arguments)]
+    with TemporaryDirectory() as folder, open(Path(folder, "printed"), "w+") as printed:
+        process = subprocess.Popen(command, cwd=REPO, stdout=printed, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        printed.seek(0)
+        text = printed.read()
+    if status:
+        raise SystemExit(f"{' '.join(command)}\n{text[-3000:]}")
+    return Run(text, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def prepare(kaggle: Path, work: Path) -> dict[str, Path]:
+    """Two datasets of Kaggle's table, clothes and the rest, by their names."""
+    table = pd.read_csv(kaggle / "styles.csv", on_bad_lines="skip", dtype=str)
+    table = table[table["id"].map(lambda name: (kaggle / "images" / f"{name}.jpg").is_file())]
+    parts = {"clothes": table.query(CLOTHES), "rest": table.drop(table.query(CLOTHES).index)}
+    for name, part in parts.items():
+        part.assign(id=[str(kaggle.resolve() / "images" / f"{one}.jpg") for one in part["id"]]).to_csv(
+            work / f"{name}.csv", index=False
+        )
+        source = [f"dataset.source={work / name}.csv", f"dataset.columns={COLUMNS}", f"dataset.root={work / name}"]
+        run("prepare.py", "dataset=products", "dataset.allow_outside_root=true", *source)
+    return {name: work / name for name in parts}
+
+
+def train(folder: Path, data: Path, *overrides: str, minutes: float) -> Run:
+    """A training of so many minutes, without an early stop."""
+    hours, rest = divmod(round(60 * minutes), 3600)
+    time = f"trainer.max_time='00:{hours:02}:{rest // 60:02}:{rest % 60:02}'"
+    fixed = ["dataset=products", f"dataset.root={data}", "loss=contrastive", "trainer.max_epochs=200", time]
+    fixed += ["callbacks.early_stopping.patience=200", "trainer.enable_progress_bar=false", f"hydra.run.dir={folder}"]
+    return run("train.py", *fixed, *overrides)
+
+
+def recall(folder: Path, part: str) -> float:
+    return json.loads((folder / "results.json").read_text())[part][METRIC]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kaggle", type=Path, required=True, help="folder with styles.csv and images/")
+    parser.add_argument("--minutes", type=float, default=2.0, help="time of each way; the base model has as much")
+    parser.add_argument("--model", default="lite0-unfrozen", help="base model, by its name in configs/model")
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), help="some of the ways")
+    parser.add_argument("--work", type=Path, help="folder for datasets and runs; default: a temporary one")
+    options = parser.parse_args()
+    with TemporaryDirectory() as temporary:
+        work = (options.work or Path(temporary)).resolve()
+        work.mkdir(parents=True, exist_ok=True)
+        data = prepare(options.kaggle, work)
+        train(work / "base", data["clothes"], f"model={options.model}", minutes=options.minutes)
+        run("-m", "fashionclip", "export", work / "base", "--to", work / "export")
+        known = recall(work / "base", "after")
+        print(f"base model, {options.minutes:g} minutes of clothes: recall@10 of clothes {known:.3f}")
+        print(f"{'':20}{'trained':>10}{'s a step':>10}{'memory':>10}{'recall@10':>11}{'of clothes':>12}")
+        model = ["model=tiny", "model.label=base", f"model.backbone.name=local-dir:{work / 'export'}", "model.lr=3e-4"]
+        for way in options.only:
+            folder = work / re.sub(r"\W+", "-", way)
+            done = train(folder, data["rest"], *model, *WAYS[way], minutes=options.minutes)
+            found = re.search(r"training ([\d.]+) of", done.printed)
+            steps = pd.read_csv(folder / "csv" / "metrics.csv")["step"].max() + 1
+            again = folder / "known"
+            there = ["dataset=products", f"dataset.root={data['clothes']}", f"hydra.run.dir={again}"]
+            run("evaluate.py", f"ckpt={folder}", *there)
+            trained, step = float(found[1]) if found else 0.0, 60 * options.minutes / steps
+            reached = f"{recall(folder, 'after'):11.3f}{recall(again, 'metrics'):12.3f}"
+            print(f"{way:20}{trained:9.1f}M{step:10.2f}{done.memory:7.0f} MB{reached}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
