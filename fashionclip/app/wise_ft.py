@@ -25,12 +25,20 @@ PREFIX = "backbone."
 
 
 def check_wise_ft(cfg: DictConfig) -> None:
-    """Refuses shares that are none, and what has no weights between.
+    """Refuses shares that are none, what has no weights between, and a dataset that would not be measured.
 
     Raises:
-        InputError: `wise_ft.alphas` is no list of numbers from 0 to 1, or the training adds adapters (LoRA).
+        InputError: `wise_ft.alphas` is no list of numbers from 0 to 1, or the training adds adapters (LoRA); or
+            `wise_ft.retention` is no folder, or given without shares.
     """
-    alphas = OmegaConf.select(cfg, "wise_ft.alphas")
+    alphas, known = (OmegaConf.select(cfg, f"wise_ft.{key}") for key in ("alphas", "retention"))
+    if not (known is None or isinstance(known, str)):
+        raise InputError(f"wise_ft.retention={known}: expected the folder of a prepared dataset, or null.")
+    if alphas is None and known is not None:
+        raise InputError(
+            f"wise_ft.retention={known}: needs wise_ft.alphas, at whose shares it is measured, such as "
+            "wise_ft.alphas=[0,0.25,0.5,0.75,1]. Set them, or leave it out."
+        )
     if alphas is None:
         return
     numbers = alphas if isinstance(alphas, ListConfig) else [None]
@@ -84,7 +92,7 @@ def choose_weights(
         module: Module of the training.
         data: Data of the training.
         before: Weights of the backbone before training.
-        checkpoint: Best checkpoint of the training, whose weights are replaced.
+        checkpoint: Best checkpoint of the training, whose weights are replaced, and kept beside as `trained`.
         alphas: Shares, in [0, 1].
         monitor: Metric on val by which the best is chosen; of equal ones the nearest to before training.
         retention: Data of what the model knew before, of which val is measured as well.
@@ -99,11 +107,12 @@ def choose_weights(
         None if retention is None else metrics_of(retention, functions=module.metrics.functions),
     )
     kept = read_weights(checkpoint)
+    trained = kept.get("trained", kept["state_dict"])  # of a run that goes on, the weights may lie between already
     before = {f"{PREFIX}{name}": value for name, value in before.items()}
     sign = 1 if mode_of(monitor) == "max" else -1
     rows, best, chosen, state = [], -math.inf, {}, {}
     for alpha in sorted(alphas):
-        module.load_state_dict(mixed(before, kept["state_dict"], alpha=alpha))
+        module.load_state_dict(mixed(before, trained, alpha=alpha))
         (measured,) = trainer.validate(module, data, verbose=False)
         # what a validation chooses, such as the threshold of judgements, goes with the weights
         here = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
@@ -117,7 +126,7 @@ def choose_weights(
             best, chosen, state = sign * measured[monitor], dict(measured), here
     if trainer.is_global_zero:
         with whole_file(checkpoint) as stream:
-            torch.save(kept | {"state_dict": state}, stream)
+            torch.save(kept | {"state_dict": state, "trained": trained}, stream)
     trainer.strategy.barrier()
     trainer.loggers = loggers
     curve = pd.DataFrame(rows)

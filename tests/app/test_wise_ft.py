@@ -29,6 +29,12 @@ def test_shares_that_are_none_are_refused(alphas):
         check_wise_ft(OmegaConf.create(f"wise_ft: {{alphas: {alphas}}}"))
 
 
+def test_what_it_knew_is_not_measured_where_there_are_no_shares():
+    for known, alphas, message in (("somewhere", None, "needs wise_ft.alphas"), (5, [0.5], "retention=5: expected")):
+        with pytest.raises(InputError, match=message):
+            check_wise_ft(OmegaConf.create({"wise_ft": {"alphas": alphas, "retention": known}}))
+
+
 def test_adapters_have_no_weights_between():
     with pytest.raises(InputError, match=r"tuning\.lora_rank"):
         check_wise_ft(OmegaConf.create({"wise_ft": {"alphas": [0.5]}, "tuning": {"lora_rank": 4}}))
@@ -55,3 +61,7 @@ def test_the_share_that_is_best_on_val_is_kept_and_nothing_of_it_is_logged(run, 
     kept, share = load_checkpoint(tmp_path)["state_dict"], float(curve["alpha"][curve["chosen"]].iloc[0])
     name = "backbone.clip.visual.conv1.weight"
     assert torch.equal(kept[name], after[name]) == (share == 1)
+
+    (tmp_path / "results.json").unlink()  # as of a run that was killed in its last test
+    run(f"++resume={tmp_path}", f"hydra.runtime.output_dir={tmp_path}", of=tmp_path)
+    assert pd.read_csv(tmp_path / "wise_ft.csv").equals(curve)  # not between before and what lay between already
