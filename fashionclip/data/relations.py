@@ -83,7 +83,7 @@ class PairRelation:
             in `text_fields.py`.
 
     Raises:
-        ValueError: A weight is no number above 0.
+        ValueError: A weight is no number above 0, or a field lacks a column.
     """
 
     name: str = "pairs"
@@ -250,11 +250,11 @@ def check_columns(relation: Relation, dataset: PreparedDataset) -> None:
         InputError: Naming the missing or empty column.
     """
     manifest = dataset.manifest
-    filled = [column for column in manifest.columns if (manifest[column] != "").any()]
+    filled = [column for column in manifest.columns if (manifest[column].notna() & (manifest[column] != "")).any()]
     for column in relation.columns:
         if column not in filled:
             raise InputError(
                 f"{dataset.root}/manifest.parquet: no column {column!r} with values, needed by "
                 f"relation={relation.name}; has {filled}. Use a loss that needs no {column!r}, name another "
-                "column where identity names it, or re-run prepare.py on a source with it."
+                "column where identity or loss.text_fields names it, or re-run prepare.py on a source with it."
             )

@@ -21,16 +21,20 @@ def columns_in(field: str) -> tuple[str, ...]:
 
 def texts_of(manifest: pd.DataFrame, field: str) -> list[str]:
     """The text of each row in a field, such as "Red Shirts" of colour+category; "" where a column is empty."""
-    rows = zip(*(manifest[column].astype(str) for column in columns_in(field)), strict=True)
+    # convert_dtypes: of whole numbers, too, some may be missing, and pandas holds them as 2017.0
+    columns = [manifest[column].convert_dtypes() for column in columns_in(field)]
+    rows = zip(*(["" if pd.isna(cell) else str(cell).strip() for cell in cells] for cells in columns), strict=True)
     return [" ".join(row) if all(row) else "" for row in rows]
 
 
 def check_fields(fields: Mapping[str, float]) -> None:
-    """Refuses a weight that is none.
+    """Refuses a weight that is none, and a field without a column, such as "colour+".
 
     Raises:
-        ValueError: It is no number above 0.
+        ValueError: Naming the field.
     """
     for field, weight in fields.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
             raise ValueError(f"loss.text_fields: {field!r} has the weight {weight!r}. Expected a number above 0.")
+        if not all(columns_in(field)):
+            raise ValueError(f"loss.text_fields: {field!r} lacks a column. Expected a column, or several joined by '+'.")

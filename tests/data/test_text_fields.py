@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import torch
 
@@ -72,6 +73,27 @@ def test_a_weight_that_is_none_is_refused(weight):
         check_fields({"category": weight})
 
 
+def test_a_field_without_a_column_is_refused():
+    for field in ("", "colour+", "+"):
+        with pytest.raises(ValueError, match=r"loss\.text_fields: '.*' lacks a column\. Expected"):
+            check_fields({field: 0.2})
+
+
+def test_what_a_table_does_not_know_is_no_text(make_dataset):
+    """Of tables of others, in which cells are missing, or numbers."""
+    manifest = make_dataset(ITEMS, NAMES, **COLUMNS).manifest.assign(
+        brand=["Nike", None, " ", "Puma "],
+        year=[2017, None, 2018, float("nan")],
+        kind=pd.Categorical(["a", None, "b", "a"]),
+    )
+    assert texts_of(manifest, "brand") == ["Nike", "", "", "Puma"]
+    assert texts_of(manifest, "year") == ["2017", "", "2018", ""]
+    assert texts_of(manifest, "kind+year") == ["a 2017", "", "b 2018", ""]
+
+
 def test_a_column_that_a_dataset_lacks_is_named(make_dataset):
     with pytest.raises(InputError, match=r"no column 'brand' with values, needed by relation=pairs"):
         check_columns(PairRelation(text_fields={"brand+category": 1.0}), make_dataset(ITEMS, NAMES, **COLUMNS))
+    with pytest.raises(InputError, match=r"no column 'brand' with values"):
+        unknown = make_dataset(ITEMS, NAMES, **COLUMNS, brand=[None] * 4)
+        check_columns(PairRelation(text_fields={"brand": 1.0}), unknown)
