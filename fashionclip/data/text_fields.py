@@ -37,4 +37,4 @@ def check_fields(fields: Mapping[str, float]) -> None:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
             raise ValueError(f"loss.text_fields: {field!r} has the weight {weight!r}. Expected a number above 0.")
         if not all(columns_in(field)):
-            raise ValueError(f"loss.text_fields: {field!r} lacks a column. Expected a column, or several joined by '+'.")
+            raise ValueError(f"loss.text_fields: {field!r} lacks a column. Expected one, or several joined by '+'.")

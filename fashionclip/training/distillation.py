@@ -44,6 +44,10 @@ class Teacher:
         if data is not None and data.relation.uses_text and data.text_features is None:
             self.text = data.features_path(_Texts(backbone), data.rows.text, data.tokenize(["a"]))
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Teacher:
+        """Itself: copies of a module, such as averages of its weights, do not copy model, data and trainer again."""
+        return self
+
     def prepare(self, device: torch.device) -> None:
         """Writes the embeddings that never change, where they do not stand already."""
         if self.data is None:

@@ -53,6 +53,7 @@ def test_what_augmentation_changes_is_embedded_in_each_step(demo_dataset, build)
     module, data = build(demo_dataset, PairRelation(), ContrastiveLoss())
     teacher = Teacher(module.backbone, weight=1.0, data=data, augmented=True)
     assert teacher.image is None and teacher.text is not None
+    assert deepcopy(teacher) is teacher  # of its data's trainer there may be no copy, as where it starts processes
 
 
 def test_photos_alone_are_compared_alone(demo_dataset, build):
