@@ -29,7 +29,7 @@ def check_wise_ft(cfg: DictConfig) -> None:
 
     Raises:
         InputError: `wise_ft.alphas` is no list of numbers from 0 to 1, or the training adds adapters (LoRA); or
-            `wise_ft.retention` is no folder, or given without shares.
+            `wise_ft.retention` is no folder, given without shares, or would be measured by its judgements.
     """
     alphas, known = (OmegaConf.select(cfg, f"wise_ft.{key}") for key in ("alphas", "retention"))
     if not (known is None or isinstance(known, str)):
@@ -41,6 +41,11 @@ def check_wise_ft(cfg: DictConfig) -> None:
         )
     if alphas is None:
         return
+    if known is not None and cfg.loss.monitor.startswith("val/judgement/"):
+        raise InputError(
+            f"wise_ft.retention={known}: of another dataset no judgements are measured, but loss.monitor="
+            f"{cfg.loss.monitor}. Set loss.monitor=val/text_to_image/recall@10 or val/loss, or leave retention out."
+        )
     numbers = alphas if isinstance(alphas, ListConfig) else [None]
     if not numbers or not all(isinstance(a, int | float) and not isinstance(a, bool) and 0 <= a <= 1 for a in numbers):
         raise InputError(
@@ -117,11 +122,13 @@ def choose_weights(
         # what a validation chooses, such as the threshold of judgements, goes with the weights
         here = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
         rows.append({"alpha": float(alpha), monitor: measured[monitor], "retention": math.nan})
-        if known is not None:
+        if retention is not None and known is not None:
             judged, module.metrics, module.judged = module.judged, known, None
             (also,) = trainer.validate(module, retention, verbose=False)
             module.metrics, module.judged = own, judged
             rows[-1]["retention"] = also.get(monitor, math.nan)
+            if monitor not in also and alpha == min(alphas) and trainer.is_global_zero:
+                print(f"wise_ft.retention: {monitor} is not measured on val of {retention.rows.root}, which lacks it")
         if sign * measured[monitor] > best:
             best, chosen, state = sign * measured[monitor], dict(measured), here
     if trainer.is_global_zero:

@@ -1,12 +1,14 @@
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from fashionclip.app.checkpoint import load_checkpoint
-from fashionclip.app.wise_ft import check_wise_ft, mixed
+from fashionclip.app.wise_ft import check_wise_ft, choose_weights, mixed
 from fashionclip.errors import InputError
 
 MONITOR = "val/text_to_image/mrr"  # of conftest's `run`
@@ -29,10 +31,32 @@ def test_shares_that_are_none_are_refused(alphas):
         check_wise_ft(OmegaConf.create(f"wise_ft: {{alphas: {alphas}}}"))
 
 
-def test_what_it_knew_is_not_measured_where_there_are_no_shares():
-    for known, alphas, message in (("somewhere", None, "needs wise_ft.alphas"), (5, [0.5], "retention=5: expected")):
+def test_what_it_knew_is_measured_with_shares_and_by_what_can_be_measured():
+    for known, alphas, monitor, message in (
+        ("somewhere", None, MONITOR, "needs wise_ft.alphas"),
+        (5, [0.5], MONITOR, "retention=5: expected the folder"),
+        ("somewhere", [0.5], "val/judgement/auroc", "no judgements are measured, but loss.monitor=val/judgement/auroc"),
+    ):
+        cfg = {"wise_ft": {"alphas": alphas, "retention": known}, "loss": {"monitor": monitor}}
         with pytest.raises(InputError, match=message):
-            check_wise_ft(OmegaConf.create({"wise_ft": {"alphas": alphas, "retention": known}}))
+            check_wise_ft(OmegaConf.create(cfg))
+
+
+def test_it_is_said_that_what_was_known_lacks_the_metric(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fashionclip.app.wise_ft.metrics_of", lambda data, functions: "known")
+    module, data, known = nn.Linear(1, 1), object(), SimpleNamespace(rows=SimpleNamespace(root="KNOWN"))
+    module.metrics, module.judged = SimpleNamespace(functions={}), None
+    torch.save({"state_dict": module.state_dict()}, tmp_path / "best.ckpt")
+    trainer = SimpleNamespace(
+        loggers=[],
+        is_global_zero=True,
+        strategy=SimpleNamespace(barrier=lambda: None),
+        validate=lambda module, of, verbose: [{MONITOR: 0.5} if of is data else {}],
+    )
+    settings = {"before": {}, "checkpoint": tmp_path / "best.ckpt", "alphas": [1, 0], "monitor": MONITOR}
+    curve, _ = choose_weights(trainer, module, data, **settings, retention=known)
+    assert curve["retention"].isna().all()
+    assert capsys.readouterr().out.count(f"{MONITOR} is not measured on val of KNOWN") == 1
 
 
 def test_adapters_have_no_weights_between():
