@@ -18,12 +18,20 @@ from fashionclip.errors import InputError
 
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
 NEEDED = ("dataset", "loss", "model", "data", "optimizer", "trainer", "seed")  # of a training
-READ = (
-    "loss.batch_size",
-    "loss.cache_chunk",
-    "identity",
-    "resume",
-)  # where it is there, without being an argument of anything
+READ = set(  # where it is there, as in the config of a run of before there was the key
+    [
+        "identity",
+        "loss.batch_size",
+        "loss.cache_chunk",
+        "loss.distill.weight",
+        "model.grad_checkpointing",
+        "model.patch_dropout",
+        "resume",
+        "tf32",
+        "wise_ft.alphas",
+        "wise_ft.retention",
+    ]
+)
 GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
     "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},
     "optimizer": {"params"},
@@ -77,9 +85,6 @@ def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
             raise InputError(
                 f"{key}: unknown key. Its place takes {_listed(takeable)}. Correct the name or leave it out."
             )
-
-
-READ_OF_LOSS = ("relation", "function", "adapter", "monitor", "temperature", "batch_size", "distill")
 
 
 def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:

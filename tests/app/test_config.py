@@ -134,6 +134,23 @@ def test_added_keys_that_their_place_takes_are_allowed(override):
     check_added_keys(compose("train", [override]), [override])
 
 
+def test_to_a_run_of_before_a_key_may_be_added_that_it_had_not_yet():
+    for key in [
+        "tf32",
+        "model.grad_checkpointing",
+        "model.patch_dropout",
+        "loss.cache_chunk",
+        "loss.distill.weight",
+        "wise_ft.alphas",
+        "wise_ft.retention",
+    ]:
+        above, _, name = key.rpartition(".")
+        cfg = compose("train", ["loss=contrastive"])
+        with open_dict(cfg):
+            (OmegaConf.select(cfg, above) if above else cfg).pop(name)
+        check_added_keys(cfg, [f"+{key}=1"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
