@@ -18,20 +18,18 @@ from fashionclip.errors import InputError
 
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
 NEEDED = ("dataset", "loss", "model", "data", "optimizer", "trainer", "seed")  # of a training
-READ = set(  # where it is there, as in the config of a run of before there was the key
-    [
-        "identity",
-        "loss.batch_size",
-        "loss.cache_chunk",
-        "loss.distill.weight",
-        "model.grad_checkpointing",
-        "model.patch_dropout",
-        "resume",
-        "tf32",
-        "wise_ft.alphas",
-        "wise_ft.retention",
-    ]
-)
+READ = {  # where it is there, as in the config of a run of before there was the key
+    "identity",
+    "loss.batch_size",
+    "loss.cache_chunk",
+    "loss.distill.weight",
+    "model.grad_checkpointing",
+    "model.patch_dropout",
+    "resume",
+    "tf32",
+    "wise_ft.alphas",
+    "wise_ft.retention",
+}
 GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
     "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},
     "optimizer": {"params"},

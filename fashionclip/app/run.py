@@ -233,7 +233,8 @@ def train(cfg: DictConfig) -> float:
     last_val = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     if best is None and not cfg.trainer.get("fast_dev_run") and trainer.is_global_zero:
-        print("no checkpoint was written: below are the weights as training left them")
+        unmixed = "; wise_ft.alphas needs one, and nothing was mixed" if alphas else ""
+        print(f"no checkpoint was written: below are the weights as training left them{unmixed}")
     val = epochs.best
     if untrained is not None and alphas and best is not None and interrupted is None:
         curve, val = choose_weights(

@@ -160,12 +160,15 @@ def test_losses_of_pytorch_metric_learning_train(run, tmp_path, target):
             marks=pytest.mark.slow,
         ),
         pytest.param([f"+callbacks.clock={CLOCK}"], True, marks=pytest.mark.slow),
+        pytest.param(["+callbacks.checkpoint.save_top_k=0", "wise_ft.alphas=[0.5]"], False, marks=pytest.mark.slow),
     ],
 )
 def test_short_runs_and_other_settings_of_the_trainer_work(run, tmp_path, overrides, best, capsys):
     run(*overrides)
     assert (tmp_path / "checkpoints" / "best.ckpt").exists() == best
-    assert ("no checkpoint was written" in capsys.readouterr().out) != best
+    said = capsys.readouterr().out
+    assert ("no checkpoint was written" in said) != best
+    assert ("nothing was mixed" in said) == any("wise_ft" in override for override in overrides)
     assert "after" in json.loads((tmp_path / "results.json").read_text())
 
 
