@@ -37,7 +37,7 @@ def step(size: int, chunk: int | None, *, gpu: bool) -> None:
         image_row=rows,
         texts=backbone.tokenizer([f"photo {row}" for row in rows.tolist()]).to(device),
         text_id=rows,
-        relation=Pairs(image_index=rows, text_index=rows, item_id=rows, text_id=rows, right_text_id=rows[:, None]),
+        relation=Pairs(image_index=rows, text_index=rows, item_id=rows, text_id=rows),
         joint_images=size,
         joint_texts=size,
     )

@@ -20,26 +20,28 @@ class Pairs:
         text_index: (N,) position among the batch's texts.
         item_id: (N,) code of the product shown, the same in every batch and process.
         text_id: (N,) code of the text but for case, spaces and punctuation, the same in every batch and process.
-        right_text_id: (N, F) codes of all texts that are right for the photo, that one among them; -1 of none.
+        right_text_id: (N, F) codes of all texts that are right for the photo, that one among them, -1 of none; None
+            where each product has one text.
     """
 
     image_index: Tensor
     text_index: Tensor
     item_id: Tensor
     text_id: Tensor
-    right_text_id: Tensor
+    right_text_id: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image_index)
 
     def select(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
         """The loss's arguments from the embeddings of the batch's images (I, D) and texts (T, D)."""
+        right = {} if self.right_text_id is None else {"right_text_id": self.right_text_id}
         return {
             "image": image[self.image_index],  # (N, D)
             "text": text[self.text_index],  # (N, D)
             "item_id": self.item_id,
             "text_id": self.text_id,
-            "right_text_id": self.right_text_id,
+            **right,
         }
 
 

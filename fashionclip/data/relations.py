@@ -132,7 +132,7 @@ class PairRelation:
             text_index=text_index,
             item_id=rows.item_id[chosen],
             text_id=rows.text_key[drawn],
-            right_text_id=torch.where(said >= 0, rows.text_key[said], -1).T,
+            right_text_id=torch.where(said >= 0, rows.text_key[said], -1).T if self.fields else None,
         )
         return BatchPlan(image_row=image_row, text_id=text_id, relation=pairs)
 
