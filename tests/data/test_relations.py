@@ -51,8 +51,8 @@ def test_pairs_name_each_photo_and_text_once(make_rows):
 
 
 def test_photos_without_a_text_are_neither_trained_on_nor_paired(make_rows, capsys):
-    rows = make_rows("abcdef", ["", "hat", "", "cap", "shoe", ""])
-    chosen = torch.tensor([0, 1, 2, 3, 4])
+    rows = make_rows("abcdef", ["", "hat", "", "cap", "shoe", ""], ["train"] * 5 + ["val"])
+    chosen = rows.of_split("train")
     sampler = PairRelation().sampler(rows, chosen, seed=0)
     assert "2 of 5 train photos have no text and are left out of relation=pairs" in capsys.readouterr().out
     orders = []
