@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import shlex
 from collections.abc import Sequence
 from importlib import metadata
@@ -16,6 +15,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from fashionclip.app.run_folder import quoted
 from fashionclip.atomic import write_text
 from fashionclip.errors import InputError
 
@@ -63,8 +63,8 @@ def expand_resume(words: Sequence[str]) -> list[str]:
             folder = Path(value).expanduser().absolute()
             if not (folder / CONFIG).is_file():
                 raise SystemExit(f"error: resume={value}: no {CONFIG} there. Expected the folder of a run of train.py.")
-            quoted = "'" + re.sub(r"([\\'])", r"\\\1", str(folder)) + "'"
-            hydra = [f"hydra.run.dir={quoted}", "hydra.output_subdir=null", f"++resume={quoted}"]
+            run = quoted(str(folder))
+            hydra = [f"hydra.run.dir={run}", "hydra.output_subdir=null", f"++resume={run}"]
             words[place : place + 1] = ["--config-path", str(folder), "--config-name", "config", *hydra]
             break
     return words

@@ -43,6 +43,11 @@ def fresh_folder(wanted: str) -> str:
     return name
 
 
+def quoted(value: str) -> str:
+    """A value in quotes, as Hydra reads it."""
+    return "'" + re.sub(r"([\\'])", r"\\\1", value) + "'"
+
+
 def mode_of(monitor: str) -> str:
     """Whether the highest value of a metric is the best ("max"), or its lowest ("min"), as of a loss."""
     return "min" if monitor.endswith("loss") else "max"
@@ -113,7 +118,7 @@ def write_run_config(file: Path, cfg: DictConfig) -> None:
     """
     hydra: Any = OmegaConf.to_container(HydraConfig.instance().cfg.hydra, resolve=False)  # type: ignore[union-attr]
     if not str(hydra["run"]["dir"]).startswith("${"):  # given: then beside it, with a number behind its name
-        hydra["run"]["dir"] = "${fresh:'" + re.sub(r"([\\'])", r"\\\1", hydra["run"]["dir"]) + "'}"
+        hydra["run"]["dir"] = f"${{fresh:{quoted(hydra['run']['dir'])}}}"
     kept = {name: hydra[name] for name in ("run", "sweep", "callbacks")} | {"job": {"chdir": hydra["job"]["chdir"]}}
     raw, resolved = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (False, True))
     write_text(file, OmegaConf.to_yaml(OmegaConf.create({**_looked_up(raw, resolved), "hydra": kept})))

@@ -39,8 +39,9 @@ def summarize(folder: Path) -> list[str]:
     if not jobs:
         return []
     overrides = pd.DataFrame([_overrides(job) for job in jobs], dtype=object)
-    measured = pd.DataFrame([_measured(job) for job in jobs])
-    metrics = pd.DataFrame([_results(job).get("val", {}) | _results(job).get("after", {}) for job in jobs])
+    results = [_results(job) for job in jobs]
+    measured = pd.DataFrame([_measured(job, found) for job, found in zip(jobs, results, strict=True)])
+    metrics = pd.DataFrame([found.get("val", {}) | found.get("after", {}) for found in results])
     frame = pd.concat([pd.Series([job.name for job in jobs], name="job"), overrides, measured, metrics], axis=1)
     frame = frame.sort_values(["monitor", "worth"], ascending=[True, False], na_position="last")
     frame.drop(columns="worth").to_csv(folder / "multirun.csv", index=False)
@@ -77,9 +78,8 @@ def _results(job: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
-def _measured(job: Path) -> dict[str, Any]:
+def _measured(job: Path, results: dict[str, Any]) -> dict[str, Any]:
     """Monitored metric, its value on val and on the test split where that is measured, and how a failed job ended."""
-    results = _results(job)
     monitor = results.get("monitor")
     val = results.get("val", {}).get(monitor)
     test = results.get("after", {}).get(str(monitor).replace("val/", "test/", 1))

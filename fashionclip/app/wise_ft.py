@@ -107,10 +107,8 @@ def choose_weights(
         and all metrics of val at the chosen share.
     """
     loggers, trainer.loggers = trainer.loggers, []
-    own, known = (
-        module.metrics,
-        None if retention is None else metrics_of(retention, functions=module.metrics.functions),
-    )
+    own = module.metrics
+    known = None if retention is None else metrics_of(retention, functions=own.functions)
     kept = read_weights(checkpoint)
     trained = kept.get("trained", kept["state_dict"])  # of a run that goes on, the weights may lie between already
     before = {f"{PREFIX}{name}": value for name, value in before.items()}
@@ -119,8 +117,6 @@ def choose_weights(
     for alpha in sorted(alphas):
         module.load_state_dict(mixed(before, trained, alpha=alpha))
         (measured,) = trainer.validate(module, data, verbose=False)
-        # what a validation chooses, such as the threshold of judgements, goes with the weights
-        here = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
         rows.append({"alpha": float(alpha), monitor: measured[monitor], "retention": math.nan})
         if retention is not None and known is not None:
             judged, module.metrics, module.judged = module.judged, known, None
@@ -130,7 +126,9 @@ def choose_weights(
             if monitor not in also and alpha == min(alphas) and trainer.is_global_zero:
                 print(f"wise_ft.retention: {monitor} is not measured on val of {retention.rows.root}, which lacks it")
         if sign * measured[monitor] > best:
-            best, chosen, state = sign * measured[monitor], dict(measured), here
+            best, chosen = sign * measured[monitor], dict(measured)
+            # what a validation chooses, such as the threshold of judgements, goes with the weights
+            state = {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
     if trainer.is_global_zero:
         with whole_file(checkpoint) as stream:
             torch.save(kept | {"state_dict": state, "trained": trained}, stream)

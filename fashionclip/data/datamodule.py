@@ -93,9 +93,9 @@ class RetrievalDataModule(L.LightningDataModule):
         self.frozen_text_part = frozen_text_part if relation.uses_text else None
         self.features = self.text_features = None
         if self.frozen_image_part is not None:
-            self.features = self.features_path(self.frozen_image_part, self.rows.path, self.eval_transform)
+            self.features = self.photo_features_path(self.frozen_image_part)
         if self.frozen_text_part is not None:
-            self.text_features = self.features_path(self.frozen_text_part, self.rows.text, tokenize(["a"]))
+            self.text_features = self.text_features_path(self.frozen_text_part)
 
     def state_dict(self) -> dict[str, int]:
         loop = self.trainer.fit_loop  # type: ignore[union-attr]  # by which it is asked
@@ -111,25 +111,28 @@ class RetrievalDataModule(L.LightningDataModule):
         """Computes the features of frozen towers, on one process a machine."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if self.frozen_image_part is not None and self.features is not None:
-            photos = Photos(self.rows, transform=self.eval_transform, decode_size=self.decode_size)
-            write_features(
-                self.frozen_image_part,
-                photos,
-                self.features,
-                device=device,
-                batch_size=self.eval_batch_size,
-                num_workers=self.num_workers,
-            )
+            self.write_photo_features(self.frozen_image_part, self.features, device=device)
         if self.frozen_text_part is not None and self.text_features is not None:
-            write_features(
-                self.frozen_text_part,
-                self.rows.text,
-                self.text_features,
-                tokenize=self.tokenize,
-                device=device,
-                batch_size=self.eval_batch_size,
-                num_workers=0,
-            )
+            self.write_text_features(self.frozen_text_part, self.text_features, device=device)
+
+    def write_photo_features(self, encoder: nn.Module, path: Path, *, device: torch.device) -> None:
+        """Runs all photos through a module once, as evaluation sees them; see `write_features`."""
+        photos = Photos(self.rows, transform=self.eval_transform, decode_size=self.decode_size)
+        write_features(
+            encoder, photos, path, device=device, batch_size=self.eval_batch_size, num_workers=self.num_workers
+        )
+
+    def write_text_features(self, encoder: nn.Module, path: Path, *, device: torch.device) -> None:
+        """Runs all texts through a module once; see `write_features`."""
+        write_features(
+            encoder,
+            self.rows.text,
+            path,
+            tokenize=self.tokenize,
+            device=device,
+            batch_size=self.eval_batch_size,
+            num_workers=0,
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         chosen = self.rows.of_split("train")
@@ -203,7 +206,15 @@ class RetrievalDataModule(L.LightningDataModule):
         test = self._evaluation(self.rows.of_split(self.tested))
         return [test, self._evaluation(self.seen)] if len(self.seen) else test
 
-    def features_path(self, encoder: nn.Module, inputs: PackedStrings, how: object) -> Path:
+    def photo_features_path(self, encoder: nn.Module) -> Path:
+        """The file of what a module makes of all photos."""
+        return self._features_path(encoder, self.rows.path, self.eval_transform)
+
+    def text_features_path(self, encoder: nn.Module) -> Path:
+        """The file of what a module makes of all texts."""
+        return self._features_path(encoder, self.rows.text, self.tokenize(["a"]))
+
+    def _features_path(self, encoder: nn.Module, inputs: PackedStrings, how: object) -> Path:
         """Named by the encoder, its weights, the paths or texts that it is given, and how they are brought to it."""
         digest = hashlib.sha256(f"{how}{encoder}".encode() + inputs.bytes.numpy().tobytes())
         for name, tensor in encoder.state_dict().items():

@@ -80,6 +80,7 @@ class RetrievalMetrics(Metric):
 
     Attributes:
         nearest: Examples of the last `compute`, to look at.
+        everything: Photos and texts of the last `compute`, with those apart and texts of no row.
         embedded: Photos and texts of the last `compute`, without those apart.
     """
 
@@ -89,6 +90,7 @@ class RetrievalMetrics(Metric):
     text: list[Tensor]
     text_seen: list[Tensor]
     nearest: Nearest
+    everything: Embedded
     embedded: Embedded
 
     def __init__(
@@ -122,12 +124,11 @@ class RetrievalMetrics(Metric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     def update(self, image: Tensor, image_row: Tensor, text: Tensor, text_id: Tensor) -> None:
-        """Adds (I, D) embeddings of (I,) manifest rows and (T, D) of (T,) texts; texts of no row are left out."""
-        own = torch.isin(text_id, self.texts_of_row.to(image_row.device)[:, image_row])
+        """Adds (I, D) embeddings of (I,) manifest rows and (T, D) of (T,) texts; texts of no row are not ranked."""
         self.image.append(image.detach().float())
         self.image_row.append(image_row)
-        self.text.append(text[own].detach().float())
-        self.text_seen.append(text_id[own])
+        self.text.append(text.detach().float())
+        self.text_seen.append(text_id)
 
     def compute(self) -> dict[str, Tensor]:
         """`<direction>/<function>`, `spread`; with texts also `strict_ceiling@k`, `clip_score`, `matching_accuracy`.
@@ -142,7 +143,7 @@ class RetrievalMetrics(Metric):
             raise ValueError("metrics: no embeddings since the last reset. Call update() before compute().")
         seen, of_seen = first_of_each(joined(self.text_seen, dtype=torch.long))  # (T,) each
         image, text = (joined(state, dtype=torch.float32) for state in (self.image, self.text))
-        both = Embedded(row, image[of_row], seen, text[of_seen])
+        self.everything = both = Embedded(row, image[of_row], seen, text[of_seen])
         apart = torch.isin(row, self.apart.to(row.device))  # (I,)
         self.embedded = both.of(~apart, text_of_row=self.text_id)
         row, image = self.embedded.image_row, self.embedded.image  # (I,), (I, D)

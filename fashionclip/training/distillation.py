@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.features import Photos, write_features
 from fashionclip.models.backbone import Backbone
 
 
@@ -40,9 +39,9 @@ class Teacher:
         self.image: Path | None = None
         self.text: Path | None = None
         if data is not None and not augmented and data.features is None:
-            self.image = data.features_path(_Images(backbone), data.rows.path, data.eval_transform)
+            self.image = data.photo_features_path(_Encoder(backbone, "encode_image"))
         if data is not None and data.relation.uses_text and data.text_features is None:
-            self.text = data.features_path(_Texts(backbone), data.rows.text, data.tokenize(["a"]))
+            self.text = data.text_features_path(_Encoder(backbone, "encode_text"))
 
     def __deepcopy__(self, memo: dict[int, object]) -> Teacher:
         """Itself: copies of a module, such as averages of its weights, do not copy model, data and trainer again."""
@@ -50,14 +49,10 @@ class Teacher:
 
     def prepare(self, device: torch.device) -> None:
         """Writes the embeddings that never change, where they do not stand already."""
-        if self.data is None:
-            return
-        data, write = self.data, partial(write_features, device=device, batch_size=self.data.eval_batch_size)
-        if self.image is not None:
-            photos = Photos(data.rows, transform=data.eval_transform, decode_size=data.decode_size)
-            write(_Images(self.backbone), photos, self.image, num_workers=data.num_workers)
-        if self.text is not None:
-            write(_Texts(self.backbone), data.rows.text, self.text, tokenize=data.tokenize, num_workers=0)
+        if self.data is not None and self.image is not None:
+            self.data.write_photo_features(_Encoder(self.backbone, "encode_image"), self.image, device=device)
+        if self.data is not None and self.text is not None:
+            self.data.write_text_features(_Encoder(self.backbone, "encode_text"), self.text, device=device)
 
     def distance(self, batch: Batch, image: Tensor, text: Tensor) -> Tensor:
         """The weighted mean of 1 - cosine between embeddings and the teacher's, of photos and of texts, added.
@@ -95,19 +90,17 @@ def _gap(student: Tensor, teacher: Tensor, *, total: int) -> Tensor:
     return gap.sum() * (count > 0) * distributed.world_size() / max(total, 1)
 
 
-class _Images(nn.Module):
-    def __init__(self, backbone: Backbone) -> None:
+class _Encoder(nn.Module):
+    """One of a backbone's two encoders, as a module.
+
+    Args:
+        backbone: Backbone.
+        encode: Name of its method, encode_image or encode_text.
+    """
+
+    def __init__(self, backbone: Backbone, encode: Literal["encode_image", "encode_text"]) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.encode = backbone, encode
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.backbone.encode_image(images)
-
-
-class _Texts(nn.Module):
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.backbone.encode_text(tokens)
+    def forward(self, inputs: Tensor) -> Tensor:
+        return getattr(self.backbone, self.encode)(inputs)

@@ -28,7 +28,7 @@ from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.models.backbone import Backbone
 from fashionclip.training.distillation import Teacher
 from fashionclip.training.optim import parameter_groups, scale_rates
-from fashionclip.training.validation_loss import ValidationLoss
+from fashionclip.training.validation_loss import embeddings_of
 
 
 class RetrievalModule(L.LightningModule):
@@ -72,7 +72,6 @@ class RetrievalModule(L.LightningModule):
         self.loss = loss
         self.metrics = metrics
         self.judged = judged
-        self.validated = ValidationLoss()
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
@@ -137,8 +136,7 @@ class RetrievalModule(L.LightningModule):
         self.backbone.clamp_logit_scale()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        image, text = self._evaluate(batch, judged=True)
-        self.validated.update(image, batch.image_row, text, batch.text_id)
+        self._evaluate(batch, judged=True)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Takes the test split, then what is measured apart from it: photos, but no judgements, of the train split."""
@@ -159,16 +157,15 @@ class RetrievalModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Measures val, and its loss: that of training over batches of val that are the same each time."""
-        embeddings, losses = self.validated.compute(), []
+        self._log_metrics("val")
+        losses = []
         with torch.autocast(self.device.type, enabled=False):
             for plan in self.trainer.datamodule.validation_plans:  # type: ignore[attr-defined]
-                if plan.relation is not None and (both := embeddings(plan)) is not None:
+                if plan.relation is not None and (both := embeddings_of(plan, self.metrics.everything)) is not None:
                     relation = move_data_to_device(plan.relation, self.device)
                     losses.append(distributed.summed(self._loss_of(relation, *both)) / distributed.world_size())
         if losses and torch.stack(losses).isfinite().all():  # not where photos were left out, or a loss has no value
             self.log("val/loss", torch.stack(losses).mean(), sync_dist=False)
-        self.validated.reset()
-        self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
@@ -232,13 +229,12 @@ class RetrievalModule(L.LightningModule):
                 "trainer.precision=32-true in place of mixed precision."
             )
 
-    def _evaluate(self, batch: Batch, *, judged: bool) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, batch: Batch, *, judged: bool) -> None:
         image, text = self.embed(batch)
         self.metrics.update(image, batch.image_row, text, batch.text_id)
         if judged and self.judged is not None and isinstance(batch.relation, Judgements):
             selected = batch.relation.select(image, text)
             self.judged.update(**selected, judgement_id=batch.relation.judgement_id)
-        return image, text
 
     def _log_metrics(self, split: str) -> None:
         with torch.autocast(self.device.type, enabled=False):

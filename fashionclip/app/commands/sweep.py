@@ -115,11 +115,12 @@ def _overrides(values: Mapping[Any, Any]) -> list[str]:
 
 
 def _train(trial: Trial, overrides: list[str], options: argparse.Namespace) -> None:
+    from fashionclip.app.run_folder import quoted
     from fashionclip.app.trial import TRIAL
 
-    folder = str(options.to / str(trial.number)).replace("'", r"\'")
+    folder = quoted(str(options.to / str(trial.number)))
     print(f"trial {trial.number}: {shlex.join(_overrides(trial.params))}", flush=True)
-    command = [sys.executable, "-m", "fashionclip", "train", *overrides, f"hydra.run.dir='{folder}'"]
+    command = [sys.executable, "-m", "fashionclip", "train", *overrides, f"hydra.run.dir={folder}"]
     with subprocess.Popen(command, env={**os.environ, TRIAL: f"{trial.number},{options.random}"}) as training:
         training.wait()
 
