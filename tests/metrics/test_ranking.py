@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torch.overrides import TorchFunctionMode
 
+from fashionclip.metrics import ranking
 from fashionclip.metrics.ranking import (
     Ranks,
     full_float32,
@@ -177,6 +178,24 @@ def test_ranks_and_metrics_equal_the_double_loop(block, dtype, keys):
         for name, value in slow_metrics(expected).items():
             assert METRICS[name](ranks).item() == pytest.approx(value, rel=1e-5), name
             assert METRICS[name](ranks).shape == ()
+
+
+@pytest.mark.parametrize("limits", [{"TILE": 5, "CACHE": 64}, {"TILE": 5, "MANY": 0}, {"TILE": 50, "MANY": 3}])
+@pytest.mark.parametrize("owner", [None, torch.arange(33) ** 2 % 13])  # products without a photo, too
+def test_tiles_and_bins_count_the_same(monkeypatch, limits, owner):
+    query, gallery = grid(20, seed=0), grid(33, seed=1)
+    items = codes(33, 5) if owner is None else codes(13, 5)
+    relevant, exclude = relevant_pairs([codes(20, 0)], [items]), relevant_pairs([codes(20, 3)], [items])
+    if owner is not None:
+        relevant = relevant[torch.isin(relevant[:, 1], owner)]
+    expected = rank_relevant(query, gallery, relevant, exclude=exclude, owner=owner)
+    if owner is not None:
+        score = (query @ gallery.T).masked_fill(owner != torch.arange(13)[:, None, None], -9).amax(2).T  # (20, 13)
+        loop = slow_ranks(score, torch.eye(13), relevant, torch.cat([exclude, (score < -8).nonzero()]))
+        assert as_dict(expected) == loop
+    for name, value in limits.items():
+        monkeypatch.setattr(ranking, name, value)
+    assert rank_relevant(query, gallery, relevant, exclude=exclude, owner=owner, block=7).rank.equal(expected.rank)
 
 
 def test_ranks_equal_pytrec_eval_without_ties():
