@@ -100,7 +100,7 @@ def check_loss_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
     def read(cfg: DictConfig) -> dict[str, Any]:
         loss: Any = OmegaConf.to_container(cfg.loss, resolve=True)
-        names = "relation function adapter monitor temperature batch_size cache_chunk distill"
+        names = "relation function adapter monitor temperature batch_size cache_chunk distill hard_negatives"
         return {name: loss.get(name) for name in names.split()}
 
     as_it_is = read(cfg)
@@ -164,11 +164,12 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
     "a number > 0 or null": "loss.temperature loss.scale loss.distill.weight",
     "a number >= -1 or null": "loss.margin",
     "a number > 0 and <= 1 or null": "loss.semipos_share",
-    "a number >= 0 or null": "loss.gamma trainer.gradient_clip_val callbacks.last.minutes",
+    "a whole number >= 2": "loss.hard_negatives.per_group",
+    "a number >= 0 or null": "loss.gamma loss.hard_negatives.margin trainer.gradient_clip_val callbacks.last.minutes",
     "a whole number >= 1 or null": (
         "loss.per_anchor loss.per_label loss.relation.per_item identity.per_item model.backbone.image_size "
         "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions tuning.lora_rank callbacks.last.steps "
-        "loss.cache_chunk"
+        "loss.cache_chunk loss.hard_negatives.every"
     ),
     "a number >= 0 and < 1 or null": "callbacks.averaging.decay",
     "a number >= 0 and <= 180": "augmentation.rotation",

@@ -122,7 +122,7 @@ def train(cfg: DictConfig) -> float:
         frozen_image_part=frozen_image_part,
         frozen_text_part=backbone.frozen_text_part() if cfg.data.cache_features else None,
     )
-    data = data_of(dataset=dataset)
+    data = data_of(dataset=dataset, hard_negatives=instantiate(cfg.loss.get("hard_negatives")))
     retention = None
     if (known := OmegaConf.select(cfg, "wise_ft.retention")) is not None:
         check_columns(relation, other := read_dataset(known))

@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from fashionclip import distributed
 from fashionclip.batch import Batch
 from fashionclip.data.dataset import RetrievalDataset, Tokenize
 from fashionclip.data.features import Photos, write_features
+from fashionclip.data.hard_negatives import HardNegatives, HardNegativeSampler, hard_negatives
 from fashionclip.data.judgements import judgements_of
 from fashionclip.data.manifest_tensors import ManifestTensors, PackedStrings
-from fashionclip.data.relations import BatchPlan, BatchPlanner, Relation
+from fashionclip.data.relations import BatchPlan, BatchPlanner, PairRelation, Relation
 from fashionclip.data.samplers import SeededSampler
 from fashionclip.data.seen_skus import rows_of_seen_skus
 from fashionclip.data.transforms import Transform, eval_transform, train_transform
@@ -49,11 +50,15 @@ class RetrievalDataModule(L.LightningDataModule):
         frozen_image_part: Part of an image tower that photos are run through once before training; its features
             are kept in `<root>/features`, and augmentation is impossible then.
         frozen_text_part: Part of a text tower that texts are run through once before training, likewise.
+        hard_negatives: Settings of hard negatives, which training finds and puts together; None: batches are of chance.
 
     Attributes:
         begun: Epoch of training that is gone on with, and number of its batches that were had before; None: no one is.
         rows: Manifest, with the dataset's judgements where the relation uses them.
         seen: Rows (N,) of the train split that testing embeds as well; N may be 0.
+
+    Raises:
+        InputError: Hard negatives are asked for, and there are no texts by themselves, or a column is missing.
     """
 
     def __init__(
@@ -72,12 +77,27 @@ class RetrievalDataModule(L.LightningDataModule):
         tested: str = "test",
         frozen_image_part: nn.Module | None = None,
         frozen_text_part: nn.Module | None = None,
+        hard_negatives: HardNegatives | None = None,
     ) -> None:
         super().__init__()
         self.dataset = dataset
         self.relation = relation
+        self.hard_negatives = hard_negatives if hard_negatives and hard_negatives.every else None
         judgements = judgements_of(dataset, seed=seed) if relation.uses_judgements else None
-        self.rows = ManifestTensors(dataset, coded=relation.columns, fields=relation.fields, judgements=judgements)
+        differ_in = self.hard_negatives.differ_in if self.hard_negatives else []
+        coded = [*relation.columns, *differ_in]
+        self.rows = ManifestTensors(dataset, coded=coded, fields=relation.fields, judgements=judgements)
+        if self.hard_negatives and not isinstance(relation, PairRelation):
+            raise InputError(
+                f"loss.hard_negatives.every={self.hard_negatives.every}: hard negatives are wrong photos of a text, "
+                f"and this loss (relation={relation.name}) does not learn from pairs of photo and text alone. Use "
+                "loss=contrastive, or leave it out."
+            )
+        if missing := [column for column in differ_in if column not in self.rows.code]:
+            raise InputError(
+                f"loss.hard_negatives.differ_in={differ_in}: {dataset.root}/manifest.parquet has no column "
+                f"{', '.join(missing)}; it has {list(dataset.manifest.columns)}. Name some of these."
+            )
         self.seen = rows_of_seen_skus(dataset.manifest) if seen_skus else torch.empty(0, dtype=torch.long)
         self.tested = tested
         self.tokenize = tokenize
@@ -97,15 +117,18 @@ class RetrievalDataModule(L.LightningDataModule):
         if self.frozen_text_part is not None:
             self.text_features = self.text_features_path(self.frozen_text_part)
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         loop = self.trainer.fit_loop  # type: ignore[union-attr]  # by which it is asked
         epochs: Any = loop.epoch_progress.current
         whole = epochs.processed == epochs.ready
         batches = 0 if whole else loop.epoch_loop.batch_progress.current.completed
-        return {"epoch": epochs.processed, "batches": batches}
+        found = {"hard_negatives": self.hard_negatives.state_dict()} if self.hard_negatives else {}
+        return {"epoch": epochs.processed, "batches": batches, **found}
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.begun = state_dict["epoch"], state_dict["batches"]
+        if self.hard_negatives is not None:
+            self.hard_negatives.load_state_dict(state_dict["hard_negatives"])
 
     def prepare_data(self) -> None:
         """Computes the features of frozen towers, on one process a machine."""
@@ -137,6 +160,10 @@ class RetrievalDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         chosen = self.rows.of_split("train")
         sampler = self.relation.sampler(self.rows, chosen, seed=self.seed)
+        if self.hard_negatives is not None:
+            places = torch.tensor(sorted(sampler))
+            near = partial(self.hard_negatives.near, find=partial(self.find_hard_negatives, chosen[places]))
+            sampler = HardNegativeSampler(places, near=near, per_group=self.hard_negatives.per_group, seed=self.seed)
         if getattr(self.trainer, "overfit_batches", 0):
             if distributed.world_size() > 1:
                 raise InputError(
@@ -161,6 +188,41 @@ class RetrievalDataModule(L.LightningDataModule):
                 "learned. Raise data.batch_size; loss.cache_chunk keeps memory low."
             )
         return self._loader(chosen, self.relation, self.train_transform, size, sampler=self.begin(sampler, size))
+
+    def find_hard_negatives(self, rows: Tensor) -> Tensor:
+        """Positions (N, K) of the hard negatives of each of the (N,) rows, by the weights as they are.
+
+        Each process finds those of its share of the rows, so that all know the same. Photos are as in evaluation.
+        """
+        trainer: Any = self.trainer
+        settings: Any = self.hard_negatives
+        module, own = trainer.lightning_module, distributed.share(len(rows))
+        training = module.backbone.training
+        module.backbone.eval()
+        images, texts = [], []
+        with torch.no_grad():
+            # draws of training go on as if there had been none here
+            with torch.random.fork_rng(devices=[]), trainer.precision_plugin.forward_context():
+                for batch in self._evaluation(rows[own]):
+                    image, text = module.embed(trainer.strategy.batch_to_device(batch))
+                    said = torch.searchsorted(batch.text_id, self.rows.text_id[batch.image_row])
+                    images.append(image.float())
+                    texts.append(text.float()[said.to(text.device)])
+            module.backbone.train(training)
+            image = distributed.gather(torch.cat(images), total=len(rows))
+            alike = [self.rows.item_id, self.rows.photo_id, self.rows.text_key[self.rows.text_id]]
+            if settings.differ_in:
+                columns = torch.stack([self.rows.code[column] for column in settings.differ_in])
+                alike.append(torch.unique(columns, dim=1, return_inverse=True)[1])
+            found = hard_negatives(
+                torch.cat(texts),
+                image,
+                own=torch.arange(len(rows), device=image.device)[own],
+                alike=[code[rows].to(image.device) for code in alike],
+                count=settings.candidates,
+                margin=settings.margin,
+            )
+            return distributed.gather(found, total=len(rows)).cpu()
 
     def begin(self, sampler: Sampler[int], size: int) -> Sampler[int]:
         """The sampler of training, which begins where a training is gone on with, if it is.

@@ -28,13 +28,14 @@ class SeededSampler(DistributedSampler):
         self.begun: tuple[int, int] | None = None
 
     def order(self, generator: torch.Generator) -> Tensor:
-        """The positions of a pass, with chance from the generator."""
+        """The positions of a pass, that of `self.epoch`, with chance from the generator."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[int]:
         (epoch, done), self.begun = self.begun or (self.epoch, 0), None
         if self.epoch > epoch:  # of the one begun, nothing was left
             epoch, done = self.epoch, 0
+        self.epoch = epoch
         # the same on all processes, another one of each seed and epoch
         generator = torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
         return iter(self.order(generator)[done:].tolist())

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from itertools import chain
 from types import SimpleNamespace
 
@@ -6,10 +7,14 @@ import pytest
 import torch
 from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch import nn
+from torch.nn.functional import normalize
 
 from fashionclip import distributed
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.relations import PairRelation
+from fashionclip.data.hard_negatives import HardNegatives, hard_negatives
+from fashionclip.data.mixed import MixedRelation
+from fashionclip.data.relations import IdentityRelation, PairRelation
 from fashionclip.errors import InputError
 from fashionclip.images import Preprocess
 
@@ -160,3 +165,101 @@ def test_fewer_rows_than_processes_are_refused(make_dataset, data, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 4)
     with pytest.raises(InputError, match=r"3 rows to train on, fewer than the 4 processes .* lower trainer\.devices"):
         of_few(data, make_dataset("abc", ["shoe", "hat", "cap"]), 1).train_dataloader()
+
+
+class Looked(nn.Module):
+    """Embeds photos by their rows and texts by their ids; counts how often."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.image, self.text = (
+            normalize(torch.randn(count, 5, generator=torch.Generator().manual_seed(count)), dim=1)
+            for count in (len(data.rows), len(data.rows.text))
+        )
+        self.backbone, self.batches = nn.Dropout(), 0
+
+    def embed(self, batch):
+        assert not self.backbone.training
+        self.batches += 1
+        return self.image[batch.image_row], self.text[batch.text_id]
+
+
+@pytest.fixture
+def with_hard_negatives(make_dataset, data):
+    def made(relation=None, **settings):
+        """Data of 13 photos, 11 of them of training and with a text, with a model of a table."""
+        texts = ["red shirt", "Red  shirt!", "hat", "", *"efghijk", "val", "l"]
+        splits = ["train"] * 11 + ["val", "train"]
+        colours = [*"rrgb"] * 3 + ["r"]
+        dataset = make_dataset(
+            "aabcdefghijkl", texts, splits, photo_hash=[*"01233456789xy"], colour=colours, kind=["k"] * 13
+        )
+        made = RetrievalDataModule(
+            dataset=dataset, relation=relation or PairRelation(), tokenize=data.tokenize, preprocess=PREPROCESS,
+            batch_size=4, eval_batch_size=3, num_workers=0, hard_negatives=HardNegatives(**settings),
+        )  # fmt: skip
+        made.trainer = SimpleNamespace(
+            lightning_module=Looked(made),
+            strategy=SimpleNamespace(batch_to_device=lambda batch: batch),
+            precision_plugin=SimpleNamespace(forward_context=nullcontext),
+        )
+        return made
+
+    return made
+
+
+@pytest.mark.parametrize("relation", [PairRelation(), PairRelation(text_fields={"kind": 0.5, "colour+kind": 1.0})])
+def test_hard_negatives_are_found_when_it_is_time_and_processes_share_it(with_hard_negatives, monkeypatch, relation):
+    data = with_hard_negatives(relation, every=2, per_group=3, margin=None, differ_in=["colour", "kind"])
+    rows, model = data.rows, data.trainer.lightning_module
+    order = data.train_dataloader().sampler
+    drawn = torch.get_rng_state()
+    assert sorted(order) == [0, 1, 2, *range(4, 12)], "not the one without a text"
+    assert model.batches == 4 and model.backbone.training and torch.get_rng_state().equal(drawn)
+    places = torch.tensor([0, 1, 2, *range(4, 11), 12])
+    found = data.hard_negatives.found
+    assert (data.hard_negatives.epoch, len(found)) == (0, 11)
+    alike = [rows.item_id, rows.photo_id, rows.text_key[rows.text_id], rows.code["colour"]]
+    wanted = hard_negatives(
+        model.text[rows.text_id[places]], model.image[places], own=torch.arange(11),
+        alike=[code[places] for code in alike], count=12, margin=None,
+    )  # fmt: skip
+    assert found.equal(wanted) and (found >= 0).sum() > 50
+
+    order.set_epoch(1)
+    assert list(order) and data.hard_negatives.epoch == 0, "those of before serve"
+    model.text = model.text.flip(0)
+    order.set_epoch(3)
+    assert list(order) and data.hard_negatives.epoch == 3 and not data.hard_negatives.found.equal(found)
+    changed = data.hard_negatives.found
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(
+        distributed, "gather", lambda part, *, total: model.image[places] if part.is_floating_point() else part
+    )
+    shares = []
+    for rank in 0, 1:
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(data.find_hard_negatives(places))
+    assert [len(share) for share in shares] == [5, 6] and torch.cat(shares).equal(changed)
+
+
+def test_hard_negatives_go_on_where_they_were(with_hard_negatives):
+    data = with_hard_negatives(every=2)
+    data.begun = None
+    found = torch.full((11, 16), 3, dtype=torch.int32)
+    data.load_state_dict({"epoch": 5, "batches": 1, "hard_negatives": {"epoch": 4, "found": found}})
+    order = data.train_dataloader().sampler
+    assert len(list(order)) == 11 - 4 and data.trainer.lightning_module.batches == 0
+    order.set_epoch(6)
+    assert len(list(order)) == 11 and data.hard_negatives.epoch == 6 and data.trainer.lightning_module.batches == 4
+
+
+def test_hard_negatives_are_off_by_default_and_refused_where_they_say_nothing(with_hard_negatives):
+    assert with_hard_negatives().hard_negatives is None and HardNegatives().every is None
+    identities = IdentityRelation(item="item_id", group="item_id", second_view=True)
+    for relation in identities, MixedRelation(parts={"pairs": PairRelation(), "i": identities}, sampler="pairs"):
+        with pytest.raises(InputError, match=rf"hard_negatives\.every=1: .*relation={relation.name}.*loss=contrastive"):
+            with_hard_negatives(relation, every=1)
+        assert with_hard_negatives(relation).hard_negatives is None
+    with pytest.raises(InputError, match=r"differ_in=\['colour', 'size'\]: .* has no column size; it has \['image_id'"):
+        with_hard_negatives(every=1, differ_in=["colour", "size"])

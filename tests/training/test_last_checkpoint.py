@@ -1,5 +1,7 @@
 """A training that is cut anywhere ends, when it goes on, with the bits that it would have had."""
 
+from functools import partial
+
 import lightning as L
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.hard_negatives import HardNegatives, HardNegativeSampler
 from fashionclip.data.samplers import SomeSampler
 from fashionclip.training.checkpoints import LastCheckpoint, WholeCheckpoints
 from fashionclip.training.epochs import EpochLines
@@ -22,16 +25,26 @@ class Cut(Exception):
 class Numbers(RetrievalDataModule):
     """Numbers in place of batches, in the order of our loaders."""
 
-    def __init__(self):
+    def __init__(self, *, every):
         L.LightningDataModule.__init__(self)
         self.begun = self.frozen_image_part = self.frozen_text_part = None
+        self.hard_negatives = HardNegatives(every=every) if every else None
+        self.rows = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(0))
+
+    def find(self):
+        """As the weights at that time have it."""
+        return (self.rows @ self.trainer.lightning_module.layer[0].weight @ self.rows.T).topk(5).indices
 
     def train_dataloader(self):
+        sampler = SomeSampler(torch.arange(ROWS), seed=1)
+        if self.hard_negatives:
+            near = partial(self.hard_negatives.near, find=self.find)
+            sampler = HardNegativeSampler(sampler.places, near=near, per_group=2, seed=1)
         return DataLoader(
-            torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(0)),
+            self.rows,
             batch_size=SIZE,
             drop_last=True,
-            sampler=self.begin(SomeSampler(torch.arange(ROWS), seed=1), SIZE),
+            sampler=self.begin(sampler, SIZE),
         )
 
     def val_dataloader(self):
@@ -75,7 +88,7 @@ class Toy(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
-def train(folder, *, cut=None, go_on=False, plateau=False, **settings):
+def train(folder, *, cut=None, go_on=False, plateau=False, every=None, **settings):
     module = Toy(cut=cut, plateau=plateau)
     trainer = L.Trainer(
         **{"max_epochs": 3, "num_sanity_val_steps": 0} | settings,
@@ -88,7 +101,7 @@ def train(folder, *, cut=None, go_on=False, plateau=False, **settings):
         enable_model_summary=False,
     )
     try:
-        trainer.fit(module, Numbers(), ckpt_path=folder / "last.ckpt" if go_on else None, weights_only=True)
+        trainer.fit(module, Numbers(every=every), ckpt_path=folder / "last.ckpt" if go_on else None, weights_only=True)
     except Cut:
         return module
     return module, torch.load(folder / "last.ckpt", weights_only=True)
@@ -101,6 +114,8 @@ def train(folder, *, cut=None, go_on=False, plateau=False, **settings):
     [
         ([("train", 4), ("train", 6), ("train", 10), ("val", 1)], {}),
         ([("train", 7), ("val", 1)], {"plateau": True}),
+        ([("train", 4), ("train", 8), ("train", 12), ("val", 0), ("val", 1)], {"every": 2}),
+        ([("train", 8), ("val", 1)], {"every": 1, "val_check_interval": 2}),
         ([("train", 8), ("val", 0)], {"val_check_interval": 2}),
         ([("train", 8)], {"accumulate_grad_batches": 2}),
         ([("train", 8)], {"max_epochs": -1, "max_steps": 12, "check_val_every_n_epoch": None, "val_check_interval": 3}),
