@@ -29,6 +29,7 @@ SCHEMA_VERSION = 1
 MANIFEST_COLUMNS = ("image_id", "path", "split", "domain", "item_id", "group_id", "text", "category")
 SPLITS = ("train", "val", "test")
 RATIOS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the splits, unless others are given
+VAL_OF_TRAIN = 0.1  # share of train that becomes val, where no val is asked for
 ROLES = ("anchor", "positive", "semipositive", "negative")
 LABELS = ("match", "mismatch")
 
@@ -233,20 +234,37 @@ def joined_groups(
     return [name[root(row)] for row in range(len(ids))]
 
 
-def check_ratios(ratios: object) -> None:
-    """Refuses shares of the splits that are no mapping, have other names, are below 0, or do not sum to 1.
+def check_ratios(ratios: object) -> dict[str, float]:
+    """The share of each split; one that is left out has none.
 
     Raises:
-        InputError: With what was given.
+        InputError: Shares are no mapping, have other names, are below 0, or do not sum to 1.
     """
     given = dict(ratios) if isinstance(ratios, Mapping) else ratios
-    shares = list(given.values()) if isinstance(given, dict) and set(given) == set(SPLITS) else []
+    shares = list(given.values()) if isinstance(given, dict) and set(given) <= set(SPLITS) else [None]
     numbers = [share for share in shares if isinstance(share, (int, float)) and share >= 0]
-    if len(numbers) != len(SPLITS) or abs(sum(numbers) - 1) > 1e-6:
+    if len(numbers) != len(shares) or abs(sum(numbers) - 1) > 1e-6:
         raise InputError(
-            f"dataset.ratios: got {given!r}, expected train, val and test >= 0 that sum to 1. Give all three, such as "
-            "dataset.ratios.train=0.8 dataset.ratios.val=0.1 dataset.ratios.test=0.1."
+            f"dataset.ratios: got {given!r}, expected train, val and test >= 0 that sum to 1. Give such as "
+            "dataset.ratios='{train: 0.8, val: 0.1, test: 0.1}'."
         )
+    return dict.fromkeys(SPLITS, 0.0) | given  # type: ignore[operator]  # a dict, as is checked
+
+
+def ratios_with_val(ratios: object) -> dict[str, float]:
+    """The share of each split, where a tenth of train becomes val if none is asked for, which is printed.
+
+    Without it nothing could be chosen, such as the best checkpoint or a threshold, or only on train or test.
+
+    Raises:
+        InputError: By `check_ratios`.
+    """
+    shares = check_ratios(ratios)
+    if shares["train"] and not shares["val"]:
+        print(f"dataset.ratios: no val, so {VAL_OF_TRAIN:.0%} of train become val; nothing is chosen on train or test")
+        held_out = VAL_OF_TRAIN * shares["train"]
+        shares |= {"train": shares["train"] - held_out, "val": held_out}
+    return shares
 
 
 def assign_splits(groups: Sequence[str], *, ratios: Mapping[str, float], seed: int) -> list[str]:
@@ -258,9 +276,9 @@ def assign_splits(groups: Sequence[str], *, ratios: Mapping[str, float], seed: i
         seed: Another seed gives another split.
 
     Raises:
-        InputError: Ratios with other names, below 0, or not summing to 1.
+        InputError: By `check_ratios`.
     """
-    check_ratios(ratios)
+    ratios = check_ratios(ratios)
 
     def split(group: str) -> str:
         place = stable_hash(f"{seed}/{group}") / 2**64

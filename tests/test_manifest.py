@@ -12,6 +12,7 @@ from fashionclip.manifest import (
     assign_splits,
     check_manifest,
     joined_groups,
+    ratios_with_val,
     read_dataset,
     stable_hash,
     text_key,
@@ -152,7 +153,8 @@ def test_splits_stay_when_rows_are_added_and_meet_their_ratios():
     [
         {"train": 0.8, "val": 0.1, "test": 0.2},
         {"train": 1.2, "val": -0.1, "test": -0.1},
-        {"train": 0.8, "val": 0.2},
+        {"train": 0.8, "test": 0.1},
+        {},
         {"train": 0.8, "valid": 0.1, "test": 0.1},
         {"train": "most", "val": 0.1, "test": 0.1},
         {"train": 0.8, "val": float("nan"), "test": 0.2},
@@ -164,6 +166,16 @@ def test_splits_stay_when_rows_are_added_and_meet_their_ratios():
 def test_wrong_ratios_are_refused(ratios):
     with pytest.raises(InputError, match=r"dataset\.ratios: got .*, expected train, val and test >= 0 that sum to 1"):
         assign_splits(["a"], ratios=ratios, seed=0)
+
+
+def test_a_split_that_is_left_out_of_ratios_has_no_share_but_without_val_train_gives_some(capsys):
+    assert ratios_with_val({"train": 0.8, "val": 0.2}) == {"train": 0.8, "val": 0.2, "test": 0.0}
+    assert ratios_with_val({"test": 1}) == {"train": 0.0, "val": 0.0, "test": 1}
+    assert capsys.readouterr().out == ""
+    for given in ({"train": 0.9, "test": 0.1}, {"train": 0.9, "val": 0, "test": 0.1}):
+        assert ratios_with_val(given) == pytest.approx({"train": 0.81, "val": 0.09, "test": 0.1})
+        assert "dataset.ratios: no val, so 10% of train become val" in capsys.readouterr().out
+    assert set(assign_splits(["a", "b"], ratios={"train": 1.0}, seed=0)) == {"train"}, "which deals as it is told"
 
 
 @pytest.mark.slow

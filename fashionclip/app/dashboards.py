@@ -101,11 +101,11 @@ def log_figures(
     last: Mapping[str, float],
     step: int,
 ) -> None:
-    """Shows slices of the test split as a table, and in W&B's summary what the best and last validation measured.
+    """Shows slices of what was tested as a table, and in W&B's summary what the best and last validation measured.
 
     Args:
         loggers: Loggers of the run.
-        results: Test metrics by stage, "before" and "after"; those after training are in W&B's summary anyway.
+        results: Metrics by stage, "before" and "after"; those after training are in W&B's summary anyway.
         best: Metrics of the best validation.
         last: Metrics of the last validation.
         step: Step of training.
@@ -127,7 +127,7 @@ def slices_of(results: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """A line a part of a direction, such as `query_to_sku/category/dress`, with its metrics by stage."""
     parts = [name.removesuffix("/queries") for name in results["after"] if name.endswith("/queries")]
     return pd.DataFrame(
-        {"slice": part.removeprefix("test/")}
+        {"slice": part.partition("/")[2]}
         | {
             f"{name.removeprefix(f'{part}/')} {stage}": value
             for stage, metrics in results.items()

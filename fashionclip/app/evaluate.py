@@ -86,11 +86,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     tested = trainer.test(module, data, verbose=False)
     if not tested:
         raise InputError("trainer.limit_test_batches=0: nothing is left to measure. Leave it out.")
-    measured = {name.replace("test/", f"{cfg.split}/", 1): value for name, value in tested[0].items()}
+    measured = dict(tested[0])
     if trainer.is_global_zero:
         latency = ranking_latency(module.metrics, data)
         write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured, "ranking_latency": latency})
-        print_table({"value": tested[0]}, split=cfg.split)
+        print_table({"value": measured}, split=cfg.split)
+        if own and cfg.split != "test":
+            print(f"{cfg.split}: {'trained on it' if cfg.split == 'train' else 'the checkpoint was chosen on it'}")
         print(f"results: {folder / 'results.json'}")
         if module.judged and draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
             print(f"worst judgements: {folder / 'offenders.png'}")

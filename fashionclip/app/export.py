@@ -71,7 +71,7 @@ def export_run(
                 "counts": dataset.info["counts"] if dataset and own else None,
             },
             "tuning": _tuning(checkpoint),
-            "metrics": _metrics(run),
+            **_measured(run),
         }
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{run}: its config is not as train.py writes it ({error!r}). It is not exported.") from error
@@ -139,17 +139,18 @@ def _short(node: Mapping[str, Any]) -> str:
     return f"{node['name'].rpartition('.')[2]}({settings})" if "name" in node else f"{{{settings}}}"
 
 
-def _metrics(run: Path) -> dict[str, dict[str, Any]]:
-    """Metrics of the test split before and after training, for a run's best checkpoint; none for another one.
+def _measured(run: Path) -> dict[str, Any]:
+    """`measured_on`, a split, and its `metrics` before and after training, of a run's best checkpoint; else none.
 
     Recall has the 95 % interval of the value after training; queries of one product are not taken as independent.
     Measures of judgements have no interval, since a photo has many judgements.
     """
     file = _folder(run) / "results.json"
     if not file.is_file() or not (run.is_dir() or run.name == "best.ckpt"):
-        return {}
+        return {"metrics": {}}
     results = json.loads(file.read_text(encoding="utf-8"))
-    before, after = ({k.removeprefix("test/"): v for k, v in results[s].items()} for s in ("before", "after"))
+    split = next(iter(results["after"]), "test").partition("/")[0]
+    before, after = ({k.removeprefix(f"{split}/"): v for k, v in results[s].items()} for s in ("before", "after"))
     metrics: dict[str, dict[str, Any]] = {}
     for name, value in after.items():
         direction, _, metric = name.rpartition("/")
@@ -162,4 +163,4 @@ def _metrics(run: Path) -> dict[str, dict[str, Any]]:
             low, high = wilson_interval(value, effective_queries(after, name))
             known |= {"interval": [low, high], "queries": int(queries)}
         metrics[name] = known
-    return metrics
+    return {"measured_on": split, "metrics": metrics}

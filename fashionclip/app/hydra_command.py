@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from fashionclip.app import run_folder  # noqa: F401  # whose resolvers configs use
 from fashionclip.app.home import expand_words
@@ -51,6 +52,7 @@ def hydra_command(task: Callable[[DictConfig], Result]) -> Callable[[Sequence[st
         def run(cfg: DictConfig) -> Result:
             sys.argv[:] = line  # by which Lightning starts the other processes of a run
             multiprocessing.set_start_method(None, force=True)  # joblib's serves only its own
+            leave_out_ratios(cfg, HydraConfig.get().overrides.task)
             return task(cfg)
 
         add_own_configs()
@@ -59,3 +61,12 @@ def hydra_command(task: Callable[[DictConfig], Result]) -> Callable[[Sequence[st
         hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=name)(run)()
 
     return command
+
+
+def leave_out_ratios(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Takes `dataset.ratios={train: 0.9, test: 0.1}` as no val, where Hydra keeps the default of what is left out."""
+    whole = [override for override in overrides if override.startswith("dataset.ratios={")]
+    if whole and isinstance(OmegaConf.select(cfg, "dataset.ratios"), DictConfig):
+        given = {str(name) for one in whole for name in OmegaConf.from_dotlist([one]).dataset.ratios}
+        given |= {one.removeprefix("dataset.ratios.").partition("=")[0] for one in overrides}
+        cfg.dataset.ratios.update({name: 0.0 for name in cfg.dataset.ratios if name not in given})

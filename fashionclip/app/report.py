@@ -49,13 +49,13 @@ def print_table(results: Results, *, monitor: str | None = None, split: str = "t
     `query_to_sku/category/dress`, come behind all directions, with recall@1 alone. It fits 80 columns.
 
     Args:
-        results: Test metrics by stage.
+        results: Metrics of the split by stage.
         monitor: Validation metric that chose the best checkpoint.
         split: Name of the split that was measured.
     """
     stages = list(results)
     last = results[stages[-1]]
-    names = [name.removeprefix("test/") for name in last if "/effective_queries@" not in name]
+    names = [name.removeprefix(f"{split}/") for name in last if "/effective_queries@" not in name]
     if not names:
         print("nothing was tested")
         return
@@ -84,13 +84,13 @@ def print_table(results: Results, *, monitor: str | None = None, split: str = "t
             if metric != "recall@1":
                 continue
             block, _, part = block.rpartition("/")
-            block, line = f"{block}: recall@1", f"{part} ({last[f'test/{direction}/queries']:g} queries)"
+            block, line = f"{block}: recall@1", f"{part} ({last[f'{split}/{direction}/queries']:g} queries)"
         if block != shown:
             table.add_section()
             if block:
                 table.add_row(Text(block, style="bold"))
-        values = [results[stage].get(f"test/{name}", float("nan")) for stage in stages]
-        queries = [effective_queries(results[stage], f"test/{name}") for stage in stages]
+        values = [results[stage].get(f"{split}/{name}", float("nan")) for stage in stages]
+        queries = [effective_queries(results[stage], f"{split}/{name}") for stage in stages]
         table.add_row(
             f"{'  ' if block else ''}{line}{' *' if name == chosen_by else ''}",
             *(_figure(metric, value, count) for value, count in zip(values, queries, strict=True)),
@@ -100,6 +100,8 @@ def print_table(results: Results, *, monitor: str | None = None, split: str = "t
     console.print(table)
     if chosen_by in names:
         console.print("* the best checkpoint was chosen by it, on val")
+        if split == "val":
+            console.print("no test split: chosen and measured on val, so expect less of other photos")
     for metric, meaning in MEANINGS.items():
         if metric in metrics:
             console.print(f"{metric}: {meaning}", style="dim")
@@ -150,7 +152,7 @@ def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
     figure.savefig(picture, dpi=110)
 
 
-def draw_reliability(picture: Path, stages: Mapping[str, Reliability]) -> None:
+def draw_reliability(picture: Path, stages: Mapping[str, Reliability], *, split: str) -> None:
     """Draws how often judgements match, over the probability they were given, of "before" and "after"."""
     from matplotlib.figure import Figure
 
@@ -160,7 +162,7 @@ def draw_reliability(picture: Path, stages: Mapping[str, Reliability]) -> None:
     for stage, found in stages.items():
         some = found.count > 0
         axes.plot(found.probability[some], found.matches[some], marker="o", markersize=3, label=f"{stage} training")
-    axes.set(title="reliability on the test split", xlabel="probability of a match", ylabel="share of matches")
+    axes.set(title=f"reliability on the {split} split", xlabel="probability of a match", ylabel="share of matches")
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)

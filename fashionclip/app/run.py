@@ -204,6 +204,8 @@ def train(cfg: DictConfig) -> float:
             print("\n  ".join([f"{repeated}: made again", *differences(repeated, now)]))
         log_config(trainer.loggers, plain(cfg) | {"dataset_fingerprint": dataset.info["fingerprint"]})
         print(f"{dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
+        if data.tested == "val":
+            print("no test split: metrics are of val, on which the checkpoint is chosen as well")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
         print(
             trained_table(module, backbone, lr=cfg.optimizer.lr, weight_decay=module.weight_decay, rates=module.rates)
@@ -213,6 +215,8 @@ def train(cfg: DictConfig) -> float:
     if resumed is not None:  # what was measured before training is measured again, but not logged again
         trainer.loggers = []
     check_monitor(cfg.loss.monitor, trainer.validate(module, data, verbose=False))  # the point at step 0
+    if data.tested == "val":
+        trainer.loggers = []  # the curve of val is that of training
     # trainer.limit_test_batches=0 leaves nothing to test
     before, *_ = trainer.test(module, data, verbose=False) or [{}]
     domain = dataset.manifest["domain"].tolist()
@@ -250,13 +254,16 @@ def train(cfg: DictConfig) -> float:
         if trainer.is_global_zero:
             curve.to_csv(folder / "wise_ft.csv", index=False)
             print(told(curve, monitor=cfg.loss.monitor))
+    trainer.loggers = loggers if data.tested == "test" else []
     after, *_ = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False) or [{}]
+    trainer.loggers = loggers
 
     if cfg.trainer.get("fast_dev_run"):
         print("trainer.fast_dev_run: training, validation and test have run through; no results are written")
     elif trainer.is_global_zero:
         results = {"before": before, "after": after}
-        figures = {"monitor": cfg.loss.monitor, "val": val, **results}
+        figures = {"monitor": cfg.loss.monitor, "chosen_on": "val" if best else None, "measured_on": data.tested}
+        figures |= {"val": val, **results}
         if interrupted is not None:
             figures["stopped"] = f"after step {steps}"
         figures["ranking_latency"] = ranking_latency(module.metrics, data)
@@ -268,14 +275,15 @@ def train(cfg: DictConfig) -> float:
             draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)
         draw_examples(folder, data.rows, looked_at | {"after": examples_of(module.metrics, domain)})
         if module.judged:
-            draw_reliability(folder / "reliability.png", judged | {"after": module.judged.calibration})
+            judged["after"] = module.judged.calibration
+            draw_reliability(folder / "reliability.png", judged, split=data.tested)
             if draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
                 print(f"worst judgements: {folder / 'offenders.png'}")
         log_figures(trainer.loggers, results, best=val, last=last_val, step=steps)
         log_pictures(trainer.loggers, folder, step=steps)
         log_best_checkpoint(cfg, trainer.loggers, best)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
-        print_table(results, monitor=cfg.loss.monitor)
+        print_table(results, monitor=cfg.loss.monitor, split=data.tested)
         for profile in sorted(folder.glob("*-profile.txt")):
             print(f"profile: {profile}")
         print(f"run folder: {folder}")

@@ -46,7 +46,7 @@ class RetrievalDataModule(L.LightningDataModule):
         seed: Seed of the order of training, of what relations draw, and of judgements that a dataset does not fix.
         seen_skus: Whether testing embeds SKUs of the train split as well, behind the test split; there are two loaders
             then.
-        tested: Name of the split that testing takes.
+        tested: Name of the split that testing takes; None: test, or val where there is no test.
         frozen_image_part: Part of an image tower that photos are run through once before training; its features
             are kept in `<root>/features`, and augmentation is impossible then.
         frozen_text_part: Part of a text tower that texts are run through once before training, likewise.
@@ -74,7 +74,7 @@ class RetrievalDataModule(L.LightningDataModule):
         num_workers: int | None = None,
         seed: int = 0,
         seen_skus: bool = True,
-        tested: str = "test",
+        tested: str | None = None,
         frozen_image_part: nn.Module | None = None,
         frozen_text_part: nn.Module | None = None,
         hard_negatives: HardNegatives | None = None,
@@ -99,7 +99,7 @@ class RetrievalDataModule(L.LightningDataModule):
                 f"{', '.join(missing)}; it has {list(dataset.manifest.columns)}. Name some of these."
             )
         self.seen = rows_of_seen_skus(dataset.manifest) if seen_skus else torch.empty(0, dtype=torch.long)
-        self.tested = tested
+        self.tested = tested or ("test" if "test" in self.rows.split else "val")
         self.tokenize = tokenize
         self.train_transform = train_transform(preprocess, **(augmentation or {}))
         self.eval_transform = eval_transform(preprocess)

@@ -149,7 +149,8 @@ class ManifestTensors:
         if split not in self.split:
             raise InputError(
                 f"{self.root}: split {split!r} has no rows; has { ({k: len(v) for k, v in self.split.items()}) }. "
-                "Prepare more products, or with other dataset.ratios (of df2: dataset.dev_split or splits)."
+                "Prepare more products, or with other dataset.ratios (of df2: dataset.dev_split or splits), or measure "
+                "another one: evaluate.py split=val."
             )
         return self.split[split]
 

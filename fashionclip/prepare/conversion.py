@@ -178,11 +178,13 @@ class Conversion:
         first = {reason: f"{image_id!r}: {detail}" for image_id, reason, detail in reversed(dropped)}
         for reason in reasons:
             print(f"  {reason}, such as {first[reason]}")
-        if empty := [name for name in SPLITS if not splits[name]]:
+        if empty := [name for name in ("train", "val") if not splits[name]]:
             print(
-                f"{root}: no row fell to {' or '.join(empty)}. train.py needs rows in all three splits, evaluate.py in "
-                "test. Prepare more rows, or with other dataset.ratios (of df2: dataset.dev_split or splits)."
+                f"{root}: no row fell to {' or '.join(empty)}. train.py needs rows in train and val. Prepare more "
+                "rows, or with other dataset.ratios (of df2: dataset.dev_split or splits)."
             )
+        elif not splits["test"]:
+            print(f"{root}: no test split, so train.py measures on val, on which it chooses the checkpoint as well")
         if self._replaces_another:
             print(
                 f"{root}: took the place of a dataset of other source, content or settings. Runs trained on that one "

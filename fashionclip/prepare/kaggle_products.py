@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import RATIOS, PreparedDataset, check_ratios
+from fashionclip.manifest import RATIOS, PreparedDataset, ratios_with_val
 from fashionclip.prepare.products.columns import ProductColumns
 from fashionclip.prepare.products.convert import clean, prepare_table
 from fashionclip.prepare.products.photos import NamedPhotos
@@ -65,7 +65,7 @@ def prepare_kaggle_products(
     Raises:
         InputError: Source or columns are missing, or no row is left.
     """
-    check_ratios(ratios)
+    ratios = ratios_with_val(ratios)
     file, folder = _locate(_download(kaggle_handle) if download else Path(source))
     print(f"reading {file}")
     is_release = file.name == "styles.csv"
@@ -91,7 +91,7 @@ def prepare_kaggle_products(
         ),
         NamedPhotos([folder], download=lambda addresses: dict.fromkeys(addresses, "an address")),
         root=Path(root),
-        config={"name": name, "max_side": max_side, "ratios": dict(ratios), "seed": seed},
+        config={"name": name, "max_side": max_side, "ratios": ratios, "seed": seed},
         data=file.read_bytes(),
         files=descriptions,
         record={"source": str(file)},

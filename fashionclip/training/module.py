@@ -139,7 +139,7 @@ class RetrievalModule(L.LightningModule):
         self._evaluate(batch, judged=True)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Takes the test split, then what is measured apart from it: photos, but no judgements, of the train split."""
+        """Takes the tested split, then what is measured apart from it: photos of train, but no judgements."""
         self._evaluate(batch, judged=dataloader_idx == 0)
 
     def on_train_epoch_end(self) -> None:
@@ -157,7 +157,7 @@ class RetrievalModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Measures val, and its loss: that of training over batches of val that are the same each time."""
-        self._log_metrics("val")
+        self._log_metrics("val", choosing=True)
         losses = []
         with torch.autocast(self.device.type, enabled=False):
             for plan in self.trainer.datamodule.validation_plans:  # type: ignore[attr-defined]
@@ -168,7 +168,7 @@ class RetrievalModule(L.LightningModule):
             self.log("val/loss", torch.stack(losses).mean(), sync_dist=False)
 
     def on_test_epoch_end(self) -> None:
-        self._log_metrics("test")
+        self._log_metrics(self.trainer.datamodule.tested, choosing=False)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         assert self.make_optimizer is not None, "built without an optimizer, for evaluation only"
@@ -236,11 +236,11 @@ class RetrievalModule(L.LightningModule):
             selected = batch.relation.select(image, text)
             self.judged.update(**selected, judgement_id=batch.relation.judgement_id)
 
-    def _log_metrics(self, split: str) -> None:
+    def _log_metrics(self, split: str, *, choosing: bool) -> None:
         with torch.autocast(self.device.type, enabled=False):
             values = self.metrics.compute()
             if self.judged is not None:
-                self.judged.choosing = split == "val"
+                self.judged.choosing = choosing
                 values |= self.judged.compute()
                 self.judged.reset()
         self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=False)

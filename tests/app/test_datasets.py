@@ -51,8 +51,17 @@ def test_a_dataset_that_takes_anothers_place_says_so(demo, capsys):
 
 
 def test_splits_that_come_out_empty_are_said(demo, capsys):
-    demo("dataset.ratios={train: 1.0, val: 0.0, test: 0.0}")
-    assert "no row fell to val or test. train.py needs rows in all three splits" in capsys.readouterr().out
+    demo("dataset.ratios={train: 0.0, val: 0.0, test: 1.0}")
+    assert "no row fell to train or val. train.py needs rows in train and val" in capsys.readouterr().out
+    two_way = demo("dataset.ratios={train: 0.8, val: 0.2, test: 0.0}")
+    assert set(two_way.manifest["split"]) == {"train", "val"}
+    assert "no test split, so train.py measures on val, on which it chooses" in capsys.readouterr().out
+
+
+def test_without_val_a_part_of_train_is_held_out_for_it(demo, capsys):
+    held_out = demo("dataset.items=40", "dataset.ratios={train: 0.7, val: 0, test: 0.3}")
+    assert set(held_out.manifest["split"]) == {"train", "val", "test"}
+    assert "no val, so 10% of train become val; nothing is chosen on train or test" in capsys.readouterr().out
 
 
 def test_what_a_yaml_names_is_the_default_of_its_converter():

@@ -100,6 +100,17 @@ def test_a_run_is_exported_with_what_is_known_of_it(run, tmp_path, demo_dataset,
         assert str(tmp_path) not in (folder / file).read_text(), "an export may be published"
 
 
+def test_a_model_card_says_that_val_has_chosen_what_is_measured_on_it(run, tmp_path):
+    export(run, "--to", tmp_path / "test")
+    assert "On the test split, before and after training" in (tmp_path / "test" / "README.md").read_text()
+    results = (run / "results.json").read_text()
+    (run / "results.json").write_text(results.replace("test/", "val/"))
+    export(run, "--to", tmp_path / "val")
+    card = (tmp_path / "val" / "README.md").read_text()
+    assert "On the val split, on which the checkpoint was chosen as well, as there is no test split, before" in card
+    assert "| text_to_image/recall@1 | 0.250 | 0.500 |" in card
+
+
 def test_results_are_told_of_the_checkpoint_they_were_measured_on(run, tmp_path):
     for name, known in (("best", True), ("last", False)):
         export(run / "checkpoints" / f"{name}.ckpt", "--to", tmp_path / name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,8 @@ def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_
     results = json.loads((tmp_path / "results.json").read_text())
     assert returned == pytest.approx(max(fitted)) == results["val"][MONITOR]
     latency = results.pop("ranking_latency")
-    assert results["monitor"] == MONITOR and set(results) == {"monitor", "val", "before", "after"}
+    assert set(results) == {"monitor", "chosen_on", "measured_on", "val", "before", "after"}
+    assert (results["monitor"], results["chosen_on"], results["measured_on"]) == (MONITOR, "val", "test")
     assert 0 < latency["text_to_image"]["p50_ms"] <= latency["text_to_image"]["p95_ms"]
     printed = capsys.readouterr().out
     assert printed.count("before training   ") == 1 and "epoch 2/2   loss" in printed
@@ -52,6 +54,22 @@ def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_
     said = capsys.readouterr().out
     assert f"{tmp_path}: made again\n  the dataset is another one than that run's\n" in said
     assert f"\n  torch is {made['torch']}, was 1.0\n  gone is missing, was 3\n" in said
+
+
+def test_without_a_test_split_val_is_measured_and_said_to_have_chosen(run, tmp_path, demo_dataset, capsys):
+    shutil.copytree(demo_dataset.root, tmp_path / "two-way", ignore=shutil.ignore_patterns("features"))
+    manifest = demo_dataset.manifest[demo_dataset.manifest["split"] != "test"]
+    manifest.to_parquet(tmp_path / "two-way" / "manifest.parquet")
+    returned = run(f"dataset.root={tmp_path / 'two-way'}", "trainer.max_epochs=2")
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["chosen_on"], results["measured_on"]) == ("val", "val")
+    assert results["after"][MONITOR] == pytest.approx(returned) and MONITOR in results["before"]
+    assert not any(name.startswith("test/") for stage in ("before", "after") for name in results[stage])
+    fitted = pd.read_csv(tmp_path / "csv" / "metrics.csv")[MONITOR].dropna()
+    assert len(fitted) == 3, "before training and after each epoch: the last measurement is no point of the curve"
+    printed = capsys.readouterr().out
+    assert "no test split: metrics are of val, on which the checkpoint is chosen as well" in printed
+    assert "on the val split" in printed and "no test split: chosen and measured on val, so expect less" in printed
 
 
 class TinyLogger(Logger):

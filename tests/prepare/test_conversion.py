@@ -96,7 +96,7 @@ def test_what_is_kept_dropped_and_missing_is_said(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "set: kept 4 of 5 rows, split {'train': 4, 'val': 0, 'test': 0}" in said
     assert "dropped {'photo_missing': 1} (listed in dropped.csv)" in said
-    assert "set: no row fell to val or test. train.py needs rows in all three splits" in said
+    assert "set: no row fell to val. train.py needs rows in train and val. Prepare more rows" in said
 
 
 class Killed(BaseException):

@@ -15,13 +15,13 @@ from typing import Any
 import pandas as pd
 
 from fashionclip.errors import InputError
-from fashionclip.manifest import RATIOS, PreparedDataset, check_labels, check_ratios
+from fashionclip.manifest import RATIOS, PreparedDataset, check_labels, ratios_with_val
 from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.find_photos import ids_of
 from fashionclip.prepare.judgements.read_csv import COLUMNS, find_tables
 from fashionclip.prepare.judgements.report import print_report, write_report
 from fashionclip.prepare.judgements.rules import OF_ALL_ROWS, JudgementLimits
-from fashionclip.prepare.judgements.splits import group_photos, split_groups
+from fashionclip.prepare.judgements.splits import divided_split, group_photos, split_groups
 from fashionclip.prepare.judgements.text_only import measured
 from fashionclip.prepare.judgements.validate import LIMITS, validate_judgements
 from fashionclip.prepare.near_duplicates import near_pairs
@@ -48,7 +48,8 @@ def prepare_judgements_csv(
     """Checks judgements, and prepares them.
 
     Splits are balanced by label and keep together what shows the same photo or product (without a column for it: what
-    has a matching text in common). Without a `test.csv`, a `val.csv` is divided between val and test.
+    has a matching text in common). Without a `test.csv`, a `val.csv` is divided between val and test; without a
+    `val.csv`, a `train.csv` between train and val.
 
     Args:
         name: Name of the dataset, for the record.
@@ -69,7 +70,7 @@ def prepare_judgements_csv(
     Raises:
         InputError: Source or settings are not usable, or checks found errors.
     """
-    check_ratios(ratios)
+    ratios = ratios_with_val(ratios)
     found = validate_judgements(
         source,
         columns=columns,
@@ -102,7 +103,7 @@ def prepare_judgements_csv(
         "columns": dict(columns),
         "allow_outside_root": allow_outside_root,
         "max_side": max_side,
-        "ratios": dict(ratios),
+        "ratios": ratios,
         "seed": seed,
     }
     files = sorted({file for file in found.rows["photo_file"][found.rows["inside"] & found.rows["found"]] if file})
@@ -136,7 +137,7 @@ def _tables(
     """The manifest and the judgements of facts with `image_id`; hashes are of the photos in order of first mention."""
     photos = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
     matching = rows[rows["label"] == "match"].drop_duplicates("image_id").set_index("image_id")["text"]
-    open_split = "val" if (rows["split"] != "").any() else ""  # whose rows may yet be dealt to several splits
+    open_split = divided_split(rows["split"])[0] if (rows["split"] != "").any() else ""
     is_open = rows["split"] == open_split
     loose = photos.index.isin(rows.loc[is_open, "image_id"])
     pictures = [(one, other) for one, other in near_pairs(hashes) if loose[one] and loose[other]]

@@ -26,7 +26,7 @@ def find_tables(source: Path) -> dict[str, Path]:
 
     Args:
         source: A CSV or other table (`layout_of`); or a folder that has, itself or in `datasets/`, one CSV, or
-            `train.csv` and `val.csv` (and `test.csv`).
+            `train.csv` and `val.csv` or `test.csv` (or both).
 
     Raises:
         InputError: There is no such file or folder, or it leaves open which CSV is meant.
@@ -35,7 +35,7 @@ def find_tables(source: Path) -> dict[str, Path]:
         return {"": source}
     for folder in (source, source / "datasets"):
         by_split = {name: folder / f"{name}.csv" for name in SPLITS if (folder / f"{name}.csv").is_file()}
-        if "train" in by_split and "val" in by_split:
+        if "train" in by_split and len(by_split) > 1:
             return by_split
         found = sorted(folder.glob("*.csv"))
         if len(found) == 1:

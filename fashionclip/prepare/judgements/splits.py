@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -42,7 +42,8 @@ def group_photos(
 def split_groups(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) -> dict[str, str]:
     """The split of each group: the given one, or a balanced one.
 
-    Where train and val are given and no test, val is divided between val and test in the proportion of their ratios.
+    Where no test is given, val is divided between val and test in the proportion of their ratios; where no val is
+    given, train between train and val.
 
     Args:
         rows: `group_id`, `label` and `split` ("" where none is given) of each judgement.
@@ -51,12 +52,24 @@ def split_groups(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) 
     if not (rows["split"] != "").any():
         return balanced_splits(rows, ratios=ratios, seed=seed)
     split = dict(zip(rows["group_id"], rows["split"], strict=True))
-    if set(rows["split"]) == {"train", "val"} and ratios["test"] > 0:
-        print("no test split: val is divided between val and test, so that nothing is chosen on what it is measured on")
-        both = ratios["val"] + ratios["test"]
-        shares = {"train": 0.0, "val": ratios["val"] / both, "test": ratios["test"] / both}
-        split |= balanced_splits(rows[rows["split"] == "val"], ratios=shares, seed=seed)
+    divided, *lacking = divided_split(rows["split"])
+    if lacking := [name for name in lacking if ratios[name] > 0]:
+        print(
+            f"no {' or '.join(lacking)} split: {divided} is divided into {' and '.join([divided, *lacking])}, so that "
+            "nothing is chosen on what it is measured on"
+        )
+        total = sum(ratios[name] for name in (divided, *lacking))
+        shares = {name: ratios[name] / total if name in (divided, *lacking) else 0.0 for name in SPLITS}
+        split |= balanced_splits(rows[rows["split"] == divided], ratios=shares, seed=seed)
     return split
+
+
+def divided_split(given: Iterable[str]) -> tuple[str, ...]:
+    """Of given splits the one to divide, and those it is divided into as well since none is given: perhaps none."""
+    has = {*given}
+    if has == {"train"}:
+        return SPLITS
+    return ("train", "val") if has == {"train", "test"} else ("val", *(["test"] if "test" not in has else []))
 
 
 def balanced_splits(rows: pd.DataFrame, *, ratios: Mapping[str, float], seed: int) -> dict[str, str]:

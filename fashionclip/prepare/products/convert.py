@@ -24,8 +24,8 @@ from fashionclip.manifest import (
     SPLITS,
     PreparedDataset,
     assign_splits,
-    check_ratios,
     joined_groups,
+    ratios_with_val,
     text_key,
 )
 from fashionclip.prepare.conversion import conversion
@@ -85,7 +85,7 @@ def prepare_products(
     Raises:
         InputError: Source or columns are missing, or no row is left.
     """
-    check_ratios(ratios)
+    ratios = ratios_with_val(ratios)
     catalogue = read_catalogue(str(source), columns=columns, root=Path(root), cache=Path(cache))
     download = partial(download_photos, cache=Path(cache), max_bytes=max_bytes, retries=retries, timeout=timeout)
     photos = NamedPhotos(
@@ -99,7 +99,7 @@ def prepare_products(
         ),
         photos,
         root=Path(root),
-        config={"name": name, "columns": columns, "max_side": max_side, "ratios": dict(ratios), "seed": seed},
+        config={"name": name, "columns": columns, "max_side": max_side, "ratios": ratios, "seed": seed},
         data=catalogue.data,
         record={"source": str(source)},
         workers=workers,

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from fashionclip.drawing.catalog import write_demo_catalog
 from fashionclip.errors import InputError
-from fashionclip.manifest import RATIOS, PreparedDataset, assign_splits, check_ratios, joined_groups
+from fashionclip.manifest import RATIOS, PreparedDataset, assign_splits, joined_groups, ratios_with_val
 from fashionclip.parallel import on_all_cores
 from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.find_photos import TWO_NEEDED, find_photos, read_groups
@@ -115,7 +115,7 @@ def prepare_synthetic_triplet(
     Raises:
         InputError: Source, captions, groups or settings are not usable, or fewer than two base photos are left.
     """
-    check_ratios(ratios)
+    ratios = ratios_with_val(ratios)
     rules = Rules(
         captions_per_photo=captions_per_photo,
         logo_sets_per_photo=logo_sets_per_photo,
@@ -153,7 +153,7 @@ def prepare_synthetic_triplet(
         "max_side": max_side,
         "triplets_per_anchor": triplets_per_anchor,
         "save_hf": save_hf,
-        "ratios": dict(ratios),
+        "ratios": ratios,
         "seed": seed,
     }
     files = [*photos.values(), *(Path(file) for overlay in used.values() for file in overlay.files)]
