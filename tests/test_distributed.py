@@ -104,7 +104,6 @@ def test_two_processes_measure_as_one_though_a_sample_is_repeated(results):
     assert alone["all"]["image_to_image/queries"] == 7
     apart = alone["seen apart"]
     assert apart["query_to_sku/queries"] == 1 and apart["query_to_sku_seen/queries"] == 1
-    assert apart["query_to_sku/half/a/queries"] == 1
     for values in of_two:
         torch.testing.assert_close(values, alone, atol=0, rtol=0)
 

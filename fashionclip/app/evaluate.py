@@ -13,9 +13,9 @@ from torch import nn
 from fashionclip.app.checkpoint import backbone_of, dataset_of, is_of, judge_of, load_checkpoint, relation_of
 from fashionclip.app.config import fill_groups, plain
 from fashionclip.app.datasets import open_dataset
-from fashionclip.app.examples import draw_offenders
-from fashionclip.app.metrics import judgement_metrics_of, metrics_of, ranking_latency
-from fashionclip.app.report import print_table, write_results
+from fashionclip.app.metrics import judgement_metrics_of, metrics_of
+from fashionclip.app.report import print_table
+from fashionclip.app.results import leave_results, stage_of
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import PairRelation, check_columns
@@ -86,14 +86,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     tested = trainer.test(module, data, verbose=False)
     if not tested:
         raise InputError("trainer.limit_test_batches=0: nothing is left to measure. Leave it out.")
-    measured = dict(tested[0])
     if trainer.is_global_zero:
-        latency = ranking_latency(module.metrics, data)
-        write_results(folder / "results.json", {"config": plain(cfg), "metrics": measured, "ranking_latency": latency})
-        print_table({"value": measured}, split=cfg.split)
+        stage = stage_of(module, data, tested[0])
+        leave_results(folder, {"metrics": stage}, module, data, split=cfg.split, also={"config": plain(cfg)})
+        print_table({"value": stage.outcome}, split=cfg.split)
         if own and cfg.split != "test":
             print(f"{cfg.split}: {'trained on it' if cfg.split == 'train' else 'the checkpoint was chosen on it'}")
         print(f"results: {folder / 'results.json'}")
-        if module.judged and draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
-            print(f"worst judgements: {folder / 'offenders.png'}")
-    return {name.removeprefix(f"{cfg.split}/"): value for name, value in measured.items()}
+    return {name.removeprefix(f"{cfg.split}/"): value for name, value in tested[0].items()}

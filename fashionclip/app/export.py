@@ -11,7 +11,6 @@ from typing import Any
 from fashionclip.app.checkpoint import backbone_of, is_of, judge_of, load_checkpoint
 from fashionclip.errors import InputError
 from fashionclip.manifest import PreparedDataset, read_dataset
-from fashionclip.metrics.intervals import effective_queries, wilson_interval
 from fashionclip.models.backbone import Backbone
 from fashionclip.retrieval.export.export import write_export
 from fashionclip.retrieval.export.samples import Samples, drawn_samples, samples_of
@@ -151,16 +150,18 @@ def _measured(run: Path) -> dict[str, Any]:
     results = json.loads(file.read_text(encoding="utf-8"))
     split = next(iter(results["after"]), "test").partition("/")[0]
     before, after = ({k.removeprefix(f"{split}/"): v for k, v in results[s].items()} for s in ("before", "after"))
+    intervals = results.get("intervals", {}).get("after", {})
     metrics: dict[str, dict[str, Any]] = {}
+    parts = {name.removesuffix("/queries") for name in after if name.endswith("/queries") and name.count("/") > 2}
     for name, value in after.items():
         direction, _, metric = name.rpartition("/")
-        if metric in COUNTS or metric.startswith("effective_queries@") or not math.isfinite(value):
+        if metric in COUNTS or direction in parts or not math.isfinite(value):
             continue
         was = before.get(name, math.nan)
         known: dict[str, Any] = {"before": was if math.isfinite(was) else None, "after": value}
-        queries = after.get(f"{direction}/queries") if metric.startswith("recall@") else None
-        if queries:
-            low, high = wilson_interval(value, effective_queries(after, name))
-            known |= {"interval": [low, high], "queries": int(queries)}
+        if f"{split}/{name}" in intervals:
+            known["interval"] = intervals[f"{split}/{name}"]
+        if f"{direction}/queries" in after:
+            known["queries"] = int(after[f"{direction}/queries"])
         metrics[name] = known
     return {"measured_on": split, "metrics": metrics}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.evaluation.outcome import Outcome, outcome_of
 from fashionclip.manifest import ROLES, read_triplets
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.latency import rank_times
@@ -19,8 +20,7 @@ from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.metrics.sku_metrics import SkuScores
 from fashionclip.metrics.triplet_metrics import TripletScores
-
-SLICED_BY = ("category", "occlusion", "viewpoint")  # attributes whose values are measured apart, query to SKU
+from fashionclip.training.module import RetrievalModule
 
 
 def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[Ranks], Tensor]]) -> RetrievalMetrics:
@@ -38,7 +38,7 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
         "text_id": torch.where(rows.worded, rows.text_id, -1),
         "text_key": _keys(rows, torch.where(rows.worded, rows.text_id, -1)),
         "photo_id": rows.photo_id,
-        "group_id": torch.from_numpy(pd.factorize(dataset.manifest["group_id"])[0].astype("int64")),
+        "group_id": _groups(data),
     }
     domain = dataset.manifest["domain"]
     if {"query", "catalog"} <= set(domain):
@@ -48,9 +48,8 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
             is_query=torch.from_numpy((domain == "query").to_numpy("bool").copy()),
             functions=functions,
         )
-        slices = {c: dataset.manifest[c].astype(str).tolist() for c in SLICED_BY if c in dataset.manifest}
-        also.append(scores(slices=slices))
-        of_seen.append(scores(slices={}, suffix="_seen"))
+        also.append(scores())
+        of_seen.append(scores(suffix="_seen"))
     fixed = read_triplets(dataset)
     if fixed is not None:
         also.append(
@@ -59,6 +58,7 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
                 semipos_distance=torch.from_numpy(fixed["semipos_distance"].to_numpy("float32").copy()),
                 kind=(fixed["overlay"] + "/" + fixed["edit"]).tolist(),
                 unseen=torch.tensor(fixed["unseen"].tolist()) if "unseen" in fixed else None,
+                group_id=codes["group_id"],
             )
         )
     return RetrievalMetrics(
@@ -71,6 +71,26 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
         apart=data.seen,
         of_apart=of_seen,
     )
+
+
+def _groups(data: RetrievalDataModule) -> Tensor:
+    """(R,) codes of rows of the manifest that are not independent of each other."""
+    return torch.from_numpy(pd.factorize(data.dataset.manifest["group_id"])[0].astype("int64"))
+
+
+def outcome(module: RetrievalModule, data: RetrievalDataModule, figures: Mapping[str, float]) -> Outcome:
+    """What the last evaluation pass of a module found, with slices and intervals.
+
+    Args:
+        module: Module with its metrics, after their `compute`.
+        data: Data that was evaluated.
+        figures: Figures as Lightning returns them, such as "test/spread".
+    """
+    known = {name.partition("/")[2]: value for name, value in figures.items()}
+    samples = module.metrics.samples if known else []  # of val, where nothing was tested
+    judged = module.judged.intervals() if known and module.judged else {}
+    manifest = data.dataset.manifest
+    return outcome_of(samples, manifest=manifest, texts=data.rows.text, figures=known, intervals=judged)
 
 
 def _keys(rows: ManifestTensors, text_id: Tensor) -> Tensor:
@@ -115,4 +135,5 @@ def judgement_metrics_of(data: RetrievalDataModule) -> JudgementMetrics | None:
         kinds=judgements.kinds,
         photo=data.rows.photo_id[judgements.image_row],
         text_only=judgements.text_only,
+        group=_groups(data)[judgements.image_row],
     )

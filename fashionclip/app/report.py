@@ -13,11 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from fashionclip.atomic import write_text
-from fashionclip.metrics.intervals import effective_queries, wilson_interval
+from fashionclip.evaluation.outcome import Outcome
 from fashionclip.metrics.judgement_functions import Reliability
+from fashionclip.metrics.samples import Sample
 
 MEANINGS = {  # by the metric's name without its @k; each fits a line
-    "recall": "share of queries with a right answer among the first k (95 % interval)",
+    "recall": "share of queries with a right answer among the first k",
+    "recall_of_all": "share of a query's right answers that are among the first k",
+    "precision": "share of the first k that are right answers",
     "mrr": "mean of 1 / rank of the first right answer",
     "median_rank": "of the first right answer: half of the queries have it by then",
     "map": "mean average precision among the first R, the number of right answers",
@@ -34,7 +37,8 @@ MEANINGS = {  # by the metric's name without its @k; each fits a line
     "f1": "of matches, at the threshold chosen on val",
     "calibration_error": "mean gap between probability and share of matches",
 }
-Results = Mapping[str, Mapping[str, float]]  # stage ("before", "after") -> "test/text_to_image/recall@1" -> value
+COUNTS = ("queries", "texts", "skus", "count")
+PARTS_SHOWN, LEAST = 8, 10  # values of an attribute, those of most queries, and of no fewer than these
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
@@ -42,31 +46,37 @@ def write_results(path: Path, results: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(results, indent=2) + "\n")
 
 
-def print_table(results: Results, *, monitor: str | None = None, split: str = "test") -> None:
-    """Prints a block a direction, a line a metric, a column a stage, recall with its 95 % interval, and what they mean.
+def print_table(outcomes: Mapping[str, Outcome], *, monitor: str | None = None, split: str = "test") -> None:
+    """Prints a block a direction, a line a metric, a column a stage, with 95 % intervals, and what they mean.
 
-    The direction of `monitor` comes first, and it the first of its lines, marked. A direction's parts, such as
-    `query_to_sku/category/dress`, come behind all directions, with recall@1 alone. It fits 80 columns.
+    The direction of `monitor` comes first, and it the first of its lines, marked. Behind it come its slices, such as
+    `query_to_sku/category/dress`, with recall@1 alone, for each attribute those of most queries. It fits 80 columns.
 
     Args:
-        results: Metrics of the split by stage.
+        outcomes: What was found on one split, by stage of training.
         monitor: Validation metric that chose the best checkpoint.
         split: Name of the split that was measured.
     """
-    stages = list(results)
-    last = results[stages[-1]]
-    names = [name.removeprefix(f"{split}/") for name in last if "/effective_queries@" not in name]
-    if not names:
+    stages = list(outcomes)
+    last = outcomes[stages[-1]]
+    if not last.figures:
         print("nothing was tested")
         return
     chosen_by = (monitor or "").removeprefix("val/")
-    parts = {name.removesuffix("/queries") for name in names if name.endswith("/queries") and name.count("/") > 1}
+    main = chosen_by.rpartition("/")[0]
+    slices = {part.direction: part for part in last.parts}
+    names = [name for name in last.figures if name.rpartition("/")[0] not in slices]
+    ranked = [name.removesuffix("/recall@1") for name in names if name.endswith("/recall@1")]
+    main = main if main in ranked else next(iter(ranked), "")
+    shown_parts = _shown_parts(last, main)
+    names += [f"{direction}/recall@1" for direction in shown_parts]
     places = {name.partition("/")[0].removesuffix("_seen"): place for place, name in reversed([*enumerate(names)])}
+    fields = {name.removesuffix("/queries") for name in names if name.endswith("/queries") and name.count("/") > 1}
 
     def order(name: str) -> tuple[bool, int, int, bool]:
         """The monitored direction; others as they come, but seen SKUs behind others; parts; what has no direction."""
         direction = name.rpartition("/")[0]
-        kind = 2 if not direction else int(direction in parts)
+        kind = 2 if not direction else int(direction in slices or direction in fields)
         first = direction == chosen_by.rpartition("/")[0] and bool(chosen_by)
         return not first, kind, places[name.partition("/")[0].removesuffix("_seen")], name != chosen_by
 
@@ -80,21 +90,17 @@ def print_table(results: Results, *, monitor: str | None = None, split: str = "t
     for name in sorted(names, key=order):
         direction, _, metric = name.rpartition("/")
         block, line = direction.replace("_", " "), metric
-        if direction in parts:
+        if direction in slices or direction in fields:
             if metric != "recall@1":
                 continue
             block, _, part = block.rpartition("/")
-            block, line = f"{block}: recall@1", f"{part} ({last[f'{split}/{direction}/queries']:g} queries)"
+            block, line = f"{block}: recall@1", f"{part} ({last.figures[f'{direction}/queries']:g} queries)"
         if block != shown:
             table.add_section()
             if block:
                 table.add_row(Text(block, style="bold"))
-        values = [results[stage].get(f"{split}/{name}", float("nan")) for stage in stages]
-        queries = [effective_queries(results[stage], f"{split}/{name}") for stage in stages]
-        table.add_row(
-            f"{'  ' if block else ''}{line}{' *' if name == chosen_by else ''}",
-            *(_figure(metric, value, count) for value, count in zip(values, queries, strict=True)),
-        )
+        values = [_figure(metric, name, outcomes[stage]) for stage in stages]
+        table.add_row(f"{'  ' if block else ''}{line}{' *' if name == chosen_by else ''}", *values)
         metrics.add(metric.partition("@")[0])
         shown = block
     console.print(table)
@@ -102,9 +108,23 @@ def print_table(results: Results, *, monitor: str | None = None, split: str = "t
         console.print("* the best checkpoint was chosen by it, on val")
         if split == "val":
             console.print("no test split: chosen and measured on val, so expect less of other photos")
+    if left := len(slices) - len(shown_parts):
+        console.print(f"{left} more slices are in results.json")
+    console.print("in brackets: 95 % intervals, by drawing groups of queries anew", style="dim")
     for metric, meaning in MEANINGS.items():
         if metric in metrics:
             console.print(f"{metric}: {meaning}", style="dim")
+
+
+def _shown_parts(outcome: Outcome, direction: str) -> list[str]:
+    """Names of a direction's slices, for each attribute those of most queries."""
+    of: dict[str, list[Sample]] = {}
+    for part in outcome.parts:
+        if part.direction.startswith(f"{direction}/"):
+            of.setdefault(part.direction.removeprefix(f"{direction}/").partition("/")[0], []).append(part)
+    most = [sorted(parts, key=lambda part: -len(part.place))[:PARTS_SHOWN] for parts in of.values()]
+    kept = {part.direction for parts in most for part in parts if len(part.place) >= LEAST}
+    return [part.direction for part in outcome.parts if part.direction in kept]
 
 
 def draw_history(metrics_csv: Path, picture: Path, *, monitor: str) -> None:
@@ -169,10 +189,15 @@ def draw_reliability(picture: Path, stages: Mapping[str, Reliability], *, split:
     figure.savefig(picture, dpi=110)
 
 
-def _figure(metric: str, value: float, queries: float) -> str:
-    if metric in ("median_rank", "queries", "texts", "skus", "count"):
+def _figure(metric: str, name: str, outcome: Outcome) -> str:
+    value = outcome.figures.get(name, float("nan"))
+    if metric in COUNTS:
         return f"{value:g}"
-    if metric.startswith("recall@") and queries:
-        low, high = wilson_interval(value, queries)
-        return f"{value:.3f} ({low:.2f}-{high:.2f})".replace("(0", "(").replace("-0", "-")
-    return f"{value:.3f}"
+    low, high = outcome.intervals.get(name, (None, None))
+    if metric == "median_rank":
+        return f"{value:g}" if low is None or high is None else f"{value:g} ({max(low, 1):.0f}-{high:.0f})"
+    if low is None or high is None:
+        return f"{value:.3f}"
+    if max(abs(value), abs(high)) > 2:  # a CLIP score
+        return f"{value:.1f} ({low:.1f}-{high:.1f})"
+    return f"{value:.3f} ({low:.2f}-{high:.2f})".replace("(0", "(").replace("-0", "-")

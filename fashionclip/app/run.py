@@ -35,11 +35,11 @@ from fashionclip.app.dashboards import (
     make_loggers,
 )
 from fashionclip.app.datasets import open_dataset
-from fashionclip.app.examples import draw_examples, draw_offenders, examples_of
 from fashionclip.app.home import expand_config
 from fashionclip.app.malloc import keep_freed_memory
-from fashionclip.app.metrics import judgement_metrics_of, metrics_of, ranking_latency
-from fashionclip.app.report import draw_history, draw_reliability, print_table, write_results
+from fashionclip.app.metrics import judgement_metrics_of, metrics_of
+from fashionclip.app.report import draw_history, print_table
+from fashionclip.app.results import leave_results, stage_of
 from fashionclip.app.resume import check_resumed, continue_loggers, go_on, last_checkpoint
 from fashionclip.app.run_folder import mode_of, write_run_config
 from fashionclip.app.trial import running_trial
@@ -218,11 +218,10 @@ def train(cfg: DictConfig) -> float:
     if data.tested == "val":
         trainer.loggers = []  # the curve of val is that of training
     # trainer.limit_test_batches=0 leaves nothing to test
-    before, *_ = trainer.test(module, data, verbose=False) or [{}]
-    domain = dataset.manifest["domain"].tolist()
-    looked_at = {"before": examples_of(module.metrics, domain)}
-    judged = {"before": module.judged.calibration} if module.judged else {}
+    figures, *_ = trainer.test(module, data, verbose=False) or [{}]
+    stages = {}
     if trainer.is_global_zero:
+        stages["before"] = stage_of(module, data, figures)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="before", step=0)
     trainer.loggers = loggers
     interrupted = None
@@ -255,35 +254,28 @@ def train(cfg: DictConfig) -> float:
             curve.to_csv(folder / "wise_ft.csv", index=False)
             print(told(curve, monitor=cfg.loss.monitor))
     trainer.loggers = loggers if data.tested == "test" else []
-    after, *_ = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False) or [{}]
+    figures, *_ = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False) or [{}]
     trainer.loggers = loggers
 
     if cfg.trainer.get("fast_dev_run"):
         print("trainer.fast_dev_run: training, validation and test have run through; no results are written")
     elif trainer.is_global_zero:
-        results = {"before": before, "after": after}
-        figures = {"monitor": cfg.loss.monitor, "chosen_on": "val" if best else None, "measured_on": data.tested}
-        figures |= {"val": val, **results}
+        stages["after"] = stage_of(module, data, figures)
+        also = {"monitor": cfg.loss.monitor, "chosen_on": "val" if best else None, "val": val}
         if interrupted is not None:
-            figures["stopped"] = f"after step {steps}"
-        figures["ranking_latency"] = ranking_latency(module.metrics, data)
-        write_results(folder / "results.json", figures)
+            also["stopped"] = f"after step {steps}"
+        results = leave_results(folder, stages, module, data, split=data.tested, also=also)
         merge_adapters(backbone)
         write_record(folder / RECORD, backbone, dataset)
         history = folder / "csv" / "metrics.csv"
         if history.is_file():  # without logger.csv there is none
             draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)
-        draw_examples(folder, data.rows, looked_at | {"after": examples_of(module.metrics, domain)})
-        if module.judged:
-            judged["after"] = module.judged.calibration
-            draw_reliability(folder / "reliability.png", judged, split=data.tested)
-            if draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
-                print(f"worst judgements: {folder / 'offenders.png'}")
         log_figures(trainer.loggers, results, best=val, last=last_val, step=steps)
         log_pictures(trainer.loggers, folder, step=steps)
         log_best_checkpoint(cfg, trainer.loggers, best)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
-        print_table(results, monitor=cfg.loss.monitor, split=data.tested)
+        outcomes = {name: stage.outcome for name, stage in stages.items()}
+        print_table(outcomes, monitor=cfg.loss.monitor, split=data.tested)
         for profile in sorted(folder.glob("*-profile.txt")):
             print(f"profile: {profile}")
         print(f"run folder: {folder}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
+from fashionclip.metrics.intervals import Groups, Interval, interval
 from fashionclip.metrics.judgement_functions import (
     Reliability,
     accuracy,
@@ -56,6 +58,7 @@ class JudgementMetrics(Metric):
         kinds: Names of the kinds; matches of the kind "match" are compared with mismatches of every kind.
         photo: (J,) code of the photo of each judgement.
         text_only: (J,) scores of a match by a model that sees the texts alone; None: unknown.
+        group: (J,) code of judgements that are not independent of each other; None: `photo`.
 
     Attributes:
         choosing: Whether the next `compute` chooses threshold, scale and bias anew.
@@ -64,6 +67,7 @@ class JudgementMetrics(Metric):
         bias: Bias of the probability, a scalar.
         calibration: Reliability of the last `compute`, on the CPU.
         offenders: Most wrong judgements of the last `compute`, on the CPU.
+        scored: Rows (N,) of the judgements of the last `compute`, their cosines and labels.
     """
 
     full_state_update = False
@@ -75,11 +79,21 @@ class JudgementMetrics(Metric):
     bias: Tensor
     calibration: Reliability
     offenders: Offenders
+    scored: tuple[Tensor, Tensor, Tensor]
 
-    def __init__(self, *, kind: Tensor, kinds: Sequence[str], photo: Tensor, text_only: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        kind: Tensor,
+        kinds: Sequence[str],
+        photo: Tensor,
+        text_only: Tensor | None = None,
+        group: Tensor | None = None,
+    ) -> None:
         super().__init__(dist_sync_fn=gather_uneven)
         self.kind, self.kinds = kind, tuple(kinds)
         self.photo, self.text_only = photo, text_only
+        self.group = photo if group is None else group
         self.choosing = False
         for name, value in (("threshold", 0.5), ("scale", 1.0), ("bias", 0.0)):
             self.register_buffer(name, torch.tensor(value))
@@ -115,12 +129,41 @@ class JudgementMetrics(Metric):
         shown = (judgement_id[worst], label[worst], probability[worst], score[worst] >= self.threshold)
         self.offenders = Offenders(*(value.cpu() for value in shown))
         self.calibration = reliability(probability.cpu(), label.cpu())
+        self.scored = judgement_id, score, label
+        values = self._measures(judgement_id, score, label)
+        values["judgement/threshold"] = self.threshold.clone()
+        values["judgement/count"] = torch.tensor(float(len(score)))
+        return values
+
+    def intervals(self, *, draws: int = 100, seed: int = 0) -> dict[str, Interval]:
+        """The 95 % interval of each measure of the last `compute`, for its threshold, by its name.
+
+        Args:
+            draws: Number of draws of groups of judgements.
+            seed: Seed of the draws.
+        """
+        judgement_id, score, label = self.scored
+        if not len(score):
+            return {}
+        groups = Groups(self.group.to(score.device)[judgement_id])
+        place = torch.from_numpy(groups.place)
+        drawn: dict[str, list[float]] = {}
+        for weights in groups.weights(draws=draws, seed=seed):
+            for times in torch.from_numpy(weights):
+                chosen = torch.arange(len(score)).repeat_interleave(times[place]).to(score.device)
+                for name, value in self._measures(judgement_id[chosen], score[chosen], label[chosen]).items():
+                    drawn.setdefault(name, []).append(value.item())
+        return {
+            name: interval(value.item(), np.array(drawn[name]), groups=groups.worth, share=True)
+            for name, value in self._measures(judgement_id, score, label).items()
+            if value.isfinite()
+        }
+
+    def _measures(self, judgement_id: Tensor, score: Tensor, label: Tensor) -> dict[str, Tensor]:
         blind = None if self.text_only is None else self.text_only.to(score.device)[judgement_id]
         of_all = self._of(score, label, blind, among=torch.ones_like(label))
         values = {f"judgement/{measure}": value for measure, value in of_all.items()}
-        values["judgement/calibration_error"] = calibration_error(probability, label)
-        values["judgement/threshold"] = self.threshold.clone()
-        values["judgement/count"] = torch.tensor(float(len(score)))
+        values["judgement/calibration_error"] = calibration_error((self.scale * score + self.bias).sigmoid(), label)
         kind = self.kind.to(score.device)[judgement_id]
         of_every = label & (kind == (self.kinds.index(EVERY) if EVERY in self.kinds else -1))
         by_kind = {

@@ -1,13 +1,15 @@
-"""Exact retrieval metrics, pure functions: keys -> relevant_pairs -> rank_relevant -> recall, MRR, mAP@R, nDCG."""
+"""Exact retrieval metrics, pure functions: keys -> relevant_pairs -> rank_relevant -> recall, reciprocal rank, nDCG.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+A metric is a function of `Ranks` that gives one value an answered query, in the order of queries; an evaluation reports
+their mean, or their median where its name begins with "median" (`samples.py`).
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-
-from fashionclip.metrics.intervals import effective_count
 
 # Scores this close are a tie: matrix products of other block sizes round a cosine differently, up to 4e-7 at D=1024.
 TIE = 1e-6
@@ -23,6 +25,7 @@ class Ranks:
     rank: Tensor  # (P,) long, 1 is the top
     query: Tensor  # (P,) long
     queries: int  # Q, those without a right answer too
+    grade: Tensor | None = None  # (P,) float, how right each answer is, above 0; None: all alike
 
     @property
     def answered(self) -> int:
@@ -183,61 +186,114 @@ def _count_at_most(cost: Tensor, limit: Tensor) -> Tensor:
             yes = torch.le(tile[:, None], limits, out=buffer[: len(part), :, : tile.shape[1]])
             some[:, :most] += yes.sum(2).long()  # of float32: adding up bools takes ten times as long
     return met
+def graded(
+    ranks: Ranks, query: Tensor, gallery: Tensor, relevant: Tensor, grade: Tensor, *, block: int = 4096
+) -> Ranks:
+    """Ranks with the grade of each right answer; of two with one score the lower grade stands first.
+
+    Args:
+        ranks: Ranks of `rank_relevant` for the same `relevant`, nothing of it excluded.
+        query: (Q, D) embeddings of unit norm.
+        gallery: (G, D) embeddings of unit norm.
+        relevant: (P, 2) long, indices of query and gallery, each pair once.
+        grade: (P,) grades of the pairs, above 0.
+        block: Number of pairs scored at a time.
+    """
+    parts = relevant.split(block)
+    score = torch.cat([(query[part[:, 0]].float() * gallery[part[:, 1]].float()).sum(1) for part in parts])
+    order = grade.argsort(stable=True)
+    order = order[score[order].argsort(descending=True, stable=True)]
+    order = order[relevant[order, 0].argsort(stable=True)]
+    return replace(ranks, grade=grade[order])
 
 
 def recall(ranks: Ranks, *, k: int) -> Tensor:
-    """Share of answered queries with a right answer among the first k (hit rate), in [0, 1]; nan without any.
+    """Whether each answered query has a right answer among the first k (hit rate): (A,) of 0 or 1.
 
     Source: Hodosh, Young, Hockenmaier 2013, "Framing Image Description as a Ranking Task", R@k.
     >>> recall(Ranks(rank=torch.tensor([1, 4, 3]), query=torch.tensor([0, 0, 2]), queries=3), k=2)
-    tensor(0.5000)
+    tensor([1., 0.])
     """
-    return (_best(ranks) <= k).float().mean()
+    return (first_rank(ranks) <= k).float()
 
 
-def mean_reciprocal_rank(ranks: Ranks) -> Tensor:
-    """Mean over answered queries of 1 / rank of the best right answer, in (0, 1]; nan without any.
+def recall_of_all(ranks: Ranks, *, k: int) -> Tensor:
+    """Share of each answered query's right answers that are among the first k, (A,) in [0, 1].
 
-    Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
-    >>> mean_reciprocal_rank(Ranks(rank=torch.tensor([1, 4, 2]), query=torch.tensor([0, 0, 2]), queries=3))
-    tensor(0.7500)
+    Source: `recall` of trec_eval; public benchmarks with several right answers a query report it.
+    >>> recall_of_all(Ranks(rank=torch.tensor([1, 4, 3]), query=torch.tensor([0, 0, 2]), queries=3), k=3)
+    tensor([0.5000, 1.0000])
     """
-    return (1 / _best(ranks)).mean()
+    total = _places(ranks)[1]
+    return _sum_by_query(ranks, (ranks.rank <= k) / total)
 
 
-def median_rank(ranks: Ranks) -> Tensor:
-    """Median over answered queries of the rank of the best right answer, from 1 up; nan without any.
+def precision(ranks: Ranks, *, k: int) -> Tensor:
+    """Share of the first k places that have a right answer, of each answered query: (A,) in [0, 1].
+
+    Source: `P` of trec_eval; a query with fewer than k right answers cannot reach 1.
+    >>> precision(Ranks(rank=torch.tensor([1, 4, 3]), query=torch.tensor([0, 0, 2]), queries=3), k=4)
+    tensor([0.5000, 0.2500])
+    """
+    return _sum_by_query(ranks, (ranks.rank <= k) / k)
+
+
+def first_rank(ranks: Ranks) -> Tensor:
+    """Rank of each answered query's best right answer, (A,) from 1 up; its median is a figure of an evaluation.
 
     Source: Hodosh, Young, Hockenmaier 2013, "Framing Image Description as a Ranking Task", median r.
-    >>> median_rank(Ranks(rank=torch.tensor([1, 4, 2]), query=torch.tensor([0, 0, 2]), queries=3))
-    tensor(1.5000)
+    >>> first_rank(Ranks(rank=torch.tensor([1, 4, 2]), query=torch.tensor([0, 0, 2]), queries=3))
+    tensor([1, 2])
     """
-    best = _best(ranks).sort().values.float()
-    return best[(len(best) - 1) // 2 : len(best) // 2 + 1].mean()  # the middle one or two
+    return ranks.rank[_places(ranks)[0] == 0]
 
 
-def mean_average_precision_at_r(ranks: Ranks) -> Tensor:
-    """Mean over answered queries of the sum of precisions at the right answers in the first R, over R; nan without any.
+def reciprocal_rank(ranks: Ranks) -> Tensor:
+    """1 / rank of each answered query's best right answer, (A,) in (0, 1]; its mean is known as MRR.
 
-    R is a query's number of right answers; in [0, 1], and 1 only if they fill the first R places.
+    Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
+    >>> reciprocal_rank(Ranks(rank=torch.tensor([1, 4, 2]), query=torch.tensor([0, 0, 2]), queries=3))
+    tensor([1.0000, 0.5000])
+    """
+    return 1 / first_rank(ranks)
+
+
+def average_precision_at_r(ranks: Ranks) -> Tensor:
+    """Sum of the precisions at the right answers in the first R, over R, of each answered query: (A,) in [0, 1].
+
+    R is a query's number of right answers; the value is 1 only if they fill the first R places.
     Source: Musgrave, Belongie, Lim 2020, "A Metric Learning Reality Check", section 3.2, MAP@R.
-    >>> mean_average_precision_at_r(Ranks(rank=torch.tensor([1, 4, 1]), query=torch.tensor([0, 0, 2]), queries=3))
-    tensor(0.7500)
+    >>> average_precision_at_r(Ranks(rank=torch.tensor([1, 4, 1]), query=torch.tensor([0, 0, 2]), queries=3))
+    tensor([0.5000, 1.0000])
     """
     nth, total = _places(ranks)
-    return ((nth + 1) / ranks.rank / total * (ranks.rank <= total)).sum() / ranks.answered
+    return _sum_by_query(ranks, (nth + 1) / ranks.rank / total * (ranks.rank <= total))
+
+
+def average_precision(ranks: Ranks, *, k: int) -> Tensor:
+    """Sum of the precisions at the right answers in the first k, over their number in all: (A,) in [0, 1].
+
+    Source: `map_cut` of trec_eval.
+    >>> average_precision(Ranks(rank=torch.tensor([1, 4, 3]), query=torch.tensor([0, 0, 2]), queries=3), k=3)
+    tensor([0.5000, 0.3333])
+    """
+    nth, total = _places(ranks)
+    return _sum_by_query(ranks, (nth + 1) / ranks.rank / total * (ranks.rank <= k))
 
 
 def ndcg(ranks: Ranks, *, k: int) -> Tensor:
-    """Mean over answered queries of DCG at k over the best DCG possible at k, in [0, 1]; nan without any.
+    """DCG at k over the best DCG possible at k, of each answered query: (A,) in [0, 1].
 
+    A right answer gains its grade, or 1 where there are no grades.
     Source: Järvelin, Kekäläinen 2002, "Cumulated gain-based evaluation of IR techniques", eq. 2, but log2(1 + rank).
     >>> ndcg(Ranks(rank=torch.tensor([1, 3, 1]), query=torch.tensor([0, 0, 2]), queries=3), k=3)
-    tensor(0.9599)
+    tensor([0.9197, 1.0000])
     """
-    total = _places(ranks)[1]
-    ideal = (1 / torch.arange(2, k + 2, device=total.device).log2()).cumsum(0)[total.clamp(max=k) - 1]
-    return (1 / (1 + ranks.rank).log2() / ideal * (ranks.rank <= k)).sum() / ranks.answered
+    gain = torch.ones_like(ranks.rank, dtype=torch.float32) if ranks.grade is None else ranks.grade.float()
+    order = gain.argsort(descending=True, stable=True)
+    order = order[ranks.query[order].argsort(stable=True)]  # by query, and within it the best grade first
+    at_best = gain[order] / (2 + _places(ranks)[0]).log2() * (_places(ranks)[0] < k)
+    return _sum_by_query(ranks, gain / (1 + ranks.rank).log2() * (ranks.rank <= k)) / _sum_by_query(ranks, at_best)
 
 
 def strict_ceiling(text_keys: Tensor, photo_keys: Tensor | None = None, *, k: int) -> Tensor:
@@ -265,33 +321,10 @@ def strict_ceiling(text_keys: Tensor, photo_keys: Tensor | None = None, *, k: in
     return products[order][place < k].sum() / products.sum()
 
 
-def measured(
-    ranks: Ranks, functions: Mapping[str, Callable[[Ranks], Tensor]], *, direction: str, group: Tensor
-) -> dict[str, Tensor]:
-    """The figures that an evaluation reports of one direction.
-
-    Args:
-        ranks: Ranks of Q queries.
-        functions: Functions of `Ranks` by name, such as "recall@10".
-        direction: Name of the direction, such as "text_to_image".
-        group: (Q,) codes of queries that are not independent of each other, such as those for one product.
-
-    Returns:
-        `<direction>/<name>`, `<direction>/queries`, and of each `recall@k` `<direction>/effective_queries@k`: the
-        number of independent queries for its interval.
-    """
-    values = {f"{direction}/{name}": function(ranks) for name, function in functions.items()}
-    values[f"{direction}/queries"] = torch.tensor(float(ranks.answered))
-    of_query = group[ranks.query.unique_consecutive()]  # (answered,)
-    for name in functions:
-        if name.startswith("recall@") and ranks.answered:
-            k = name.removeprefix("recall@")
-            values[f"{direction}/effective_queries@{k}"] = effective_count(_best(ranks) <= int(k), of_query)
-    return values
-
-
-def _best(ranks: Ranks) -> Tensor:
-    return ranks.rank[_places(ranks)[0] == 0]  # (answered,)
+def _sum_by_query(ranks: Ranks, values: Tensor) -> Tensor:
+    """(A,) sums of (P,) values of right answers."""
+    place = ranks.query.unique_consecutive(return_inverse=True)[1]
+    return torch.zeros(ranks.answered, device=values.device).index_add_(0, place, values.float())
 
 
 def _places(ranks: Ranks) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
-from fashionclip.metrics.matching import clip_score, matching_accuracy, spread
-from fashionclip.metrics.ranking import Ranks, measured, rank_relevant, relevant_pairs, strict_ceiling, with_fellows
+from fashionclip.metrics.matching import clip_score, matching_hits, spread
+from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling, with_fellows
+from fashionclip.metrics.samples import Found, Sample, Search, figures_of, measured
 
 CEILING_AT = (1, 10)
 EXAMPLES, NEAREST = 6, 5
@@ -41,7 +42,7 @@ class Embedded:
         return Embedded(row, self.image[chosen], self.text_id[own], self.text[own])
 
 
-Measure = Callable[[Embedded], Mapping[str, Tensor]]
+Measure = Callable[[Embedded], Found]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class RetrievalMetrics(Metric):
     Args:
         item_id: (R,) code of the product in each row of the manifest.
         text_id: (R,) id of the text of each row; -1 without one, when the photo is found by the texts of its product.
-        functions: Functions of `Ranks` by name, such as "recall@10".
+        functions: Functions of `Ranks` with one value a query, by name, such as "recall@10".
         text_key: (R,) code that the spellings of a text share, -1 without a text; None: each text has its own.
         photo_id: (R,) code that doubles of a photo share; None: each row has its own.
         group_id: (R,) code of rows that are not independent of each other; None: `item_id`.
@@ -82,6 +83,7 @@ class RetrievalMetrics(Metric):
         nearest: Examples of the last `compute`, to look at.
         everything: Photos and texts of the last `compute`, with those apart and texts of no row.
         embedded: Photos and texts of the last `compute`, without those apart.
+        samples: Measures of each query of the last `compute`.
     """
 
     full_state_update = False
@@ -92,6 +94,7 @@ class RetrievalMetrics(Metric):
     nearest: Nearest
     everything: Embedded
     embedded: Embedded
+    samples: list[Sample]
 
     def __init__(
         self,
@@ -151,34 +154,43 @@ class RetrievalMetrics(Metric):
         alike = [key.to(row.device)[row] for key in self.alike]
         photo_id, group = self.photo_id.to(row.device)[row], self.group_id.to(row.device)[row]  # (I,) each
         self.nearest = Nearest(seen[:0].cpu(), row[:0, None].cpu())
-        values = self._with_texts(row, image, seen, text) if self.texts and len(seen) else {}
+        found = [self._with_texts(row, image, seen, text)] if self.texts and len(seen) else []
         same = relevant_pairs([photo_id], [photo_id])  # each photo and itself among them
         right = with_fellows(relevant_pairs(alike, alike), photo_id)  # for a photo, and for its doubles
         right = with_fellows(right.flip(1), photo_id).flip(1)
         ranks = rank_relevant(image, image, right, exclude=same)
-        values |= measured(ranks, self.functions, direction="image_to_image", group=group) | {"spread": spread(image)}
-        values |= self._by_field(both.of(~apart, text_of_row=self.texts_of_row))
-        for measure in self.also:
-            values |= measure(self.embedded)
-        for measure in self.of_apart:
-            values |= measure(both.of(apart, text_of_row=self.text_id))
-        return values
+        search = Search(image, image, right, row, row, by_text=False, exclude=same)
+        among = measured(ranks, self.functions, direction="image_to_image", group=group, search=search)
+        every = torch.arange(len(row), device=row.device)
+        found.append(Found([among, Sample("", {"spread": spread(image)}, group, every)], {}))
+        found.append(Found(self._by_field(both.of(~apart, text_of_row=self.texts_of_row)), {}))
+        found += [measure(self.embedded) for measure in self.also]
+        found += [measure(both.of(apart, text_of_row=self.text_id)) for measure in self.of_apart]
+        self.samples = [sample for part in found for sample in part.samples]
+        figures = figures_of(self.samples)
+        for part in found:
+            figures |= part.figures
+        return figures
 
-    def _by_field(self, seen: Embedded) -> dict[str, Tensor]:
-        values: dict[str, Tensor] = {}
-        photo_id = self.photo_id.to(seen.image_row.device)[seen.image_row]  # (I,)
+    def _by_field(self, seen: Embedded) -> list[Sample]:
+        samples = []
+        row = seen.image_row
+        photo_id = self.photo_id.to(row.device)[row]  # (I,)
         for name, codes in self.fields.items():
-            text_id, key = (code.to(seen.image_row.device)[seen.image_row] for code in codes)  # (I,) each
+            text_id, key = (code.to(row.device)[row] for code in codes)  # (I,) each
             asked = torch.isin(seen.text_id, text_id)  # (T,)
             if not asked.any():
                 continue
             right = with_fellows(relevant_pairs([seen.text_id[asked]], [text_id]), key)
-            ranks = rank_relevant(seen.text[asked], seen.image, with_fellows(right, photo_id))
-            each = torch.arange(int(asked.sum()), device=seen.text.device)
-            values |= measured(ranks, self.functions, direction=f"text_to_image/{name}", group=each)
-        return values
+            right = with_fellows(right, photo_id)
+            search = Search(seen.text[asked], seen.image, right, seen.text_id[asked], row, by_text=True)
+            ranks = rank_relevant(search.query, search.gallery, right)
+            each = torch.arange(int(asked.sum()), device=row.device)
+            of_field = f"text_to_image/{name}"
+            samples.append(measured(ranks, self.functions, direction=of_field, group=each, search=search))
+        return samples
 
-    def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> dict[str, Tensor]:
+    def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> Found:
         codes = (self.item_id, self.text_id, self.text_key, self.photo_id, self.group_id)
         item_id, text_id, text_key, photo_id, group = (code.to(row.device)[row] for code in codes)  # (I,) each
         own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among `seen`
@@ -190,18 +202,30 @@ class RetrievalMetrics(Metric):
         right = with_fellows(with_fellows(with_fellows(own, text_key), item_id), photo_id)
         group_of_text = group[own[first_of_each(own[:, 0])[1], 1]]  # (T,) that of its first photo
         product = torch.stack([item_id, text_key, _joined_by(photo_id, item_id)], dim=1)[worded].unique(dim=0)
-        values = {
+        ceilings = {
             f"text_to_image/strict_ceiling@{k}": strict_ceiling(product[:, 1], product[:, 2], k=k) for k in CEILING_AT
         }
-        for direction, ranks, of_query in (
-            ("text_to_image", rank_relevant(text, image, right), group_of_text),
-            ("image_to_text", rank_relevant(image, text, right.flip(1)), group),
-        ):
-            values |= measured(ranks, self.functions, direction=direction, group=of_query)
+        by_text = Search(text, image, right, seen, row, by_text=True)
+        by_photo = Search(image, text, right.flip(1), row, seen, by_text=False, among_texts=True)
+        samples = [
+            measured(
+                rank_relevant(search.query, search.gallery, search.relevant),
+                self.functions,
+                direction=direction,
+                group=of_query,
+                search=search,
+            )
+            for direction, search, of_query in (
+                ("text_to_image", by_text, group_of_text),
+                ("image_to_text", by_photo, group),
+            )
+        ]
         pairs = image[worded], text[own_text[worded]]
-        values["clip_score"] = clip_score(*pairs)
-        values["matching_accuracy"] = matching_accuracy(*pairs, [key[worded] for key in (item_id, text_key, photo_id)])
-        return values
+        place = worded.nonzero()[:, 0]
+        samples.append(Sample("", {"clip_score": clip_score(*pairs)}, group[worded], place))
+        hit, told = matching_hits(*pairs, [key[worded] for key in (item_id, text_key, photo_id)])
+        samples.append(Sample("", {"matching_accuracy": hit[told].float()}, group[worded][told], place[told]))
+        return Found(samples, ceilings)
 
 
 def _joined_by(photo_id: Tensor, item_id: Tensor) -> Tensor:

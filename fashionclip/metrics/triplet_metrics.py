@@ -15,28 +15,29 @@ from torch import Tensor
 
 from fashionclip.metrics.ranking import TIE, check_finite
 from fashionclip.metrics.retrieval_metrics import Embedded
+from fashionclip.metrics.samples import Found, Sample
 
 EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # edges of the semi-positive's distance, between which order is measured
 SHOWN = 8
 
 
 def triplet_accuracy(ap: Tensor, an: Tensor) -> Tensor:
-    """Share of N triplets with the positive nearer than the negative, in [0, 1]; nan without any.
+    """Whether each of N triplets has the positive nearer than the negative: (N,) of 0 or 1, whose mean is the accuracy.
 
     Args:
         ap: (N,) distances from anchor to positive.
         an: (N,) distances from anchor to negative.
 
     >>> triplet_accuracy(torch.tensor([0.2, 0.5, 0.9]), torch.tensor([0.8, 0.5, 0.1]))
-    tensor(0.3333)
+    tensor([1., 0., 0.])
     """
-    return _nearer(ap, an).float().mean()
+    return _nearer(ap, an).float()
 
 
 def order_accuracy(ap: Tensor, aq: Tensor, an: Tensor) -> Tensor:
-    """Share of N triplets with the positive nearer than the semi-positive nearer than the negative, in [0, 1].
+    """Whether each of N triplets has the positive nearer than the semi-positive nearer than the negative: (N,).
 
-    Chance is 0.5 where negatives are far; the value is nan without triplets.
+    Chance is 0.5 where negatives are far.
 
     Args:
         ap: (N,) distances from anchor to positive.
@@ -44,9 +45,9 @@ def order_accuracy(ap: Tensor, aq: Tensor, an: Tensor) -> Tensor:
         an: (N,) distances from anchor to negative.
 
     >>> order_accuracy(torch.tensor([0.2, 0.4]), torch.tensor([0.3, 0.3]), torch.tensor([0.8, 0.8]))
-    tensor(0.5000)
+    tensor([1., 0.])
     """
-    return (_nearer(ap, aq) & _nearer(aq, an)).float().mean()
+    return (_nearer(ap, aq) & _nearer(aq, an)).float()
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class TripletScores:
         semipos_distance: (N,) distances of the semi-positives, in [0, 1], as the dataset gives them.
         kind: Kinds (N,) of the semi-positives, such as "text/replaced": the overlay, and how its content was changed.
         unseen: (N,) bool, whether the texts or logos on its photos never occur in train; None: unknown.
+        group_id: (R,) code of rows of the manifest that are not independent of each other; None: each triplet is.
 
     Attributes:
         shown: Examples of the last call.
@@ -73,15 +75,22 @@ class TripletScores:
     shown: Shown
 
     def __init__(
-        self, *, rows: Tensor, semipos_distance: Tensor, kind: Sequence[str], unseen: Tensor | None = None
+        self,
+        *,
+        rows: Tensor,
+        semipos_distance: Tensor,
+        kind: Sequence[str],
+        unseen: Tensor | None = None,
+        group_id: Tensor | None = None,
     ) -> None:
         self.rows, self.semipos_distance = rows, semipos_distance
+        self.group = torch.arange(len(rows)) if group_id is None else group_id[rows[:, 0]]
         overlay = [name.partition("/")[0] for name in kind]
         self.kind, self.overlay = _masks(kind), _masks(overlay)
         self.content = {} if unseen is None or not unseen.any() else {"seen": ~unseen, "unseen": unseen}
 
-    def __call__(self, embedded: Embedded) -> dict[str, Tensor]:
-        """Scores by name."""
+    def __call__(self, embedded: Embedded) -> Found:
+        """Samples of all triplets, of each kind, and of semi-positives by their distance."""
         row, image = embedded.image_row, embedded.image
         rows = self.rows.to(row.device)
         place = torch.searchsorted(row, rows).clamp(max=len(row) - 1)  # (N, 4)
@@ -90,23 +99,30 @@ class TripletScores:
         ap, aq, an = ((anchor - other).norm(dim=1) for other in others)  # (M,) each
         some = torch.linspace(0, len(ap) - 1, min(SHOWN, len(ap)), device=row.device).long()
         self.shown = Shown(rows[seen][some].cpu(), torch.stack([ap, aq, an], dim=1)[some].cpu())
-        values = {"triplet/accuracy": triplet_accuracy(ap, an), "triplet/order_accuracy": order_accuracy(ap, aq, an)}
+        ordered = order_accuracy(ap, aq, an)
+        group, every = self.group.to(row.device)[seen], torch.ones_like(ap, dtype=torch.bool)
+
+        def sample(name: str, values: Tensor, among: Tensor) -> Sample:
+            return Sample("", {f"triplet/{name}": values[among]}, group[among], among.nonzero()[:, 0])
+
+        samples = [sample("accuracy", triplet_accuracy(ap, an), every), sample("order_accuracy", ordered, every)]
         for name, all_of_kind in self.kind.items():
             chosen = all_of_kind.to(row.device)[seen]
-            values[f"triplet/order_accuracy/{name}"] = order_accuracy(ap[chosen], aq[chosen], an[chosen])
-            for content, all_of_content in self.content.items():
-                part = chosen & all_of_content.to(row.device)[seen]
-                values[f"triplet/order_accuracy/{name}/{content}"] = order_accuracy(ap[part], aq[part], an[part])
+            samples.append(sample(f"order_accuracy/{name}", ordered, chosen))
+            samples += [
+                sample(f"order_accuracy/{name}/{content}", ordered, chosen & all_of_content.to(row.device)[seen])
+                for content, all_of_content in self.content.items()
+            ]
         for name, all_of_overlay in self.overlay.items():
             chosen = all_of_overlay.to(row.device)[seen]
-            values |= {
-                f"triplet/order_accuracy/{name}/{low:g}-{high:g}": order_accuracy(ap[part], aq[part], an[part])
+            samples += [
+                sample(f"order_accuracy/{name}/{low:g}-{high:g}", ordered, part)
                 for low, high in pairwise(EDGES)
                 if (part := chosen & self._within(low, high, seen)).any()
-            }
-        for name, distance in ("positive", ap), ("semipositive", aq), ("negative", an):
-            values[f"triplet/distance_{name}"] = distance.mean()
-        return values
+            ]
+        distances = ("positive", ap), ("semipositive", aq), ("negative", an)
+        samples += [sample(f"distance_{name}", distance, every) for name, distance in distances]
+        return Found(samples, {})
 
     def _within(self, low: float, high: float, seen: Tensor) -> Tensor:
         distance = self.semipos_distance.to(seen.device)[seen]

@@ -1,9 +1,21 @@
 import json
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from fashionclip.app.report import MEANINGS, draw_history, print_table, write_results
+from fashionclip.evaluation.outcome import Outcome
+from fashionclip.metrics.samples import Sample
+
+
+def outcome(figures, *, intervals=None, parts=None):
+    """With slices by their names, each of so many queries."""
+    found = []
+    for direction, queries in (parts or {}).items():
+        figures = figures | {f"{direction}/recall@1": 0.5, f"{direction}/queries": float(queries)}
+        found.append(Sample(direction, {}, torch.arange(queries), torch.arange(queries)))
+    return Outcome(figures, intervals or {}, [], found, pd.DataFrame())
 
 
 def lines_of(printed):
@@ -13,8 +25,8 @@ def lines_of(printed):
 
 
 def test_the_table_names_each_direction_once_and_ends_with_what_has_none(capsys):
-    after = {"test/text_to_image/recall@1": 0.5, "test/clip_score": 30.0, "test/image_to_text/median_rank": 1.0}
-    print_table({"before": {"test/clip_score": 10.0}, "after": after})
+    after = {"text_to_image/recall@1": 0.5, "clip_score": 30.0, "image_to_text/median_rank": 1.0}
+    print_table({"before": outcome({"clip_score": 10.0}), "after": outcome(after)})
     printed = capsys.readouterr().out
     assert lines_of(printed) == [
         ("text to image", ""),
@@ -28,8 +40,8 @@ def test_the_table_names_each_direction_once_and_ends_with_what_has_none(capsys)
 
 def test_the_monitored_metric_comes_first_and_is_marked(capsys):
     directions = ("text_to_image", "query_to_sku", "image_to_image")
-    after = {f"test/{way}/{name}": 0.5 for way in directions for name in ("recall@1", "mrr")}
-    print_table({"after": after}, monitor="val/query_to_sku/mrr")
+    after = {f"{way}/{name}": 0.5 for way in directions for name in ("recall@1", "mrr")}
+    print_table({"after": outcome(after)}, monitor="val/query_to_sku/mrr")
     printed = capsys.readouterr().out
     assert [first for first, _ in lines_of(printed)][:4] == ["query to sku", "  mrr *", "  recall@1", "text to image"]
     assert "* the best checkpoint was chosen by it, on val" in printed
@@ -37,64 +49,45 @@ def test_the_monitored_metric_comes_first_and_is_marked(capsys):
 
 def test_the_table_fits_80_columns_and_shows_names_as_they_are(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    part = "query_to_sku/category/coat [new] :bell:"
-    after = {f"test/{part}/recall@1": 0.5, f"test/{part}/queries": 1234.0}
-    after |= dict.fromkeys(("test/triplet/order_accuracy/text/0.25-0.5", "test/judgement/auroc/less detail"), 0.5)
-    after |= {f"test/x/{metric}": 0.5 for metric in MEANINGS}
-    print_table({"before": after, "after": after})
+    parts = {"query_to_sku/category/coat [new] :bell:": 1234}
+    after = dict.fromkeys(("triplet/order_accuracy/text/0.25-0.5", "judgement/auroc/less detail"), 0.5)
+    after |= {f"x/{metric}": 0.5 for metric in MEANINGS} | {"query_to_sku/recall@1": 0.5}
+    found = outcome(after, parts=parts, intervals=dict.fromkeys(after, (0.25, 0.75)))
+    print_table({"before": found, "after": found})
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
     assert "  coat [new] :bell: (1234 queries) " in printed
     assert all(f"{metric}: {meaning}\n" in printed for metric, meaning in MEANINGS.items()), "a line each"
 
 
-def test_seen_skus_follow_unseen_ones_and_parts_of_a_direction_are_a_line_each(capsys):
-    after = {"test/clip_score": 1.0}
-    for direction, queries in (
-        ("query_to_sku", 40),
-        ("query_to_sku/category/dress", 10),
-        ("query_to_sku/category/outwear", 30),
-        ("query_to_sku/occlusion/2", 40),
-        ("text_to_sku", 5),
-        ("triplet/order_accuracy", 0),
-        ("query_to_sku_seen", 50),
-    ):
-        after |= {f"test/{direction}/recall@1": 0.5, f"test/{direction}/mrr": 0.6}
-        after |= {f"test/{direction}/queries": queries} if queries else {}
-    print_table({"before": after, "after": after})
-    rows = lines_of(capsys.readouterr().out)
-    assert [first for first, _ in rows] == [
-        "query to sku",
-        "  recall@1",
-        "  mrr",
-        "  queries",
-        "query to sku seen",
-        "  recall@1",
-        "  mrr",
-        "  queries",
-        "text to sku",
-        "  recall@1",
-        "  mrr",
-        "  queries",
-        "triplet/order accuracy",
-        "  recall@1",
-        "  mrr",
+def test_seen_skus_follow_unseen_ones_and_slices_are_a_line_each(capsys):
+    after = {"clip_score": 1.0}
+    for direction in ("query_to_sku", "text_to_sku", "triplet/order_accuracy", "query_to_sku_seen"):
+        after |= {f"{direction}/recall@1": 0.5, f"{direction}/mrr": 0.6}
+    after |= {"text_to_sku/colour/recall@1": 0.5, "text_to_sku/colour/queries": 4.0}
+    parts = {f"query_to_sku/category/{name}": 10 + place for place, name in enumerate("abcdefghij")}
+    parts |= {"query_to_sku/occlusion/2": 40, "query_to_sku/occlusion/3": 9, "text_to_sku/category/a": 40}
+    print_table({"after": outcome(after, parts=parts)})
+    printed = capsys.readouterr().out
+    assert [first for first, _ in lines_of(printed)] == [
+        *("query to sku", "  recall@1", "  mrr", "query to sku seen", "  recall@1", "  mrr"),
+        *("text to sku", "  recall@1", "  mrr", "triplet/order accuracy", "  recall@1", "  mrr"),
         "query to sku/category: recall@1",
-        "  dress (10 queries)",
-        "  outwear (30 queries)",
-        "query to sku/occlusion: recall@1",
-        "  2 (40 queries)",
+        *(f"  {name} ({10 + place} queries)" for place, name in enumerate("abcdefghij") if place >= 2),
+        *("query to sku/occlusion: recall@1", "  2 (40 queries)"),
+        *("text to sku: recall@1", "  colour (4 queries)"),  # a text's field
         "clip_score",
     ]
-    assert rows[5][1] == "0.500 (.37-.63)" and rows[16][1] == "0.500 (.24-.76)"
+    assert "4 more slices are in results.json" in printed, "the smallest, and those of other directions"
 
 
-def test_intervals_are_as_wide_as_those_of_the_effective_queries_which_have_no_line(capsys):
-    after = {"test/image_to_text/recall@1": 0.5, "test/image_to_text/recall@5": 0.5, "test/image_to_text/queries": 400}
-    print_table({"after": after | {"test/image_to_text/effective_queries@1": 40.0}})
-    rows = lines_of(capsys.readouterr().out)
-    assert [first for first, _ in rows] == ["image to text", "  recall@1", "  recall@5", "  queries"]
-    assert [last for _, last in rows[1:3]] == ["0.500 (.35-.65)", "0.500 (.45-.55)"]
+def test_each_figure_has_its_interval(capsys):
+    after = {"x/recall@1": 0.5, "x/median_rank": 12.0, "clip_score": 31.25, "x/queries": 40.0, "x/mrr": 0.25}
+    intervals = {"x/recall@1": (0.35, 1.0), "x/median_rank": (0.5, 18.0), "clip_score": (30.04, 32.0)}
+    print_table({"after": outcome(after, intervals=intervals)})
+    assert [last for _, last in lines_of(capsys.readouterr().out)] == [
+        *("", "0.500 (.35-1.00)", "12 (1-18)", "40", "0.250", "31.2 (30.0-32.0)"),
+    ]
 
 
 def test_results_are_written_whole(tmp_path):

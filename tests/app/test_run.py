@@ -34,8 +34,13 @@ def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_
     results = json.loads((tmp_path / "results.json").read_text())
     assert returned == pytest.approx(max(fitted)) == results["val"][MONITOR]
     latency = results.pop("ranking_latency")
-    assert set(results) == {"monitor", "chosen_on", "measured_on", "val", "before", "after"}
     assert (results["monitor"], results["chosen_on"], results["measured_on"]) == (MONITOR, "val", "test")
+    low, high = results["intervals"]["after"]["test/text_to_image/recall@10"]
+    assert low <= results["after"]["test/text_to_image/recall@10"] <= high
+    queries = pd.read_parquet(tmp_path / "queries.parquet")
+    mine = queries.query("stage == 'after' and direction == 'text_to_image'")
+    assert mine["recall@10"].mean() == pytest.approx(results["after"]["test/text_to_image/recall@10"])
+    assert {"category", "colour", "gender", "query", "group"} <= set(mine)
     assert 0 < latency["text_to_image"]["p50_ms"] <= latency["text_to_image"]["p95_ms"]
     printed = capsys.readouterr().out
     assert printed.count("before training   ") == 1 and "epoch 2/2   loss" in printed

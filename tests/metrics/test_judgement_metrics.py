@@ -135,3 +135,24 @@ def test_probabilities_that_round_to_one_still_have_an_order():
     metrics.compute()
     assert metrics.offenders.judgement_id.tolist() == [1, 2, 0, 3]
     assert metrics.offenders.probability[:3].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_intervals_hold_the_auroc_of_many_judgements_and_know_of_photos_with_several():
+    image, text, label, kind = judgements(size=6000, seed=1)
+    score = (image * text).sum(1)
+    truth = auroc(score, label).item()
+    held, width = 0, {}
+    for start in range(0, 6000, 150):
+        part = slice(start, start + 150)
+        given = {"image": image[part], "text": text[part], "label": label[part], "kind": kind[part]}
+        metrics, values = measured(**given, batches=1)
+        found = metrics.intervals(draws=40)
+        low, high = found["judgement/auroc"]
+        held += low <= truth <= high
+        assert set(values) - set(found) == {"judgement/threshold", "judgement/count"}
+    assert held >= 36, "of 40"
+    for name, photo in (("apart", torch.arange(150)), ("three a photo", torch.arange(150) // 3 * 3)):
+        alike = {key: value[photo] for key, value in given.items()}  # the same judgement again and again
+        low, high = measured(**alike, photo=photo, batches=1)[0].intervals(draws=200)["judgement/auroc/colour"]
+        width[name] = high - low
+    assert width["three a photo"] > 1.3 * width["apart"]

@@ -8,6 +8,7 @@ from itertools import combinations_with_replacement
 import pytest
 import pytrec_eval  # type: ignore[import-untyped]
 import torch
+from sklearn.metrics import average_precision_score, ndcg_score
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.overrides import TorchFunctionMode
@@ -15,27 +16,32 @@ from torch.overrides import TorchFunctionMode
 from fashionclip.metrics import ranking
 from fashionclip.metrics.ranking import (
     Ranks,
+    average_precision,
+    average_precision_at_r,
+    first_rank,
     full_float32,
-    mean_average_precision_at_r,
-    mean_reciprocal_rank,
-    median_rank,
+    graded,
     ndcg,
+    precision,
     rank_relevant,
     recall,
+    recall_of_all,
+    reciprocal_rank,
     relevant_pairs,
     strict_ceiling,
     with_fellows,
 )
+from fashionclip.metrics.samples import median
 
 METRICS: dict[str, Callable[[Ranks], Tensor]] = {
-    "recall@1": lambda ranks: recall(ranks, k=1),
-    "recall@5": lambda ranks: recall(ranks, k=5),
-    "mrr": mean_reciprocal_rank,
-    "median": median_rank,
-    "map@r": mean_average_precision_at_r,
-    "ndcg@1": lambda ranks: ndcg(ranks, k=1),
-    "ndcg@5": lambda ranks: ndcg(ranks, k=5),
-    "ndcg@1000": lambda ranks: ndcg(ranks, k=1000),
+    "recall@1": lambda ranks: recall(ranks, k=1).mean(),
+    "recall@5": lambda ranks: recall(ranks, k=5).mean(),
+    "mrr": lambda ranks: reciprocal_rank(ranks).mean(),
+    "median": lambda ranks: median(first_rank(ranks)),
+    "map@r": lambda ranks: average_precision_at_r(ranks).mean(),
+    "ndcg@1": lambda ranks: ndcg(ranks, k=1).mean(),
+    "ndcg@5": lambda ranks: ndcg(ranks, k=5).mean(),
+    "ndcg@1000": lambda ranks: ndcg(ranks, k=1000).mean(),
 }
 
 
@@ -198,25 +204,59 @@ def test_tiles_and_bins_count_the_same(monkeypatch, limits, owner):
     assert rank_relevant(query, gallery, relevant, exclude=exclude, owner=owner, block=7).rank.equal(expected.rank)
 
 
-def test_ranks_equal_pytrec_eval_without_ties():
-    queries, items = 300, 120
+OF_TREC = {  # names of trec_eval, and of the function with as many places
+    "recip_rank": reciprocal_rank,
+    "map_cut_10": lambda ranks: average_precision(ranks, k=10),
+    "map": lambda ranks: average_precision(ranks, k=10_000),
+    "ndcg_cut_1": lambda ranks: ndcg(ranks, k=1),
+    "ndcg_cut_10": lambda ranks: ndcg(ranks, k=10),
+    "success_1": lambda ranks: recall(ranks, k=1),
+    "success_10": lambda ranks: recall(ranks, k=10),
+    "P_5": lambda ranks: precision(ranks, k=5),
+    "recall_10": lambda ranks: recall_of_all(ranks, k=10),
+}
+
+
+@pytest.mark.parametrize("grades", [1, 3])
+@pytest.mark.parametrize("levels", [5, 10**6], ids=["ties", "few ties"])
+def test_measures_equal_those_of_trec_eval_query_by_query(grades, levels):
+    """trec_eval orders ties by name, so it is given names that put wrong answers first, and then lower grades."""
+    queries, items = 200, 90
+    torch.manual_seed(grades)
+    gallery = torch.eye(items)
+    scores = (torch.rand(queries, items) * levels).floor() / levels - 0.7  # mostly negative
+    scores[:, 40:60] = scores[:, :20]  # duplicates
+    grade = torch.randint(1, grades + 1, (queries, items)) * (torch.rand(queries, items) < 0.08)
+    grade[7] = 0  # no right answer
+    pairs = grade.nonzero()
+    plain = rank_relevant(scores, gallery, pairs)
+    ranks = graded(plain, scores, gallery, pairs, grade[grade > 0].float())
+
+    def name(q, g):
+        return f"{9 - int(grade[q, g])}-{g}"
+
+    qrel = {str(q): {name(q, g): int(grade[q, g]) for g in grade[q].nonzero()[:, 0].tolist()} for q in range(queries)}
+    run = {str(q): {name(q, g): score for g, score in enumerate(row)} for q, row in enumerate(scores.tolist())}
+    asked = {"recip_rank", "map_cut.10", "map", "ndcg_cut.1,10", "success.1,10", "P.5", "recall.10"}
+    theirs = pytrec_eval.RelevanceEvaluator({q: r for q, r in qrel.items() if r}, asked).evaluate(run)
+    assert ranks.answered == len(theirs) < queries
+    for measure, function in OF_TREC.items():
+        expected = [theirs[q][measure] for q in sorted(theirs, key=int)]
+        assert function(ranks).tolist() == pytest.approx(expected, abs=1e-6), measure
+
+
+def test_measures_equal_those_of_scikit_learn():
+    """Another implementation: average precision, and graded gains, of scores without ties."""
     torch.manual_seed(0)
-    scores = torch.stack([torch.randperm(items) for _ in range(queries)]) / items - 0.7  # mostly negative
-    relevant = (torch.rand(queries, items) < 0.03).nonzero()
-    ranks = rank_relevant(scores, torch.eye(items), relevant)
-
-    qrel = {}
-    for q, g in relevant.tolist():
-        qrel.setdefault(str(q), {})[str(g)] = 1
-    run = {str(q): {str(g): score for g, score in enumerate(row)} for q, row in enumerate(scores.tolist())}
-    judged = pytrec_eval.RelevanceEvaluator(qrel, {"recip_rank", "ndcg_cut.1,10", "success.1,10"}).evaluate(run)
-    theirs = {name: statistics.mean(row[name] for row in judged.values()) for name in next(iter(judged.values()))}
-
-    assert ranks.answered == len(judged) < queries
-    assert mean_reciprocal_rank(ranks).item() == pytest.approx(theirs["recip_rank"], rel=1e-5)
-    for k in (1, 10):
-        assert ndcg(ranks, k=k).item() == pytest.approx(theirs[f"ndcg_cut_{k}"], rel=1e-5)
-        assert recall(ranks, k=k).item() == pytest.approx(theirs[f"success_{k}"], rel=1e-5)
+    scores, gallery = torch.stack([torch.randperm(50) for _ in range(40)]) / 50, torch.eye(50)
+    grade = torch.randint(1, 4, (40, 50)) * (torch.rand(40, 50) < 0.2)
+    pairs = grade.nonzero()
+    ranks = graded(rank_relevant(scores, gallery, pairs), scores, gallery, pairs, grade[grade > 0].float())
+    some = grade.any(1)
+    for q, ours in zip(some.nonzero()[:, 0].tolist(), average_precision(ranks, k=50).tolist(), strict=True):
+        assert ours == pytest.approx(average_precision_score(grade[q] > 0, scores[q]), abs=1e-6)
+    theirs = ndcg_score(grade[some].numpy(), scores[some].numpy(), k=10)
+    assert ndcg(ranks, k=10).mean().item() == pytest.approx(theirs, abs=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -229,16 +269,16 @@ def test_a_collapsed_model_ranks_worst(dtype, block):
 
     one = rank_relevant(embedding, embedding, relevant[::answers], block=block)
     assert (one.rank == items).all()
-    assert recall(one, k=items - 1) == 0
-    assert mean_reciprocal_rank(one).item() == pytest.approx(1 / items)
-    assert median_rank(one) == items
+    assert not recall(one, k=items - 1).any()
+    assert reciprocal_rank(one).mean().item() == pytest.approx(1 / items)
+    assert median(first_rank(one)) == items
 
     three = rank_relevant(embedding, embedding, relevant, block=block)
     assert three.rank.view(items, answers).unique(dim=0).tolist() == [[items - 2, items - 1, items]]
-    assert recall(three, k=items - answers) == 0
-    assert recall(three, k=items - answers + 1) == 1
-    assert mean_average_precision_at_r(three) == 0
-    assert ndcg(three, k=10) == 0
+    assert not recall(three, k=items - answers).any()
+    assert recall(three, k=items - answers + 1).all()
+    assert not average_precision_at_r(three).any()
+    assert not ndcg(three, k=10).any()
 
 
 def test_a_score_within_the_tolerance_is_a_tie_and_one_beyond_is_not():
@@ -252,14 +292,14 @@ def test_negative_scores_count():
     ranks = rank_relevant(query, gallery, torch.tensor([[0, 1], [0, 0]]))
     assert ranks.rank.tolist() == [1, 3]
     assert recall(ranks, k=1) == 1
-    assert mean_reciprocal_rank(ranks) == 1
+    assert reciprocal_rank(ranks) == 1
 
 
 def test_all_of_the_gallery_may_be_right():
     everything = torch.cartesian_prod(torch.arange(5), torch.arange(40))
     ranks = rank_relevant(grid(5, seed=0), grid(40, seed=1), everything)
     assert ranks.rank.view(5, 40).tolist() == [list(range(1, 41))] * 5
-    assert mean_average_precision_at_r(ranks) == 1
+    assert average_precision_at_r(ranks).tolist() == pytest.approx([1] * 5)
 
 
 def test_exclude_leaves_out_an_item_also_as_right_answer():
@@ -365,7 +405,7 @@ def test_strict_ceiling_is_what_a_perfect_text_model_reaches():
     ranks = rank_relevant(query, photo, own)
     for k, expected in ((1, 0.4), (2, 0.7), (3, 0.9), (4, 1.0), (99, 1.0)):
         assert strict_ceiling(text, k=k).item() == pytest.approx(expected)
-        assert recall(ranks, k=k).item() == pytest.approx(expected)
+        assert recall(ranks, k=k).mean().item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(20))

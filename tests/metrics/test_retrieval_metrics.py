@@ -5,11 +5,18 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from fashionclip.metrics.matching import clip_score, matching_accuracy, spread
-from fashionclip.metrics.ranking import mean_reciprocal_rank, measured, rank_relevant, recall, strict_ceiling
+from fashionclip.metrics.matching import clip_score, matching_hits, spread
+from fashionclip.metrics.ranking import rank_relevant, recall, reciprocal_rank, strict_ceiling
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
+from fashionclip.metrics.samples import Found, figures_of, measured
 
-FUNCTIONS = {"recall@1": partial(recall, k=1), "recall@5": partial(recall, k=5), "mrr": mean_reciprocal_rank}
+
+def matching_accuracy(image, text, keys):
+    hit, told = matching_hits(image, text, keys)
+    return hit[told].float().mean()
+
+
+FUNCTIONS = {"recall@1": partial(recall, k=1), "recall@5": partial(recall, k=5), "mrr": reciprocal_rank}
 ITEM_ID = torch.tensor([0, 1, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8])
 TEXT_ID = torch.tensor([0, 1, 2, 3, 4, 4, 4, 0, 5, 6, 6, 7])  # of two products: 0, 4 and 6
 ROWS = range(len(ITEM_ID))
@@ -58,10 +65,10 @@ def test_values_equal_the_pure_functions_called_directly():
         exclude = itself if direction == "image_to_image" else None
         ranks = rank_relevant(*sides[direction], torch.tensor(sorted(relevant)), exclude=exclude)
         group = ITEM_ID[[TEXT_ID.tolist().index(t) for t in range(8)]] if direction == "text_to_image" else ITEM_ID
-        expected |= measured(ranks, FUNCTIONS, direction=direction, group=group)
+        expected |= figures_of([measured(ranks, FUNCTIONS, direction=direction, group=group)])
         assert expected[f"{direction}/queries"] == len({query for query, _ in relevant})
-    expected["spread"] = spread(image)
-    expected["clip_score"] = clip_score(image, text[TEXT_ID])
+    expected["spread"] = spread(image).mean()
+    expected["clip_score"] = clip_score(image, text[TEXT_ID]).mean()
     expected["matching_accuracy"] = matching_accuracy(image, text[TEXT_ID], [ITEM_ID, TEXT_ID])
     products = {(int(ITEM_ID[row]), int(TEXT_ID[row])) for row in ROWS}
     expected["text_to_image/strict_ceiling@1"] = torch.tensor(8 / len(products))  # 8 texts
@@ -127,7 +134,7 @@ def test_spellings_and_photos_that_are_the_same_equal_loops_over_everything(seed
     ):
         exclude = torch.tensor(sorted(absent)) if absent else None
         ranks = rank_relevant(query, gallery, torch.tensor(sorted(pairs)), exclude=exclude)
-        expected = measured(ranks, FUNCTIONS, direction=direction, group=group)
+        expected = figures_of([measured(ranks, FUNCTIONS, direction=direction, group=group)])
         assert_equal({name: values[name] for name in expected}, expected)
         assert expected[f"{direction}/queries"] == len({q for q, _ in pairs - absent})
 
@@ -176,7 +183,7 @@ def test_without_texts_photos_are_ranked_among_photos():
 
 def test_alike_photos_and_further_measures():
     apart = torch.arange(len(ITEM_ID))
-    metrics = build(alike=[apart], also=[lambda seen: {"seen": seen.image_row}])
+    metrics = build(alike=[apart], also=[lambda seen: Found([], {"seen": seen.image_row})])
     values = fill(metrics, *embeddings(), [[3, 1, 3]]).compute()
     assert values["image_to_image/queries"] == 0 and values["seen"].tolist() == [1, 3]
 
