@@ -151,8 +151,9 @@ def test_intervals_hold_the_auroc_of_many_judgements_and_know_of_photos_with_sev
         held += low <= truth <= high
         assert set(values) - set(found) == {"judgement/threshold", "judgement/count"}
     assert held >= 36, "of 40"
-    for name, photo in (("apart", torch.arange(150)), ("three a photo", torch.arange(150) // 3 * 3)):
-        alike = {key: value[photo] for key, value in given.items()}  # the same judgement again and again
+    thrice = torch.arange(50).repeat_interleave(3)
+    alike = {key: value[thrice] for key, value in given.items()}  # each judgement three times
+    for name, photo in (("apart", torch.arange(150)), ("three a photo", thrice)):
         low, high = measured(**alike, photo=photo, batches=1)[0].intervals(draws=200)["judgement/auroc/colour"]
         width[name] = high - low
     assert width["three a photo"] > 1.3 * width["apart"]

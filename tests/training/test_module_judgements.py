@@ -73,7 +73,7 @@ def test_judgements_are_learned_measured_and_their_threshold_kept(built, trainer
     data.seen = rows.of_split("train")[:20]
     module.metrics.apart, module.metrics.of_apart = (
         data.seen,
-        [lambda seen: {"apart": torch.tensor(float(len(seen.image)))}],
+        [lambda seen: Found([], {"apart": torch.tensor(float(len(seen.image)))})],
     )
     beside = runner.test(module, data, verbose=False)[0]
     assert beside.pop("test/apart") == 20
