@@ -186,6 +186,8 @@ def _count_at_most(cost: Tensor, limit: Tensor) -> Tensor:
             yes = torch.le(tile[:, None], limits, out=buffer[: len(part), :, : tile.shape[1]])
             some[:, :most] += yes.sum(2).long()  # of float32: adding up bools takes ten times as long
     return met
+
+
 def graded(
     ranks: Ranks, query: Tensor, gallery: Tensor, relevant: Tensor, grade: Tensor, *, block: int = 4096
 ) -> Ranks:

@@ -7,6 +7,7 @@ from fashionclip.data.relations import PairRelation
 from fashionclip.losses.contrastive import ContrastiveLoss
 from fashionclip.losses.match_mismatch import MatchMismatchLoss
 from fashionclip.manifest import PreparedDataset
+from fashionclip.metrics.samples import Found
 
 
 def of_judgements():
