@@ -45,7 +45,11 @@ def metrics(rank, processes):
             apart=seen,
             of_apart=[scores(suffix="_seen")],
         ),
+        "some queries": RetrievalMetrics(
+            item_id=ITEM_ID, text_id=TEXT_ID, functions=functions, also=[scores()], val_queries=2
+        ),
     }
+    collected["some queries"].validating = True
     for order in [1, 2, 3, 6, 7], seen.tolist():  # a loader each
         padded = [*order, *order[: -len(order) % processes]]  # as by DistributedSampler
         for rows in torch.tensor(padded[rank::processes]).split(2):

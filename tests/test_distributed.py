@@ -104,6 +104,8 @@ def test_two_processes_measure_as_one_though_a_sample_is_repeated(results):
     assert alone["all"]["image_to_image/queries"] == 7
     apart = alone["seen apart"]
     assert apart["query_to_sku/queries"] == 1 and apart["query_to_sku_seen/queries"] == 1
+    some = {name: value for name, value in alone["some queries"].items() if name.endswith("/queries")}
+    assert len(some) == 6 and all(value == 2 for value in some.values())
     for values in of_two:
         torch.testing.assert_close(values, alone, atol=0, rtol=0)
 

@@ -19,6 +19,7 @@ from fashionclip.errors import InputError
 OPEN = ("callbacks", "logger", "metrics")  # groups to which a node of any name may be added
 NEEDED = ("dataset", "loss", "model", "data", "optimizer", "trainer", "seed")  # of a training
 READ = {  # where it is there, as in the config of a run of before there was the key
+    "data.val_queries",
     "identity",
     "loss.batch_size",
     "loss.cache_chunk",
@@ -169,7 +170,7 @@ NUMBERS = {  # what each must be, in the words of the message, by which it is ch
     "a whole number >= 1 or null": (
         "loss.per_anchor loss.per_label loss.relation.per_item identity.per_item model.backbone.image_size "
         "trainer.check_val_every_n_epoch dataset.limit dataset.max_captions tuning.lora_rank callbacks.last.steps "
-        "loss.cache_chunk loss.hard_negatives.every"
+        "loss.cache_chunk loss.hard_negatives.every data.val_queries"
     ),
     "a number >= 0 and < 1 or null": "callbacks.averaging.decay",
     "a number >= 0 and <= 180": "augmentation.rotation",

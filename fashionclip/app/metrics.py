@@ -70,6 +70,8 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
         also=also,
         apart=data.seen,
         of_apart=of_seen,
+        val_queries=data.val_queries,
+        seed=data.seed,
     )
 
 

@@ -117,6 +117,7 @@ def train(cfg: DictConfig) -> float:
         augmentation=plain(cfg.augmentation),
         batch_size=cfg.data.batch_size,
         eval_batch_size=cfg.data.eval_batch_size,
+        val_queries=cfg.data.get("val_queries"),
         num_workers=cfg.data.num_workers,
         seed=cfg.seed,
         frozen_image_part=frozen_image_part,
@@ -206,6 +207,8 @@ def train(cfg: DictConfig) -> float:
         print(f"{dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
         if data.tested == "val":
             print("no test split: metrics are of val, on which the checkpoint is chosen as well")
+        if 0 < (data.val_queries or 0) < len(data.rows.split["val"]):
+            print(f"val: {data.val_queries} queries of each direction at most, the same each time (data.val_queries)")
         print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
         print(
             trained_table(module, backbone, lr=cfg.optimizer.lr, weight_decay=module.weight_decay, rates=module.rates)

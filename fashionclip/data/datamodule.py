@@ -42,6 +42,7 @@ class RetrievalDataModule(L.LightningDataModule):
         augmentation: Arguments of `train_transform`; none: training sees the photos as evaluation does.
         batch_size: Rows of a training batch, times the number of processes, which share it.
         eval_batch_size: Rows of an evaluation batch, in each process.
+        val_queries: Number of queries of a direction that a validation ranks at most; None: all.
         num_workers: Number of loading processes; None: one a core, at most 8.
         seed: Seed of the order of training, of what relations draw, and of judgements that a dataset does not fix.
         seen_skus: Whether testing embeds SKUs of the train split as well, behind the test split; there are two loaders
@@ -71,6 +72,7 @@ class RetrievalDataModule(L.LightningDataModule):
         augmentation: Mapping[str, Any] | None = None,
         batch_size: int,
         eval_batch_size: int,
+        val_queries: int | None = None,
         num_workers: int | None = None,
         seed: int = 0,
         seen_skus: bool = True,
@@ -106,6 +108,7 @@ class RetrievalDataModule(L.LightningDataModule):
         self.decode_size = 2 * preprocess.size
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
+        self.val_queries = val_queries
         self.num_workers = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
         self.seed = seed
         self.begun: tuple[int, int] | None = None

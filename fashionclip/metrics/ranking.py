@@ -13,8 +13,8 @@ from torch import Tensor
 
 # Scores this close are a tie: matrix products of other block sizes round a cosine differently, up to 4e-7 at D=1024.
 TIE = 1e-6
-TILE = 2048  # scores of a query that are compared with those of all right answers before the next ones
-CACHE = 2**20  # comparisons whose outcomes stay in a processor's cache
+TILE = 4096  # scores of a query that are compared with those of all right answers before the next ones
+CACHE = 2**21  # comparisons whose outcomes stay in a processor's cache
 MANY = 200  # right answers of a query, above which bins are faster than comparing with each
 
 

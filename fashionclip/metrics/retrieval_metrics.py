@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,19 +27,37 @@ class Embedded:
         image: (I, D) embeddings of their photos.
         text_id: (T,) ids of texts, ascending; none where only photos are embedded.
         text: (T, D) embeddings of the texts.
+        most: Number of queries of a direction that are ranked at most; None: all.
+        seed: Seed by which they are chosen.
     """
 
     image_row: Tensor
     image: Tensor
     text_id: Tensor
     text: Tensor
+    most: int | None = None
+    seed: int = 0
 
     def of(self, chosen: Tensor, *, text_of_row: Tensor) -> Embedded:
         """The photos that are `chosen`, (I,) bool, with the texts that `text_of_row`, (R,) or (F, R),
         gives them."""
         row = self.image_row[chosen]
         own = torch.isin(self.text_id, text_of_row.to(row.device)[..., row])
-        return Embedded(row, self.image[chosen], self.text_id[own], self.text[own])
+        return replace(self, image_row=row, image=self.image[chosen], text_id=self.text_id[own], text=self.text[own])
+
+    def asked(self, right: Tensor, key: Tensor) -> Tensor:
+        """The right answers of those queries that are ranked: of the same ones whenever the same are embedded.
+
+        Args:
+            right: (P, 2) indices of query and gallery.
+            key: (Q,) manifest row, or id of a text, of each query.
+        """
+        query = right[:, 0].unique()
+        if self.most is None or len(query) <= self.most:
+            return right
+        draw = torch.randperm(int(key.max()) + 1, generator=torch.Generator().manual_seed(self.seed)).to(key.device)
+        chosen = query[draw[key[query]].argsort()[: self.most]]
+        return right[torch.isin(right[:, 0], chosen)]
 
 
 Measure = Callable[[Embedded], Found]
@@ -78,8 +96,12 @@ class RetrievalMetrics(Metric):
         also: Further measures of the photos and texts.
         apart: Rows of the manifest that are measured apart, by `of_apart` alone, such as those that training has seen.
         of_apart: Measures of the rows apart.
+        val_queries: Number of queries of a direction that a validation ranks at most, against all photos or texts;
+            None: all.
+        seed: Seed by which they are chosen.
 
     Attributes:
+        validating: Whether the pass is a validation.
         nearest: Examples of the last `compute`, to look at.
         everything: Photos and texts of the last `compute`, with those apart and texts of no row.
         embedded: Photos and texts of the last `compute`, without those apart.
@@ -111,6 +133,8 @@ class RetrievalMetrics(Metric):
         also: Sequence[Measure] = (),
         apart: Tensor | None = None,
         of_apart: Sequence[Measure] = (),
+        val_queries: int | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__(dist_sync_fn=gather_uneven)
         self.item_id, self.text_id = item_id, text_id
@@ -123,6 +147,7 @@ class RetrievalMetrics(Metric):
         self.texts_of_row = torch.stack([text_id, *(ids for ids, _ in self.fields.values())])  # (1 + F, R)
         self.texts, self.also, self.of_apart = texts, tuple(also), tuple(of_apart)
         self.apart = torch.empty(0, dtype=torch.long) if apart is None else apart
+        self.val_queries, self.seed, self.validating = val_queries, seed, False
         for state in ("image", "image_row", "text", "text_seen"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
@@ -146,7 +171,8 @@ class RetrievalMetrics(Metric):
             raise ValueError("metrics: no embeddings since the last reset. Call update() before compute().")
         seen, of_seen = first_of_each(joined(self.text_seen, dtype=torch.long))  # (T,) each
         image, text = (joined(state, dtype=torch.float32) for state in (self.image, self.text))
-        self.everything = both = Embedded(row, image[of_row], seen, text[of_seen])
+        most = self.val_queries if self.validating else None
+        self.everything = both = Embedded(row, image[of_row], seen, text[of_seen], most=most, seed=self.seed)
         apart = torch.isin(row, self.apart.to(row.device))  # (I,)
         self.embedded = both.of(~apart, text_of_row=self.text_id)
         row, image = self.embedded.image_row, self.embedded.image  # (I,), (I, D)
@@ -154,10 +180,11 @@ class RetrievalMetrics(Metric):
         alike = [key.to(row.device)[row] for key in self.alike]
         photo_id, group = self.photo_id.to(row.device)[row], self.group_id.to(row.device)[row]  # (I,) each
         self.nearest = Nearest(seen[:0].cpu(), row[:0, None].cpu())
-        found = [self._with_texts(row, image, seen, text)] if self.texts and len(seen) else []
+        found = [self._with_texts(self.embedded)] if self.texts and len(seen) else []
         same = relevant_pairs([photo_id], [photo_id])  # each photo and itself among them
         right = with_fellows(relevant_pairs(alike, alike), photo_id)  # for a photo, and for its doubles
         right = with_fellows(right.flip(1), photo_id).flip(1)
+        right = self.embedded.asked(right[photo_id[right[:, 0]] != photo_id[right[:, 1]]], row)
         ranks = rank_relevant(image, image, right, exclude=same)
         search = Search(image, image, right, row, row, by_text=False, exclude=same)
         among = measured(ranks, self.functions, direction="image_to_image", group=group, search=search)
@@ -182,7 +209,7 @@ class RetrievalMetrics(Metric):
             if not asked.any():
                 continue
             right = with_fellows(relevant_pairs([seen.text_id[asked]], [text_id]), key)
-            right = with_fellows(right, photo_id)
+            right = seen.asked(with_fellows(right, photo_id), seen.text_id[asked])
             search = Search(seen.text[asked], seen.image, right, seen.text_id[asked], row, by_text=True)
             ranks = rank_relevant(search.query, search.gallery, right)
             each = torch.arange(int(asked.sum()), device=row.device)
@@ -190,7 +217,8 @@ class RetrievalMetrics(Metric):
             samples.append(measured(ranks, self.functions, direction=of_field, group=each, search=search))
         return samples
 
-    def _with_texts(self, row: Tensor, image: Tensor, seen: Tensor, text: Tensor) -> Found:
+    def _with_texts(self, embedded: Embedded) -> Found:
+        row, image, seen, text = embedded.image_row, embedded.image, embedded.text_id, embedded.text
         codes = (self.item_id, self.text_id, self.text_key, self.photo_id, self.group_id)
         item_id, text_id, text_key, photo_id, group = (code.to(row.device)[row] for code in codes)  # (I,) each
         own_text = torch.searchsorted(seen, text_id)  # (I,) place of each photo's text among `seen`
@@ -205,8 +233,9 @@ class RetrievalMetrics(Metric):
         ceilings = {
             f"text_to_image/strict_ceiling@{k}": strict_ceiling(product[:, 1], product[:, 2], k=k) for k in CEILING_AT
         }
-        by_text = Search(text, image, right, seen, row, by_text=True)
-        by_photo = Search(image, text, right.flip(1), row, seen, by_text=False, among_texts=True)
+        by_text = Search(text, image, embedded.asked(right, seen), seen, row, by_text=True)
+        right = embedded.asked(right.flip(1), row)
+        by_photo = Search(image, text, right, row, seen, by_text=False, among_texts=True)
         samples = [
             measured(
                 rank_relevant(search.query, search.gallery, search.relevant),

@@ -67,6 +67,7 @@ class SkuScores:
         pairs = relevant_pairs(keys[:, is_query].unbind(), keys[:, ~is_query].unbind())  # of queries and photos
         pairs = with_fellows(pairs, photo_id[~is_query])
         pairs = with_fellows(pairs.flip(1), photo_id[is_query]).flip(1)
+        pairs = seen.asked(pairs, row[is_query])
         of_photos = Search(query, photo, pairs, row[is_query], row[~is_query], by_text=False)
         pairs = torch.stack([pairs[:, 0], sku[pairs[:, 1]]], dim=1)  # (P, 2), of queries and SKUs
         ranks = rank_relevant(query, photo, pairs, owner=sku)
@@ -90,6 +91,7 @@ class SkuScores:
             own = with_fellows(own, text_key)
             of_text = _skus_of(own, item_id, skus)
             same = _skus_of(with_fellows(with_fellows(own, item_id), photo_id), item_id, skus)
+            same = seen.asked(same, seen.text_id)
             ranks = rank_relevant(seen.text, mean, same)
             of_texts = Search(seen.text, mean, same, seen.text_id, photo_of_sku, by_text=True)
             samples.append(measured(ranks, self.functions, direction=by_text, group=group_of_text, search=of_texts))

@@ -238,6 +238,7 @@ class RetrievalModule(L.LightningModule):
 
     def _log_metrics(self, split: str, *, choosing: bool) -> None:
         with torch.autocast(self.device.type, enabled=False):
+            self.metrics.validating = split == "val"
             values = self.metrics.compute()
             if self.judged is not None:
                 self.judged.choosing = choosing

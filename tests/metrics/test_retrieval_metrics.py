@@ -7,8 +7,9 @@ from torch.nn.functional import normalize
 
 from fashionclip.metrics.matching import clip_score, matching_hits, spread
 from fashionclip.metrics.ranking import rank_relevant, recall, reciprocal_rank, strict_ceiling
-from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
+from fashionclip.metrics.retrieval_metrics import Embedded, RetrievalMetrics
 from fashionclip.metrics.samples import Found, figures_of, measured
+from fashionclip.metrics.sku_metrics import SkuScores
 
 
 def matching_accuracy(image, text, keys):
@@ -81,6 +82,44 @@ def test_batches_and_repeated_samples_change_nothing(batches):
     image, text = embeddings()
     expected = fill(build(), image, text, [[row] for row in ROWS]).compute()
     assert_equal(fill(build(), image, text, batches).compute(), expected)
+
+
+def test_a_validation_ranks_some_queries_of_each_direction_the_same_each_time():
+    rows, some, generator = 120, 15, torch.Generator().manual_seed(0)
+    item, text, is_query = (torch.randint(n, (rows,), generator=generator) for n in (40, 30, 2))
+    image, worded = (normalize(torch.randn(n, 8, generator=generator), dim=1) for n in (rows, 30))
+
+    def measure(seed=0, validating=True, val_queries=some, order=0):
+        sku = SkuScores(item_id=item, text_id=text, is_query=is_query == 1, functions=FUNCTIONS)
+        metrics = RetrievalMetrics(
+            item_id=item, text_id=text, functions=FUNCTIONS, fields={"name": (text, text)}, also=[sku],
+            val_queries=val_queries, seed=seed,
+        )  # fmt: skip
+        metrics.validating = validating
+        shuffled = torch.randperm(rows, generator=torch.Generator().manual_seed(order))
+        for batch in shuffled.split(50):
+            own = text[batch].unique()
+            metrics.update(image[batch], batch, worded[own], own)
+        return metrics.compute()
+
+    once, whole = measure(), measure(validating=False)
+    counts = {name: value for name, value in once.items() if name.endswith("/queries")}
+    assert all(value == some for value in counts.values())
+    assert len(counts) == 7  # three directions, a field, three of SKUs
+    assert all(whole[name] > some for name in counts)
+    assert_equal(measure(order=1), once)  # as two processes would bring them, or another epoch
+    assert_equal(measure(val_queries=None), whole)
+    assert_equal(measure(val_queries=rows), whole)
+    other = measure(seed=1)
+    for name in counts:
+        mrr = name.replace("queries", "mrr")
+        assert once[mrr] != other[mrr], name
+
+    right = torch.tensor(sorted(slow_relevant()["text_to_image"]))
+    asked = Embedded(*(torch.empty(0) for _ in range(4)), most=3).asked(right, torch.arange(8))
+    queries = set(asked[:, 0].tolist())
+    assert len(queries) == 3
+    assert asked.tolist() == [pair for pair in right.tolist() if pair[0] in queries]  # with all of their right answers
 
 
 def test_a_text_of_two_products_has_the_photos_of_both_as_right_answers():

@@ -117,6 +117,15 @@ def test_what_chunks_would_change_is_refused_and_accumulation_warned_of(built, t
         trainer(max_steps=1, limit_val_batches=0, accumulate_grad_batches=2).fit(module, data)
 
 
+def test_validation_ranks_some_queries_and_testing_all(built, trainer):
+    module, data = built
+    module.metrics.val_queries = 5  # of 12 photos
+    runner = trainer()
+    for name, measure in ("val", runner.validate), ("test", runner.test), ("val", runner.validate):
+        (measured,) = measure(module, data, verbose=False)
+        assert (measured[f"{name}/image_to_text/queries"] == 5) == (name == "val")
+
+
 def test_val_loss_is_that_of_training_over_the_same_batches_of_val_each_time(built, trainer):
     module, data = built
     data.batch_size = 5  # 12 photos of val: two whole batches
