@@ -13,13 +13,14 @@ from torch import nn
 from fashionclip.app.checkpoint import backbone_of, dataset_of, is_of, judge_of, load_checkpoint, relation_of
 from fashionclip.app.config import fill_groups, plain
 from fashionclip.app.datasets import open_dataset
-from fashionclip.app.metrics import judgement_metrics_of, metrics_of
+from fashionclip.app.metrics import embedded_split, judgement_metrics_of, metrics_of, tasks_of
 from fashionclip.app.report import print_table
 from fashionclip.app.results import leave_results, stage_of
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import PairRelation, check_columns
 from fashionclip.errors import InputError
+from fashionclip.evaluation.tasks import run_tasks
 from fashionclip.manifest import SPLITS
 from fashionclip.training.module import RetrievalModule
 
@@ -55,6 +56,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         dataset = open_dataset(cfg.dataset)
         seed, own = cfg.seed, False
     check_columns(relation, dataset)
+    tasks = tasks_of(cfg.evaluation)
 
     data = RetrievalDataModule(
         dataset=dataset,
@@ -87,10 +89,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if not tested:
         raise InputError("trainer.limit_test_batches=0: nothing is left to measure. Leave it out.")
     if trainer.is_global_zero:
-        stage = stage_of(module, data, tested[0])
+        found, left_out = run_tasks(tasks, embedded_split(module, data))
+        stage = stage_of(module, data, tested[0], also=found)
         leave_results(folder, {"metrics": stage}, module, data, split=cfg.split, also={"config": plain(cfg)})
         print_table({"value": stage.outcome}, split=cfg.split)
         if own and cfg.split != "test":
             print(f"{cfg.split}: {'trained on it' if cfg.split == 'train' else 'the checkpoint was chosen on it'}")
+        for name, why in left_out.items():
+            print(f"{name}: left out ({why})")
         print(f"results: {folder / 'results.json'}")
     return {name.removeprefix(f"{cfg.split}/"): value for name, value in tested[0].items()}

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import pandas as pd
 import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch import Tensor
 
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.errors import InputError
+from fashionclip.evaluation.embedded_split import EmbeddedSplit
 from fashionclip.evaluation.outcome import Outcome, outcome_of
+from fashionclip.evaluation.tasks import Functions, Task
 from fashionclip.manifest import ROLES, read_triplets
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.latency import rank_times
 from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
+from fashionclip.metrics.samples import Found
 from fashionclip.metrics.sku_metrics import SkuScores
 from fashionclip.metrics.triplet_metrics import TripletScores
 from fashionclip.training.module import RetrievalModule
+
+TEXTS = 256  # that are encoded at once
 
 
 def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[Ranks], Tensor]]) -> RetrievalMetrics:
@@ -80,19 +88,57 @@ def _groups(data: RetrievalDataModule) -> Tensor:
     return torch.from_numpy(pd.factorize(data.dataset.manifest["group_id"])[0].astype("int64"))
 
 
-def outcome(module: RetrievalModule, data: RetrievalDataModule, figures: Mapping[str, float]) -> Outcome:
+def outcome(
+    module: RetrievalModule, data: RetrievalDataModule, figures: Mapping[str, float], *, also: Found | None = None
+) -> Outcome:
     """What the last evaluation pass of a module found, with slices and intervals.
 
     Args:
         module: Module with its metrics, after their `compute`.
         data: Data that was evaluated.
         figures: Figures as Lightning returns them, such as "test/spread".
+        also: What tasks found on the same photos.
     """
     known = {name.partition("/")[2]: value for name, value in figures.items()}
     samples = module.metrics.samples if known else []  # of val, where nothing was tested
+    if also is not None:
+        samples = [*samples, *also.samples]
+        known |= {name: value.item() for name, value in also.figures.items()}
     judged = module.judged.intervals() if known and module.judged else {}
     manifest = data.dataset.manifest
     return outcome_of(samples, manifest=manifest, texts=data.rows.text, figures=known, intervals=judged)
+
+
+def tasks_of(evaluation: DictConfig) -> dict[str, tuple[Task, Functions]]:
+    """The tasks of the sets in `configs/evaluation`, with the metrics of their set, by name.
+
+    Raises:
+        InputError: Two sets have a task of one name.
+    """
+    tasks: dict[str, tuple[Task, Functions]] = {}
+    for name, chosen in evaluation.items():
+        functions = instantiate(chosen.get("metrics")) or {}
+        for task, node in chosen.tasks.items():
+            if task in tasks:
+                raise InputError(f"evaluation.{name!s}.tasks.{task!s}: another set has a task of this name. Rename it.")
+            tasks[str(task)] = (instantiate(node, _convert_="all"), functions)
+    return tasks
+
+
+def embedded_split(module: RetrievalModule, data: RetrievalDataModule) -> EmbeddedSplit:
+    """The photos and texts of the last evaluation pass, for tasks."""
+    seen = module.metrics.embedded
+    backbone = module.backbone.to(seen.image.device).eval()
+
+    @torch.no_grad()
+    def encode(texts: Sequence[str]) -> Tensor:
+        parts = [texts[start : start + TEXTS] for start in range(0, len(texts), TEXTS)]
+        tokens = (backbone.tokenizer(list(part)).to(seen.image.device) for part in parts)
+        return torch.cat([backbone.encode_text(some) for some in tokens])
+
+    manifest = data.dataset.manifest.iloc[seen.image_row.tolist()].reset_index(drop=True)
+    known = {data.rows.text[one]: text for one, text in zip(seen.text_id.tolist(), seen.text, strict=True)}
+    return EmbeddedSplit(manifest, seen.image_row, seen.image, encode, known)
 
 
 def _keys(rows: ManifestTensors, text_id: Tensor) -> Tensor:

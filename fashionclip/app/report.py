@@ -37,7 +37,7 @@ MEANINGS = {  # by the metric's name without its @k; each fits a line
     "f1": "of matches, at the threshold chosen on val",
     "calibration_error": "mean gap between probability and share of matches",
 }
-COUNTS = ("queries", "texts", "skus", "count")
+COUNTS = ("queries", "texts", "skus", "count", "labels", "triplets")
 PARTS_SHOWN, LEAST = 8, 10  # values of an attribute, those of most queries, and of no fewer than these
 
 

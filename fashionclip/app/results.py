@@ -16,6 +16,7 @@ from fashionclip.atomic import whole_file
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.evaluation.outcome import Outcome
 from fashionclip.metrics.judgement_functions import Reliability
+from fashionclip.metrics.samples import Found
 from fashionclip.training.module import RetrievalModule
 
 QUERIES = "queries.parquet"
@@ -30,11 +31,13 @@ class Stage:
     calibration: Reliability | None
 
 
-def stage_of(module: RetrievalModule, data: RetrievalDataModule, figures: Mapping[str, float]) -> Stage:
-    """The last test pass of a module, from its metrics and the figures that Lightning returned of it."""
+def stage_of(
+    module: RetrievalModule, data: RetrievalDataModule, figures: Mapping[str, float], *, also: Found | None = None
+) -> Stage:
+    """The last test pass of a module, from its metrics and the figures that Lightning returned of it, and of tasks."""
     examples = examples_of(module.metrics, data.dataset.manifest["domain"].tolist())
     calibration = module.judged.calibration if module.judged else None
-    return Stage(outcome(module, data, figures), examples, calibration)
+    return Stage(outcome(module, data, figures, also=also), examples, calibration)
 
 
 def leave_results(

@@ -250,14 +250,15 @@ def first_rank(ranks: Ranks) -> Tensor:
     return ranks.rank[_places(ranks)[0] == 0]
 
 
-def reciprocal_rank(ranks: Ranks) -> Tensor:
-    """1 / rank of each answered query's best right answer, (A,) in (0, 1]; its mean is known as MRR.
+def reciprocal_rank(ranks: Ranks, *, k: int | None = None) -> Tensor:
+    """1 / rank of each answered query's best right answer, 0 beyond rank k: (A,) in [0, 1]; its mean is known as MRR.
 
     Source: Voorhees 1999, "The TREC-8 Question Answering Track Report".
     >>> reciprocal_rank(Ranks(rank=torch.tensor([1, 4, 2]), query=torch.tensor([0, 0, 2]), queries=3))
     tensor([1.0000, 0.5000])
     """
-    return 1 / first_rank(ranks)
+    best = first_rank(ranks)
+    return (1 / best) * (True if k is None else best <= k)
 
 
 def average_precision_at_r(ranks: Ranks) -> Tensor:

@@ -67,6 +67,7 @@ class TripletScores:
         kind: Kinds (N,) of the semi-positives, such as "text/replaced": the overlay, and how its content was changed.
         unseen: (N,) bool, whether the texts or logos on its photos never occur in train; None: unknown.
         group_id: (R,) code of rows of the manifest that are not independent of each other; None: each triplet is.
+        name: First part of the scores' names.
 
     Attributes:
         shown: Examples of the last call.
@@ -82,8 +83,9 @@ class TripletScores:
         kind: Sequence[str],
         unseen: Tensor | None = None,
         group_id: Tensor | None = None,
+        name: str = "triplet",
     ) -> None:
-        self.rows, self.semipos_distance = rows, semipos_distance
+        self.rows, self.semipos_distance, self.name = rows, semipos_distance, name
         self.group = torch.arange(len(rows)) if group_id is None else group_id[rows[:, 0]]
         overlay = [name.partition("/")[0] for name in kind]
         self.kind, self.overlay = _masks(kind), _masks(overlay)
@@ -103,7 +105,7 @@ class TripletScores:
         group, every = self.group.to(row.device)[seen], torch.ones_like(ap, dtype=torch.bool)
 
         def sample(name: str, values: Tensor, among: Tensor) -> Sample:
-            return Sample("", {f"triplet/{name}": values[among]}, group[among], among.nonzero()[:, 0])
+            return Sample("", {f"{self.name}/{name}": values[among]}, group[among], among.nonzero()[:, 0])
 
         samples = [sample("accuracy", triplet_accuracy(ap, an), every), sample("order_accuracy", ordered, every)]
         for name, all_of_kind in self.kind.items():

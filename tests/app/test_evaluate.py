@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
 
+from fashionclip.app.metrics import tasks_of
+from fashionclip.errors import InputError
 from fashionclip.models.load import load_backbone
 
 REPO = Path(__file__).parents[2]
@@ -73,3 +77,33 @@ def test_a_checkpoint_of_judgements_without_a_threshold_is_refused(evaluate, run
     torch.save(checkpoint, file)
     with pytest.raises(SystemExit, match="its loss is of judgements, and it holds no threshold"):
         evaluate(f"ckpt={run}")
+
+
+def test_all_tasks_are_measured_beside_the_directions(evaluate, run):
+    found, said = evaluate(f"ckpt={run}", "evaluation=all", "split=train")
+    tasks = {name.split("/")[1] for name in found}
+    assert {"category_to_product", "zero_shot_category", "drawn_triplet", "photo_to_similar", "everyday"} <= tasks
+    assert {"kagl_text_to_image", "kagl_season_to_product", "text_to_image", "image_to_image"} <= tasks
+    assert ": left out (" not in said and "by_chance" in said and "trained on it" in said
+
+
+def test_what_the_dataset_lacks_is_left_out_and_said(evaluate, run):
+    found, said = evaluate(f"ckpt={run}", "evaluation=[zero-shot,marqo-imaterialist]")
+    assert "test/zero_shot_category/accuracy" in found and "test/imaterialist_category_to_image/mrr@10" in found
+    assert "imaterialist_neckline_to_image: left out (the dataset has no column neckline)" in said
+
+
+@pytest.mark.parametrize("name", [file.stem for file in sorted((REPO / "configs" / "evaluation").glob("*.yaml"))])
+def test_every_shipped_evaluation_is_built(name):
+    with initialize_config_dir(str(REPO / "configs"), version_base="1.3"):
+        cfg = compose("evaluate", [f"evaluation={name}"])
+    assert len(tasks_of(cfg.evaluation)) >= 1
+
+
+def test_two_tasks_of_one_name_are_refused():
+    with initialize_config_dir(str(REPO / "configs"), version_base="1.3"):
+        cfg = compose("evaluate", ["evaluation=everyday"])
+    with open_dict(cfg):
+        cfg.evaluation.mine = cfg.evaluation.everyday
+    with pytest.raises(InputError, match=r"evaluation\.mine\.tasks\.everyday: another set has a task of this name"):
+        tasks_of(cfg.evaluation)

@@ -1,0 +1,117 @@
+"""The photos of a split with their embeddings and what the manifest says of them: what a task searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fashionclip.data.text_fields import columns_in, texts_of
+from fashionclip.errors import InputError
+
+IMAGE = "image"  # name of the photo among the fields of a document
+
+
+class TaskLeftOut(InputError):
+    """A dataset lacks what a task measures; the message says what."""
+
+
+@dataclass
+class EmbeddedSplit:
+    """I photos of a split.
+
+    Attributes:
+        manifest: Rows of the manifest, one a photo, numbered from 0.
+        row: (I,) their numbers in the whole manifest.
+        image: (I, D) embeddings of unit norm.
+        encode: Function from texts to (T, D) embeddings of unit norm.
+        known: (D,) embeddings of texts that are encoded already, by text.
+    """
+
+    manifest: pd.DataFrame
+    row: Tensor
+    image: Tensor
+    encode: Callable[[Sequence[str]], Tensor]
+    known: dict[str, Tensor] = field(default_factory=dict)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """(T, D) embeddings of texts, each of which is encoded once, however many tasks ask for it."""
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if new:
+            self.known |= dict(zip(new, self.encode(new).to(self.image), strict=True))
+        return torch.stack([self.known[text] for text in texts]) if texts else self.image[:0]
+
+    def prompts(self, values: Sequence[str], templates: Sequence[str]) -> Tensor:
+        """(V, D) embeddings of values, each the normalised mean of those of its prompts.
+
+        Args:
+            values: Values of an attribute, such as "Dresses".
+            templates: Prompts with a place for the value, such as "a photo of {}".
+
+        Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision", 3.1.4.
+        """
+        each = [self.texts([template.replace("{}", value) for value in values]) for template in templates]
+        return F.normalize(torch.stack(each).mean(0), dim=1)
+
+    def field(self, name: str) -> np.ndarray:
+        """(I,) text of each photo in a column, or in several joined by "+"; "" where it has none.
+
+        Raises:
+            TaskLeftOut: The dataset lacks the column.
+        """
+        missing = [column for column in columns_in(name) if column not in self.manifest]
+        if missing:
+            raise TaskLeftOut(f"the dataset has no column {', '.join(missing)}")
+        return np.array(texts_of(self.manifest, name), dtype=object)
+
+    def documents(self, weights: Mapping[str, float]) -> Tensor:
+        """(I, D) embeddings of products: the normalised weighted sum of those of their fields.
+
+        Args:
+            weights: Weights of fields, each "image" or a column; a field that a product lacks weighs nothing.
+
+        Source: Zhu et al. 2024, "Generalized Contrastive Learning for Multi-Modal Retrieval and Ranking", section 3.
+        """
+        total = torch.zeros_like(self.image)
+        for name, weight in weights.items():
+            if name == IMAGE:
+                total += weight * self.image
+                continue
+            texts = self.field(name)
+            codes, values = pd.factorize(texts)
+            known = torch.from_numpy(np.array([bool(value) for value in values])).to(self.image.device)
+            embedded = self.texts(list(values)) * known[:, None]
+            total += weight * embedded[torch.from_numpy(codes).to(self.image.device)]
+        return F.normalize(total, dim=1)
+
+    def catalogue(self) -> EmbeddedSplit:
+        """The photos of shops, where there are some of users beside them; else all."""
+        of_shop = (self.manifest["domain"] == "catalog").to_numpy()
+        if of_shop.all() or not of_shop.any():
+            return self
+        chosen = torch.tensor(of_shop.tolist(), device=self.image.device)
+        manifest = self.manifest[of_shop].reset_index(drop=True)
+        return EmbeddedSplit(manifest, self.row[chosen], self.image[chosen], self.encode, self.known)
+
+    @property
+    def group(self) -> Tensor:
+        """(I,) codes of photos that are not independent of each other."""
+        return torch.from_numpy(pd.factorize(self.manifest["group_id"])[0].astype("int64")).to(self.image.device)
+
+    @property
+    def double(self) -> Tensor:
+        """(I,) codes that photos share which are the same byte for byte."""
+        column = "photo_hash" if "photo_hash" in self.manifest else "path"
+        return torch.from_numpy(pd.factorize(self.manifest[column])[0].astype("int64")).to(self.image.device)
+
+
+def drawn(count: int, most: int | None, *, seed: int = 0) -> Tensor:
+    """At most so many of `count` places, ascending: a fixed random choice."""
+    if most is None or count <= most:
+        return torch.arange(count)
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most].sort().values

@@ -1,0 +1,74 @@
+"""Queries as people type them, each with a filter that says what they ask for in terms of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from fashionclip.evaluation.embedded_split import IMAGE, EmbeddedSplit, TaskLeftOut
+from fashionclip.metrics.ranking import Ranks, rank_relevant
+from fashionclip.metrics.samples import Found, Search, measured
+from fashionclip.retrieval.index.filter_parser import Kind, holds, parse_where
+from fashionclip.retrieval.index.indexed_photo import TEXT_FIELDS, IndexedPhoto
+
+
+class FilterSearch:
+    """Each query searches the products; right are those that pass its filter, which search does not look at.
+
+    Args:
+        queries: Filters, as `fashionclip search --where` reads them, by their queries.
+        documents: Weights of a product's fields, "image" or columns, by which its embedding is made.
+    """
+
+    def __init__(self, queries: Mapping[str, str], *, documents: Mapping[str, float] | None = None) -> None:
+        self.queries, self.documents = dict(queries), dict(documents or {IMAGE: 1.0})
+
+    def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
+        """A sample of the queries that some product answers, and `by_chance`, their share of right products.
+
+        Raises:
+            TaskLeftOut: No query has a right answer, or a filter names a column that the dataset lacks.
+        """
+        split = split.catalogue()
+        kinds: dict[str, Kind] = {
+            str(column): "number" if pd.api.types.is_numeric_dtype(split.manifest[column]) else "text"
+            for column in split.manifest
+        }
+        try:
+            conditions = [parse_where(where, kinds) for where in self.queries.values()]
+        except ValueError as error:
+            raise TaskLeftOut(str(error)) from None
+        photos = [_photo(row) for row in split.manifest.to_dict("records")]
+        hits = [
+            [query, place]
+            for query, condition in enumerate(conditions)
+            for place, photo in enumerate(photos)
+            if holds(condition, photo)
+        ]
+        if not hits:
+            raise TaskLeftOut("no product passes any of the filters")
+        relevant = torch.tensor(hits, device=split.image.device)
+        asked = torch.arange(len(conditions), device=relevant.device)
+        texts = list(self.queries)
+        search = Search(
+            query=split.texts(texts),
+            gallery=split.documents(self.documents),
+            relevant=relevant,
+            asked=asked,
+            shown=split.row,
+            by_text=True,
+            texts=texts,
+        )
+        ranks = rank_relevant(search.query, search.gallery, relevant)
+        chance = torch.tensor(len(hits) / len(photos) / ranks.answered)
+        sample = measured(ranks, functions, direction=name, group=asked, search=search)
+        return Found([sample], {f"{name}/by_chance": chance})
+
+
+def _photo(row: Mapping[Hashable, object]) -> IndexedPhoto:
+    own = {name: str(row[name]) for name in (*TEXT_FIELDS, "path")}
+    others = {str(k): v for k, v in row.items() if k not in own and isinstance(v, str | int | float) and v == v}
+    return IndexedPhoto(**own, attributes={k: v for k, v in others.items() if v != ""})
