@@ -26,7 +26,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 GROUPS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
     for folder in CONFIGS.iterdir()
-    if folder.is_dir() and folder.name != "sweep"  # spaces to search, which are no choices of a training
+    if folder.is_dir() and folder.name not in ("sweep", "evaluation")  # no choices of a training
 }
 CHOICES = [(group, option) for group, options in GROUPS.items() for option in options if option != "base"]
 
@@ -73,7 +73,8 @@ def test_every_choice_composes_and_names_only_arguments_that_exist(group, option
 
 
 def test_each_choice_says_what_it_is_or_how_it_runs():
-    choices = [*CHOICES, *(("sweep", file.stem) for file in (CONFIGS / "sweep").glob("*.yaml"))]
+    others = [(g, file.stem) for g in ("sweep", "evaluation") for file in (CONFIGS / g).glob("*.yaml")]
+    choices = [*CHOICES, *others]
     bare = [f"{g}/{o}" for g, o in choices if not (CONFIGS / g / f"{o}.yaml").read_text().startswith("#")]
     assert bare == []
     models = [(CONFIGS / "model" / f"{o}.yaml").read_text() for o in GROUPS["model"] if o != "base"]

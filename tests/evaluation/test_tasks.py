@@ -153,7 +153,7 @@ def test_filters_say_what_is_asked_for():
     shop = given.manifest.query("domain == 'catalog'")
     passed = [shop["price"] < 10, (shop["colour"] == "red") & (shop["category"] != "Heels") & (shop["category"] != "")]
     right = [np.flatnonzero(mask).tolist() for mask in passed]
-    expected = slow_figures(given.encode(list(queries)[:2]), given.image[shop.index.to_numpy()], right)
+    expected = slow_figures(given.encode(list(queries)[:2]), given.image[shop.index.tolist()], right)
     check(found, "task", *expected)
     assert found.figures["task/by_chance"].item() == pytest.approx(sum(map(len, right)) / len(shop) / 2)
 
