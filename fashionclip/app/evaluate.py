@@ -91,7 +91,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         found, left_out = run_tasks(tasks, embedded_split(module, data))
         stage = stage_of(module, data, tested[0], also=found)
-        leave_results(folder, {"metrics": stage}, module, data, split=cfg.split, also={"config": plain(cfg)})
+        report = {"model": str(cfg.ckpt or cfg.model.label)} if cfg.report else None
+        also = {"config": plain(cfg)}
+        leave_results(folder, {"metrics": stage}, module, data, split=cfg.split, also=also, report=report)
         print_table({"value": stage.outcome}, split=cfg.split)
         if own and cfg.split != "test":
             print(f"{cfg.split}: {'trained on it' if cfg.split == 'train' else 'the checkpoint was chosen on it'}")

@@ -11,15 +11,24 @@ import pandas as pd
 
 from fashionclip.app.examples import Examples, draw_examples, draw_offenders, examples_of
 from fashionclip.app.metrics import outcome, ranking_latency
-from fashionclip.app.report import draw_reliability, write_results
+from fashionclip.app.report import MEANINGS, draw_reliability, write_results
 from fashionclip.atomic import whole_file
 from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.evaluation.embedding_map import draw_maps, embedding_map
 from fashionclip.evaluation.outcome import Outcome
+from fashionclip.evaluation.report import write_report
 from fashionclip.metrics.judgement_functions import Reliability
 from fashionclip.metrics.samples import Found
 from fashionclip.training.module import RetrievalModule
 
 QUERIES = "queries.parquet"
+REPORT = "report.html"
+PICTURES = {  # of the report, by what they show
+    "The course of training": "training_history.png",
+    "Share of matches over the probability of a match": "reliability.png",
+    "The judgements that are most wrong": "offenders.png",
+    "Triplets, and their distances": "triplets.png",
+}
 
 
 @dataclass(frozen=True)
@@ -48,8 +57,9 @@ def leave_results(
     *,
     split: str,
     also: Mapping[str, Any],
+    report: Mapping[str, str] | None,
 ) -> dict[str, dict[str, float]]:
-    """Writes `results.json`, `queries.parquet` and pictures, and prints where the worst judgements are drawn.
+    """Writes `results.json`, `queries.parquet`, pictures and the report; says where the worst judgements are drawn.
 
     Args:
         folder: Folder of the run.
@@ -58,6 +68,7 @@ def leave_results(
         data: Data that was measured.
         split: Name of the split that was measured.
         also: Further parts of `results.json`.
+        report: Head of `report.html`, such as the model's name; None: no report and no embedding map.
 
     Returns:
         Figures by stage and name, such as "test/text_to_image/recall@1".
@@ -81,4 +92,30 @@ def leave_results(
         draw_reliability(folder / "reliability.png", curves, split=split)
     if module.judged and draw_offenders(folder / "offenders.png", data.rows, module.judged.offenders):
         print(f"worst judgements: {folder / 'offenders.png'}")
+    if report is not None:
+        measured_on = {
+            "dataset": str(data.dataset.root),
+            "measured on": f"{split}, {len(data.rows.split[split])} photos",
+        }
+        pictures = {says: folder / picture for says, picture in PICTURES.items()}
+        seen = module.metrics.embedded
+        write_report(
+            folder / REPORT,
+            {stage: one.outcome for stage, one in stages.items()},
+            data.dataset,
+            texts=data.rows.text,
+            title=folder.name,
+            facts={**report, **measured_on, **_chosen(also)},
+            monitor=also.get("monitor"),
+            meanings=MEANINGS,
+            pictures=pictures | draw_maps(folder, embedding_map(seen.image_row, seen.image), data.dataset),
+        )
     return named
+
+
+def _chosen(also: Mapping[str, Any]) -> dict[str, str]:
+    """What chose the checkpoint, for the head of the report; nothing where none was chosen."""
+    if not also.get("chosen_on"):
+        return {}
+    monitor = also["monitor"]
+    return {"checkpoint": f"the best of training by {monitor}, {also['val'].get(monitor, float('nan')):.3f}"}

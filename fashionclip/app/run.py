@@ -267,12 +267,13 @@ def train(cfg: DictConfig) -> float:
         also = {"monitor": cfg.loss.monitor, "chosen_on": "val" if best else None, "val": val}
         if interrupted is not None:
             also["stopped"] = f"after step {steps}"
-        results = leave_results(folder, stages, module, data, split=data.tested, also=also)
-        merge_adapters(backbone)
-        write_record(folder / RECORD, backbone, dataset)
         history = folder / "csv" / "metrics.csv"
         if history.is_file():  # without logger.csv there is none
             draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)
+        report = {"model": cfg.model.label} if cfg.get("report", True) else None
+        results = leave_results(folder, stages, module, data, split=data.tested, also=also, report=report)
+        merge_adapters(backbone)
+        write_record(folder / RECORD, backbone, dataset)
         log_figures(trainer.loggers, results, best=val, last=last_val, step=steps)
         log_pictures(trainer.loggers, folder, step=steps)
         log_best_checkpoint(cfg, trainer.loggers, best)

@@ -43,6 +43,7 @@ def run(tmp_path, demo_dataset):
         "trainer.enable_progress_bar=false",
         "loss.monitor=val/text_to_image/mrr",
         "~logger.tensorboard",
+        "report=false",
     ]
 
     def trained(*overrides, of=None):

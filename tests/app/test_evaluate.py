@@ -22,7 +22,7 @@ def evaluate(tmp_path, monkeypatch, capsys):
 
     def evaluate(*arguments):
         folder = tmp_path / f"evaluated-{len(list(tmp_path.iterdir()))}"
-        given = ["data.num_workers=0", "trainer.enable_progress_bar=false", f"hydra.run.dir={folder}"]
+        given = ["data.num_workers=0", "trainer.enable_progress_bar=false", "report=false", f"hydra.run.dir={folder}"]
         monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments), *given])
         runpy.run_path("evaluate.py", run_name="__main__")
         return json.loads((folder / "results.json").read_text())["metrics"], capsys.readouterr().out

@@ -1,0 +1,369 @@
+"""`report.html`: what an evaluation found, in one file that asks for nothing else.
+
+It takes any samples: figures and curves by direction, slices, what queries find, and what is found instead.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+from torch import Tensor
+
+from fashionclip.atomic import write_text
+from fashionclip.evaluation.hits import first_hits, first_wrong
+from fashionclip.evaluation.outcome import Outcome
+from fashionclip.evaluation.slices import SEVERAL, UNKNOWN, attributes_of
+from fashionclip.images import UnreadableImageError, load_image
+from fashionclip.manifest import PreparedDataset
+from fashionclip.metrics.samples import Sample, Search, is_median
+
+QUERIES, HITS = 6, 8  # of a direction
+WORST_SLICES, WORST_QUERIES, WORST_HITS = 3, 10, 5
+LEAST = 10  # queries of a slice that says something
+SLICES, CONFUSIONS, EXAMPLES = 16, 12, 3  # at most: of an attribute, of a direction, of a confusion
+ASKED = 5000  # queries of a direction, at most, whose first hits are compared with categories
+SIDE, SMALL, MANY = 88, 64, 1200  # pixels of a thumbnail; of more than so many
+DASH = "\u2013"
+HEAVY = 150_000  # bytes of a picture that is shown as JPEG
+COUNTS = ("queries", "texts", "skus", "count")
+RANK = "median_rank"  # metric whose values are ranks
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A photo or a text on the page.
+
+    Attributes:
+        text: Text, or description of the photo.
+        photo: Class of the photo's thumbnail; None of a text.
+        right: Whether it is a right answer.
+    """
+
+    text: str
+    photo: str | None = None
+    right: bool = False
+
+
+@dataclass
+class Thumbnails:
+    """The photos of a page, each of them once, as rules of its style sheet.
+
+    Args:
+        dataset: Dataset of the photos.
+    """
+
+    dataset: PreparedDataset
+    rows: dict[int, None] = field(default_factory=dict)
+
+    def show(self, row: int, *, right: bool = False) -> Shown:
+        """A photo on the page, by its row of the manifest."""
+        self.rows[row] = None
+        of = self.dataset.manifest.iloc[row]
+        return Shown(" · ".join(filter(None, (of["text"], of["category"], of["path"]))), f"p{row}", right)
+
+    def rules(self) -> Markup:
+        """The style of each class; a photo that cannot be read has a cross."""
+        side = SIDE if len(self.rows) <= MANY else SMALL
+        paths = self.dataset.manifest["path"].to_numpy()
+        rules = []
+        for row in self.rows:
+            try:
+                photo = load_image(self.dataset.root / paths[row], at_least=side)
+            except UnreadableImageError:
+                rules.append(f".p{row}::after{{content:'\\d7'}}")
+                continue
+            photo.thumbnail((side, side))
+            rules.append(f".p{row}{{background-image:url({_data(photo, quality=72)})}}")
+        return Markup("\n".join(rules))  # numbers and base64 alone
+
+
+def write_report(
+    file: Path,
+    stages: Mapping[str, Outcome],
+    dataset: PreparedDataset,
+    *,
+    texts: Sequence[str],
+    title: str,
+    facts: Mapping[str, str],
+    monitor: str | None = None,
+    meanings: Mapping[str, str] | None = None,
+    pictures: Mapping[str, Path] | None = None,
+) -> None:
+    """Writes the report of an evaluation.
+
+    Args:
+        file: HTML file to write.
+        stages: What was found by stage, such as "before" and "after"; queries are those of the last one.
+        dataset: Dataset that was measured.
+        texts: Texts that ids of the manifest stand for.
+        title: Title of the report, such as the run's name.
+        facts: What stands at its head, by name.
+        monitor: Validation metric that chose the checkpoint, such as "val/text_to_image/mrr"; its direction comes
+            first.
+        meanings: Meaning of each metric, by its name without "@k".
+        pictures: PNG files by what they show; those that are missing are left out.
+    """
+    last = list(stages.values())[-1]
+    chosen_by = (monitor or "").partition("/")[2]
+    photos = Thumbnails(dataset)
+    searched = [sample for sample in last.samples if sample.search is not None and len(sample.place)]
+    searched.sort(key=lambda sample: sample.direction != chosen_by.rpartition("/")[0])
+    html = _template().render(
+        title=title,
+        facts=dict(facts),
+        stages=list(stages),
+        tables=_tables(stages, chosen_by, dict(meanings or {})),
+        directions=[_direction(sample, stages, photos, texts, chosen_by) for sample in searched],
+        pictures={says: _picture(path) for says, path in (pictures or {}).items() if path.is_file()},
+        most={"asked": ASKED, "least": LEAST},
+        thumbnails=photos.rules(),
+    )
+    write_text(file, html)
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader(__package__ or "", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["words"] = lambda name: name.replace("_", " ")
+    return environment.get_template("report.html.jinja")
+
+
+def _tables(stages: Mapping[str, Outcome], chosen_by: str, meanings: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Figures of directions and of what has none, slices left out, the direction of `chosen_by` first."""
+    last = list(stages.values())[-1]
+    slices = {part.direction for part in last.parts}
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name in last.figures:
+        of, _, metric = name.rpartition("/")
+        if of in slices:
+            continue
+        cells = [_cell(metric, name, outcome) for outcome in stages.values()]
+        first, end = cells[0]["value"], cells[-1]["value"]
+        change = f"{end - first:+.{cells[-1]['digits']}f}" if abs(end - first) > 0 else ""  # none of nan
+        meaning = meanings.get(metric.partition("@")[0], "")
+        row = {"metric": metric, "meaning": meaning, "chosen": name == chosen_by, "cells": cells, "change": change}
+        tables.setdefault(of, []).append(row)
+    first_of_all = chosen_by.rpartition("/")[0]
+    return [
+        {"name": of, "rows": rows} for of, rows in sorted(tables.items(), key=lambda table: table[0] != first_of_all)
+    ]
+
+
+def _cell(metric: str, name: str, outcome: Outcome) -> dict[str, Any]:
+    value = outcome.figures.get(name, math.nan)
+    low, high = outcome.intervals.get(name, (math.nan, math.nan))
+    share = 0 <= low <= high <= 1
+    digits = 0 if metric in COUNTS else 3 if max(abs(value), 0 if math.isnan(high) else abs(high)) <= 2 else 1
+    text = DASH if math.isnan(value) else f"{value:,.{digits}f}"
+    edges = "" if math.isnan(low) else f"{low:,.{min(digits, 2)}f}{DASH}{high:,.{min(digits, 2)}f}"
+    return {"value": value, "text": text, "edges": edges, "low": low, "high": high, "share": share, "digits": digits}
+
+
+def _direction(
+    sample: Sample, stages: Mapping[str, Outcome], photos: Thumbnails, texts: Sequence[str], chosen_by: str
+) -> dict[str, Any]:
+    """What there is to see of one direction."""
+    search = sample.search
+    assert search is not None  # only such samples are shown
+    last = list(stages.values())[-1]
+    page = _Page(search, photos, texts, _ranks(sample, stages))
+    metric = _headline(sample, chosen_by)
+    parts = [part for part in last.parts if part.search is search and part.direction.startswith(f"{sample.direction}/")]
+    bars = [_bar(part, sample, stages, metric) for part in parts if metric]
+    bars.sort(key=lambda bar: (bar["count"] < LEAST, bar["value"]))
+    by_attribute: dict[str, list[dict[str, Any]]] = {}
+    for bar in bars:
+        by_attribute.setdefault(bar["attribute"], []).append(bar)
+    spread = torch.linspace(0, len(sample.place) - 1, min(QUERIES, len(sample.place)), device=sample.place.device)
+    return {
+        "name": sample.direction,
+        "count": len(sample.place),
+        "gallery": len(search.gallery),
+        "metric": metric,
+        "curves": _curves(sample, stages),
+        "slices": [
+            {"attribute": name, "bars": some[:SLICES], "left": len(some[SLICES:])}
+            for name, some in by_attribute.items()
+        ],
+        "grid": page.lines(sample.place[spread.long()], k=HITS),
+        "worst": [
+            {**bar, "lines": page.lines(_worst(bar["part"]), k=WORST_HITS, answer=True)} for bar in bars[:WORST_SLICES]
+        ],
+        "confusions": _confusions(sample, page),
+    }
+
+
+def _headline(sample: Sample, chosen_by: str) -> str | None:
+    """The metric by which slices are compared: a share, that of `chosen_by` or else recall@1, where there is one."""
+    shares = [name for name, value in sample.values.items() if _is_share(name, value)]
+    return next((name for name in (chosen_by.rpartition("/")[2], "recall@1", *shares) if name in shares), None)
+
+
+def _is_share(metric: str, value: Tensor) -> bool:
+    return not is_median(metric) and bool((value >= 0).all() and (value <= 1).all())
+
+
+def _bar(part: Sample, whole: Sample, stages: Mapping[str, Outcome], metric: str) -> dict[str, Any]:
+    attribute, _, value = part.direction.removeprefix(f"{whole.direction}/").partition("/")
+    cells = [_cell(metric, part.named(metric), outcome) for outcome in stages.values()]
+    figure = cells[-1]["value"]
+    about = {"attribute": attribute, "name": value, "count": len(part.place), "value": figure}
+    return about | {"part": part, "cells": cells}
+
+
+def _worst(part: Sample) -> Tensor:
+    """Places of the queries that are worst by all metrics together that are shares."""
+    shares = [value.float() for name, value in part.values.items() if _is_share(name, value)]
+    return part.place[torch.stack(shares).sum(0).argsort(stable=True)[:WORST_QUERIES]]
+
+
+def _ranks(sample: Sample, stages: Mapping[str, Outcome]) -> dict[str, dict[int, int]]:
+    """Rank of the first right answer by stage and place of the query, where it is measured."""
+    return {
+        stage: dict(zip(one.place.tolist(), one.values[RANK].long().tolist(), strict=True))
+        for stage, outcome in stages.items()
+        for one in outcome.samples
+        if one.direction == sample.direction and RANK in one.values
+    }
+
+
+def _curves(sample: Sample, stages: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    """Points of recall@k over k, both from 0 to 1 and k by its logarithm, of each stage."""
+    curves = []
+    for stage, ranks in _ranks(sample, stages).items():
+        most = max(2, len(sample.search.gallery)) if sample.search else 2
+        k = np.unique(np.geomspace(1, most, 60).round())
+        share = np.searchsorted(np.sort([*ranks.values()]), k, side="right") / max(1, len(ranks))
+        across = np.log(k) / math.log(most)
+        points = " ".join(f"{x:.4f},{1 - y:.4f}" for x, y in zip(across, share, strict=True))
+        ticks = [(10**power, power * math.log(10) / math.log(most)) for power in range(1 + int(math.log10(most)))]
+        curves.append({"stage": stage, "points": points, "ticks": ticks})
+    return curves
+
+
+@dataclass(frozen=True)
+class _Page:
+    """How the queries and the gallery of one search are shown."""
+
+    search: Search
+    photos: Thumbnails
+    texts: Sequence[str]
+    ranks: Mapping[str, Mapping[int, int]]
+
+    def asked(self, place: int) -> Shown:
+        one = int(self.search.asked[place])
+        return Shown(self._text(one)) if self.search.by_text else self.photos.show(one)
+
+    def found(self, item: int, *, right: bool = False) -> Shown:
+        one = int(self.search.shown[item])
+        return Shown(self._text(one), right=right) if self.search.among_texts else self.photos.show(one, right=right)
+
+    def _text(self, one: int) -> str:
+        return (self.texts if self.search.texts is None else self.search.texts)[one]
+
+    def lines(self, place: Tensor, *, k: int, answer: bool = False) -> list[dict[str, Any]]:
+        """A line a query: it, its rank by stage, its first k hits, and with `answer` one that is right."""
+        query, item = self.search.relevant.T
+        found = first_hits(self.search, place, k=k)
+        return [
+            {
+                "asked": self.asked(one),
+                "ranks": {stage: ranks[one] for stage, ranks in self.ranks.items() if one in ranks},
+                "answer": self.found(int(item[query == one][0]), right=True) if answer else None,
+                "hits": [self.found(hit.item, right=hit.right) for hit in hits],
+            }
+            for one, hits in zip(place.tolist(), found, strict=True)
+        ]
+
+
+def _confusions(sample: Sample, page: _Page) -> dict[str, Any] | None:
+    """Which category stands first in the place of that which was asked for, the most frequent first."""
+    search = page.search
+    some = torch.linspace(0, len(sample.place) - 1, min(ASKED, len(sample.place)), device=sample.place.device).long()
+    place = sample.place[some]
+    item = first_wrong(search, place)
+    wrong = item >= 0
+    asked = _kinds_asked(sample, page)[some[wrong].cpu().numpy()]
+    found = _kinds_found(page)[item[wrong].cpu().numpy()]
+    table = pd.DataFrame({"asked": asked, "found": found, "place": place[wrong].cpu(), "item": item[wrong].cpu()})
+    told = ~table[["asked", "found"]].isin([SEVERAL, UNKNOWN, ""]).any(axis=1)
+    table = table[told]
+    other = table[table["asked"] != table["found"]]
+    if table.empty:
+        return None
+    groups = sorted(other.groupby(["asked", "found"], sort=True), key=lambda group: -len(group[1]))
+    return {
+        "asked": len(some),
+        "wrong": int(wrong.sum()),
+        "same": len(table) - len(other),
+        "left": len(groups[CONFUSIONS:]),
+        "lines": [
+            {
+                "asked": names[0],
+                "found": names[1],
+                "count": len(group),
+                "examples": [
+                    (page.asked(one), page.found(other_one))
+                    for one, other_one in zip(group["place"][:EXAMPLES], group["item"][:EXAMPLES], strict=True)
+                ],
+            }
+            for names, group in groups[:CONFUSIONS]
+        ],
+    }
+
+
+def _kinds_asked(sample: Sample, page: _Page) -> np.ndarray:
+    """(A,) category of each query of a sample; of texts of a task's own, which have none, the text."""
+    attributes = attributes_of(sample, page.photos.dataset.manifest)
+    if "category" in attributes:
+        return attributes["category"].to_numpy(dtype=object)
+    search = page.search
+    if not search.by_text:
+        rows = search.asked[sample.place].cpu().numpy()
+        return page.photos.dataset.manifest["category"].to_numpy(dtype=object)[rows]
+    return np.array([page.asked(place).text for place in sample.place.tolist()], dtype=object)
+
+
+def _kinds_found(page: _Page) -> np.ndarray:
+    """(G,) category of each of a gallery; of texts that of a product for which they are right, or the text."""
+    search, category = page.search, page.photos.dataset.manifest["category"].to_numpy(dtype=object)
+    shown = search.shown.cpu().numpy()
+    if not search.among_texts:
+        return category[shown]
+    if search.texts is not None:
+        return np.array([search.texts[one] for one in shown], dtype=object)
+    found = np.full(len(shown), "", dtype=object)
+    query, item = search.relevant.cpu().numpy().T
+    found[item] = category[search.asked.cpu().numpy()[query]]
+    return found
+
+
+def _picture(path: Path) -> str:
+    """A picture as an address that holds it; one of many bytes as JPEG."""
+    data = path.read_bytes()
+    if len(data) <= HEAVY:
+        return "data:image/png;base64," + base64.b64encode(data).decode()
+    return _data(load_image(path), quality=80)
+
+
+def _data(photo: Image.Image, *, quality: int) -> str:
+    stream = io.BytesIO()
+    photo.save(stream, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
