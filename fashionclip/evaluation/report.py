@@ -330,15 +330,17 @@ def _confusions(sample: Sample, page: _Page) -> dict[str, Any] | None:
 
 
 def _kinds_asked(sample: Sample, page: _Page) -> np.ndarray:
-    """(A,) category of each query of a sample; of texts of a task's own, which have none, the text."""
-    attributes = attributes_of(sample, page.photos.dataset.manifest)
-    if "category" in attributes:
-        return attributes["category"].to_numpy(dtype=object)
+    """(A,) category of each query of a sample; of a task's own texts the text, or that which is right for a photo."""
     search = page.search
-    if not search.by_text:
-        rows = search.asked[sample.place].cpu().numpy()
-        return page.photos.dataset.manifest["category"].to_numpy(dtype=object)[rows]
-    return np.array([page.asked(place).text for place in sample.place.tolist()], dtype=object)
+    if search.texts is None:
+        return attributes_of(sample, page.photos.dataset.manifest)["category"].to_numpy(dtype=object)
+    place = sample.place.cpu().numpy()
+    if search.by_text:
+        return np.array([page.asked(one).text for one in place], dtype=object)
+    right = np.full(len(search.query), "", dtype=object)
+    query, item = search.relevant.cpu().numpy().T
+    right[query] = _kinds_found(page)[item]
+    return right[place]
 
 
 def _kinds_found(page: _Page) -> np.ndarray:

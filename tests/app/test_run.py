@@ -50,7 +50,11 @@ def test_a_run_returns_what_its_best_checkpoint_has_on_val_and_made_again_it_is_
     (tmp_path / MADE_WITH).write_text(json.dumps(made | {"dataset": "x", "torch": "1.0", "gone": "3"}))
     checkpoint = (tmp_path / "checkpoints" / "best.ckpt").read_bytes()
     again = tmp_path / "again"
-    assert run(f"hydra.runtime.output_dir={again}", of=tmp_path) == returned
+    assert not (tmp_path / "report.html").exists()
+    assert run(f"hydra.runtime.output_dir={again}", "report=true", of=tmp_path) == returned
+    report = (again / "report.html").read_text()
+    assert report.count("<details id=") == 3 and f"the best of training by {MONITOR}, {returned:.3f}" in report
+    assert report.count("<img ") == 1 + len(list(again.glob("embedding_map*.png"))) > 3, "with the course of training"
     assert json.loads((again / "results.json").read_text()) | {"ranking_latency": latency} == results | {
         "ranking_latency": latency
     }
