@@ -4,7 +4,8 @@
 
 Beside each query stands a filter that says what is asked for in terms of the catalogue's own attributes, which search
 does not look at. Prints how many of the first five photos pass it, and how many photos of the whole catalogue do, which
-is what chance would find; and draws all photos found, those that pass framed. Results so far are in RESULTS.md.
+is what chance would find; and the same among the photos of val and test, which training has not seen, where the index is
+of a prepared dataset. Draws all photos found in the whole catalogue, those that pass framed. Results so far are in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fashionclip.retrieval.search.search import Hit, Searcher
 TOP_K = 5
 ACROSS = 2  # queries in a line of the picture
 SIDE = 160  # pixels of a drawn photo
+UNSEEN = "split in ('val', 'test')"
 RED, BLUE = "('Red', 'Maroon')", "('Blue', 'Navy Blue')"
 QUERIES = {
     "women's red kurta": f"category in ('Kurtas', 'Kurtis') and gender = 'Women' and colour in {RED}",
@@ -51,18 +53,37 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("runs/everyday_queries.png"), help="picture to draw")
     options = parser.parse_args()
     searcher = Searcher.open(options.index)
+    found = measure(searcher)
+    if "split" in searcher.fields:
+        measure(searcher, among=UNSEEN)
+    draw(options.to, searcher, found)
+    print(f"picture: {options.to}")
+
+
+def measure(searcher: Searcher, *, among: str | None = None) -> dict[str, list[tuple[Hit, bool]]]:
+    """Prints how much of what the queries find is what was asked for.
+
+    Args:
+        searcher: Searcher of the index.
+        among: Filter of the photos that may be found; None: all.
+
+    Returns:
+        By query the photos found, each with whether it is right.
+    """
+    photos = len(searcher) if among is None else len(searcher.search_text("photo", len(searcher), where=among))
     found: dict[str, list[tuple[Hit, bool]]] = {}
     by_chance = 0.0
-    print(f"{len(searcher):,} photos\nof {TOP_K}  in all  query")
+    print(f"{photos:,} photos{'' if among is None else f', {among}'}\nof {TOP_K}  in all  query")
     for query, asked in QUERIES.items():
-        right = {hit.image_id for hit in searcher.search_text(query, len(searcher), where=asked)}
-        found[query] = [(hit, hit.image_id in right) for hit in searcher.search_text(query, TOP_K)]
-        by_chance += len(right) / len(searcher) / len(QUERIES)
+        where = asked if among is None else f"({asked}) and {among}"
+        right = {hit.image_id for hit in searcher.search_text(query, len(searcher), where=where)}
+        hits = searcher.search_text(query, TOP_K, where=among)
+        found[query] = [(hit, hit.image_id in right) for hit in hits]
+        by_chance += len(right) / photos / len(QUERIES)
         print(f"{sum(is_right for _, is_right in found[query]):>4}  {len(right):>6}  {query}")
     precision = sum(is_right for hits in found.values() for _, is_right in hits) / (TOP_K * len(QUERIES))
     print(f"precision@{TOP_K} {precision:.2f}, by chance {by_chance:.3f}")
-    draw(options.to, searcher, found)
-    print(f"picture: {options.to}")
+    return found
 
 
 def draw(picture: Path, searcher: Searcher, found: dict[str, list[tuple[Hit, bool]]]) -> None:
