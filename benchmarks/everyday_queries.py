@@ -4,8 +4,9 @@
 
 Beside each query stands a filter that says what is asked for in terms of the catalogue's own attributes, which search
 does not look at. Prints how many of the first five photos pass it, and how many photos of the whole catalogue do, which
-is what chance would find; and the same among the photos of val and test, which training has not seen, where the index is
-of a prepared dataset. Draws all photos found in the whole catalogue, those that pass framed. Results so far are in RESULTS.md.
+is what chance would find; where the index is of a prepared dataset, the same among the photos of val and test, which
+training has not seen. Draws all photos found in the whole catalogue, those that pass framed. Results so far are in
+RESULTS.md.
 """
 
 from __future__ import annotations

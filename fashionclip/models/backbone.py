@@ -127,8 +127,7 @@ class Backbone(nn.Module):
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 pixels, or (B, F) features from `frozen_image_part`, to (B, D) unit-norm embeddings."""
         if images.ndim == 2:
-            head = getattr(self.clip.visual, "head", None) if self._frozen_trunk() else None
-            embedding = images if head is None else head(images)
+            embedding = behind_trunk(self.clip.visual)(images) if self._frozen_trunk() else images
         else:
             embedding = self.run(self.clip.visual, images)
         return F.normalize(embedding, dim=-1)
@@ -167,7 +166,7 @@ class Backbone(nn.Module):
             x = text.text_projection(x) if linear else x @ text.text_projection
         return F.normalize(x, dim=-1)
 
-    def run(self, part: nn.Module, images: Tensor) -> Tensor:
+    def run(self, part: Callable[[Tensor], Any], images: Tensor) -> Tensor:
         """The output of the image tower or a part of it, of (B, 3, S, S) uint8 pixels."""
         if images.device.type == "cpu" and len(images) > PHOTOS and not torch.is_grad_enabled():
             return torch.cat([self.run(part, some) for some in images.split(PHOTOS)])
@@ -185,7 +184,7 @@ class Backbone(nn.Module):
         """
         visual = self.clip.visual
         if self._frozen_trunk():
-            return _Frozen(self, visual.trunk)
+            return _FrozenTrunk(self, visual.trunk)
         return _Frozen(self, visual) if not any(p.requires_grad for p in visual.parameters()) else None
 
     def frozen_text_part(self) -> nn.Module | None:
@@ -200,9 +199,11 @@ class Backbone(nn.Module):
 
     def _frozen_trunk(self) -> bool:
         """timm towers are a trunk and a small trained head."""
-        trunk, head = getattr(self.clip.visual, "trunk", None), getattr(self.clip.visual, "head", None)
-        frozen = trunk is not None and not any(p.requires_grad for p in trunk.parameters())
-        return frozen and head is not None and any(p.requires_grad for p in head.parameters())
+        visual = self.clip.visual
+        if not hasattr(visual, "trunk") or not hasattr(visual, "head"):
+            return False
+        head = {id(weight): weight.requires_grad for weight in behind_trunk(visual).parameters()}
+        return any(head.values()) and not any(w.requires_grad for w in visual.trunk.parameters() if id(w) not in head)
 
     def freeze_text(self) -> None:
         """Leaves the text tower, logit scale and bias untrained, for a loss among photos."""
@@ -325,6 +326,17 @@ class _Frozen(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.run(self.part, images)
+
+
+class _FrozenTrunk(_Frozen):
+    def forward(self, images: Tensor) -> Tensor:
+        trunk: Any = self.part
+        return self.run(lambda pixels: trunk.forward_head(trunk.forward_features(pixels), pre_logits=True), images)
+
+
+def behind_trunk(visual: Any) -> nn.Module:
+    """What is behind the features of a timm tower: what timm has in the place of its classifier, open_clip's head."""
+    return nn.Sequential(visual.trunk.get_classifier(), visual.head)
 
 
 def _layout(visual: nn.Module) -> torch.memory_format:

@@ -18,6 +18,7 @@ from typing import Any
 import open_clip
 import torch
 
+import fashionclip.models.lite0  # noqa: F401  # makes its tower known to timm, by which a config may name it
 from fashionclip.errors import InputError
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # open_clip's own names

@@ -14,7 +14,7 @@ from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from fashionclip.errors import InputError
-from fashionclip.models.backbone import Backbone
+from fashionclip.models.backbone import Backbone, behind_trunk
 
 # In names of open_clip and transformers. Numbers of a block: resblocks.3., layer2.0., layer.5., block.1.
 BLOCK = re.compile(r"(?:^|\.)(?:resblocks|layers?|block)\.?(\d+)\.(?:(\d+)\.)?")
@@ -69,11 +69,12 @@ def _tower(names: list[str], *, prefix: str, added: str | None = None) -> Tower:
 def _of_timm(visual: Any, names: list[str]) -> Tower:
     """By timm's own list of what lies how deep, whose last entry is all behind the blocks, such as a head."""
     trunk = [name.removeprefix("visual.trunk.") for name in names if name.startswith("visual.trunk.")]
-    behind = "\0"  # a name that is in no block
+    beyond = "\0"  # a name that is in no block
     listed: Any = getattr(visual.trunk, "group_matcher", dict)()  # a few towers have none: they are all stem
-    depth = group_with_matcher(iter([(name, None) for name in [*trunk, behind]]), listed, reverse=True)
-    last = max(1, depth.pop(behind))
-    added = frozenset(name for name in names if name.startswith("visual.head."))
+    depth = group_with_matcher(iter([(name, None) for name in [*trunk, beyond]]), listed, reverse=True)
+    last = max(1, depth.pop(beyond))
+    behind = {id(weight) for weight in behind_trunk(visual).parameters()}
+    added = frozenset(f"visual.{name}" for name, weight in visual.named_parameters() if id(weight) in behind)
     # Where open_clip put a head behind it, that is the tower's, and the rest counts to the last block.
     inner = {f"visual.trunk.{name}": min(number, last - 1) if added else number for name, number in depth.items()}
     return Tower(inner | dict.fromkeys(added, last), last - 1, added)
@@ -162,9 +163,12 @@ class Tuning:
 
         called: set[nn.Module] = set()
         hooks = [m.register_forward_pre_hook(lambda m, _: called.add(m)) for m in backbone.clip.modules()]
+        training = backbone.training
+        backbone.eval()  # so that no batch norm takes these inputs for its statistics
         with torch.no_grad():
             backbone.encode_image(torch.zeros(1, 3, backbone.preprocess.size, backbone.preprocess.size))
             backbone.encode_text(backbone.tokenizer(["a"]))
+        backbone.train(training)
         for hook in hooks:
             hook.remove()
         of_text = "text.transformer" if hasattr(backbone.clip, "text") else "transformer"

@@ -24,6 +24,32 @@ def test_another_architecture_is_refused():
         load_imagenet_weights(timm.create_model("mobilenetv3_small_050", num_classes=0))
 
 
+def test_features_of_levels_are_what_each_stage_shows_in_each_quarter():
+    trunk = timm.create_model("tf_efficientnet_lite0_levels")
+    load_imagenet_weights(trunk)
+    trunk.eval()
+    plain = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
+    load_imagenet_weights(plain)
+    pixels = torch.rand(2, 3, 64, 64)
+    expected, x = [], plain.bn1(plain.conv_stem(pixels))
+    for stage in plain.blocks:
+        x = stage(x)
+        h, w = x.shape[2] // 2, x.shape[3] // 2
+        cells = [x[..., :h, :w], x[..., :h, w:], x[..., h:, :w], x[..., h:, w:]]
+        expected.append(torch.stack([cell.mean((2, 3)) for cell in cells], dim=2).flatten(1))
+    features = torch.cat([*expected, plain(pixels)], dim=1)
+    torch.testing.assert_close(trunk.forward_head(trunk.forward_features(pixels), pre_logits=True), features)
+    assert features.shape == (2, trunk.num_features)
+    torch.testing.assert_close(trunk(pixels), trunk.classifier(features))
+    trunk.set_grad_checkpointing()
+    trunk(pixels.requires_grad_()).square().sum().backward()
+    kept = pixels.grad.clone()
+    pixels.grad = None
+    trunk.set_grad_checkpointing(False)
+    trunk(pixels).square().sum().backward()
+    torch.testing.assert_close(pixels.grad, kept)
+
+
 @torch.inference_mode()
 def test_it_sees_what_imagenet_taught_it(real_data):
     import pandas as pd

@@ -16,7 +16,7 @@ TEXTS = ["red dress", "crimson gown", "leather wallet", "a very long text " * 40
 @pytest.fixture(scope="module")
 def backbone():
     torch.manual_seed(0)
-    return load_backbone(name=NAME, freeze=["visual.trunk", "text.transformer"]).eval()
+    return load_backbone(name=NAME, freeze=["visual.trunk.blocks", "text.transformer"]).eval()
 
 
 @torch.inference_mode()

@@ -121,6 +121,10 @@ def write_export(
             }
         facts = {
             **facts,
+            "towers": {  # those of other libraries
+                "image": backbone.architecture["vision_cfg"].get("timm_model_name"),
+                "text": backbone.architecture["text_cfg"].get("hf_model_name"),
+            },
             "preprocessing": asdict(backbone.preprocess),
             "embedding": {"size": wanted["text"].shape[1], "context_length": inputs["text"].shape[1]},
             "checked": checked | {"lowest_cosine": found},

@@ -36,7 +36,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
 
     Args:
         facts: Facts `label, judge, preprocessing, embedding, checked`, and where they are known `base, data, tuning,
-            metrics, measured_on`.
+            metrics, measured_on, towers`.
     """
     templates = Environment(loader=PackageLoader(__package__ or "", ""), trim_blocks=True, lstrip_blocks=True)
     base = facts.get("base")

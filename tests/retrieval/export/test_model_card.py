@@ -118,3 +118,17 @@ def test_the_licence_follows_the_weights(name, pretrained, image_weights, licenc
     assert licence_of(base) == licence
     card = model_card(NEEDED | {"base": base})
     assert told in card and front_matter(card).get("license") == licence
+
+
+def test_what_open_clip_alone_does_not_bring_is_said():
+    base = {"name": "fashionclip-lite0-minilm", "pretrained": None, "image_weights": "lite0.load_imagenet_weights"}
+    card = model_card(NEEDED | {"base": base, "towers": {"image": "tf_efficientnet_lite0_levels", "text": "some/text"}})
+    assert (
+        "import fashionclip.models.lite0" in card
+        and "the hub for the config of the text tower, 1 kB of `some/text`" in card
+    )
+    assert "its text tower that of `some/text`" in card
+    for towers in ({}, {"towers": {"image": "tf_efficientnet_lite0", "text": None}}):
+        card = model_card(NEEDED | {"base": base} | towers)
+        assert "With open_clip alone;" in card and "import fashionclip" not in card and "asks the hub" not in card
+        assert "its text tower from scratch" in card
