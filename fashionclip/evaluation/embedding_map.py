@@ -93,19 +93,19 @@ def draw_maps(folder: Path, found: EmbeddingMap, dataset: PreparedDataset) -> di
         where = pd.DataFrame(found.point, columns=["x", "y"])
         pd.concat([shown[["image_id", "path"]], where], axis=1).to_parquet(file, index=False)
     says = f"{found.method} of {len(shown)} photos"
-    pictures = {}
+    everything = folder / "embedding_map_photos.png"
+    placed = _draw_thumbnails(everything, found.point, dataset.root, shown["path"].tolist())
+    pictures = {f"{says}, of which {placed} have room for their picture": everything}
     for attribute, values in _coloured(shown):
         file_name = "embedding_map.png" if attribute == "category" else f"embedding_map_{attribute}.png"
         _draw_colours(folder / file_name, found.point, values, title=f"{says}, by {attribute}")
         pictures[f"{says}, coloured by {attribute}"] = folder / file_name
-    placed = _draw_thumbnails(folder / "embedding_map_photos.png", found.point, dataset.root, shown["path"].tolist())
-    pictures[f"{says}, of which {placed} have room for their picture"] = folder / "embedding_map_photos.png"
     return pictures
 
 
 def _coloured(shown: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """Attributes that are worth a picture, category always, and their values, "" for what is grey."""
-    for name in sorted({"category", *shown} - NOT_ATTRIBUTES):
+    for name in ["category", *sorted({*shown} - NOT_ATTRIBUTES - {"category"})]:
         values = shown[name].fillna("").astype(str).to_numpy(dtype=object)
         counts = Counter(value for value in values if value)
         frequent = [value for value, count in counts.most_common(COLOURS) if count >= max(2, FREQUENT * len(values))]

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from fashionclip.atomic import write_text
-from fashionclip.evaluation.hits import first_hits, first_wrong
+from fashionclip.evaluation.hits import Hits
 from fashionclip.evaluation.outcome import Outcome
 from fashionclip.evaluation.slices import SEVERAL, UNKNOWN, attributes_of
 from fashionclip.images import UnreadableImageError, load_image
@@ -161,9 +161,8 @@ def _tables(stages: Mapping[str, Outcome], chosen_by: str, meanings: Mapping[str
         row = {"metric": metric, "meaning": meaning, "chosen": name == chosen_by, "cells": cells, "change": change}
         tables.setdefault(of, []).append(row)
     first_of_all = chosen_by.rpartition("/")[0]
-    return [
-        {"name": of, "rows": rows} for of, rows in sorted(tables.items(), key=lambda table: table[0] != first_of_all)
-    ]
+    order = sorted(tables, key=lambda of: (of != first_of_all, not of))
+    return [{"name": of, "rows": tables[of]} for of in order]
 
 
 def _cell(metric: str, name: str, outcome: Outcome) -> dict[str, Any]:
@@ -183,7 +182,7 @@ def _direction(
     search = sample.search
     assert search is not None  # only such samples are shown
     last = list(stages.values())[-1]
-    page = _Page(search, photos, texts, _ranks(sample, stages))
+    page = _Page(search, Hits(search), photos, texts, _ranks(sample, stages))
     metric = _headline(sample, chosen_by)
     parts = [part for part in last.parts if part.search is search and part.direction.startswith(f"{sample.direction}/")]
     bars = [_bar(part, sample, stages, metric) for part in parts if metric]
@@ -263,6 +262,7 @@ class _Page:
     """How the queries and the gallery of one search are shown."""
 
     search: Search
+    hits: Hits
     photos: Thumbnails
     texts: Sequence[str]
     ranks: Mapping[str, Mapping[int, int]]
@@ -280,25 +280,23 @@ class _Page:
 
     def lines(self, place: Tensor, *, k: int, answer: bool = False) -> list[dict[str, Any]]:
         """A line a query: it, its rank by stage, its first k hits, and with `answer` one that is right."""
-        query, item = self.search.relevant.T
-        found = first_hits(self.search, place, k=k)
+        answers = self.hits.answer(place).tolist()
         return [
             {
                 "asked": self.asked(one),
                 "ranks": {stage: ranks[one] for stage, ranks in self.ranks.items() if one in ranks},
-                "answer": self.found(int(item[query == one][0]), right=True) if answer else None,
+                "answer": self.found(right, right=True) if answer else None,
                 "hits": [self.found(hit.item, right=hit.right) for hit in hits],
             }
-            for one, hits in zip(place.tolist(), found, strict=True)
+            for one, right, hits in zip(place.tolist(), answers, self.hits.first(place, k=k), strict=True)
         ]
 
 
 def _confusions(sample: Sample, page: _Page) -> dict[str, Any] | None:
     """Which category stands first in the place of that which was asked for, the most frequent first."""
-    search = page.search
     some = torch.linspace(0, len(sample.place) - 1, min(ASKED, len(sample.place)), device=sample.place.device).long()
     place = sample.place[some]
-    item = first_wrong(search, place)
+    item = page.hits.first_wrong(place)
     wrong = item >= 0
     asked = _kinds_asked(sample, page)[some[wrong].cpu().numpy()]
     found = _kinds_found(page)[item[wrong].cpu().numpy()]

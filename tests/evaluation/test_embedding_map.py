@@ -61,12 +61,12 @@ def test_pictures_of_attributes_and_of_photos_that_do_not_cover_each_other(tmp_p
         draw(row).save(tmp_path / f"{row}.jpg")
     dataset = PreparedDataset(root=tmp_path, manifest=manifest, info={})
     pictures = draw_maps(tmp_path, embedding_map(torch.arange(30), image), dataset)
-    names = ["embedding_map.png", "embedding_map_colour.png", "embedding_map_photos.png"]
+    names = ["embedding_map_photos.png", "embedding_map.png", "embedding_map_colour.png"]
     assert [path.name for path in pictures.values()] == names
     assert all(path.is_file() for path in pictures.values()) and "t-SNE of 30 photos" in next(iter(pictures))
     kept = pd.read_parquet(tmp_path / "embedding_map.parquet")
     assert kept["path"].tolist() == manifest["path"].tolist() and list(kept) == ["image_id", "path", "x", "y"]
-    placed = int(list(pictures)[-1].split("of which ")[1].split()[0])
-    with Image.open(pictures[list(pictures)[-1]]) as sheet:
+    placed = int(next(iter(pictures)).split("of which ")[1].split()[0])
+    with Image.open(pictures[next(iter(pictures))]) as sheet:
         drawn = (np.asarray(sheet.convert("RGB")) < 250).any(axis=2).sum()
     assert 3 <= placed < 30 and drawn > 0.5 * placed * 45 * 56, "as many pixels as photos of 45 x 56"

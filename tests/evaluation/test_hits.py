@@ -3,7 +3,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from fashionclip.evaluation.hits import first_hits, first_wrong
+from fashionclip.evaluation.hits import Hits
 from fashionclip.metrics.ranking import TIE
 from fashionclip.metrics.samples import Search
 
@@ -31,12 +31,12 @@ def test_hits_are_those_of_a_double_loop_and_ties_count_against_right_ones():
     for ties in (False, True):
         search = searched(ties=ties)
         some = torch.tensor([0, 3, 299, 599])
-        for place, hits in zip(some.tolist(), first_hits(search, some, k=100), strict=True):
+        for place, hits in zip(some.tolist(), Hits(search).first(some, k=100), strict=True):
             items, scores = slow(search, place)
             assert {(hit.right, hit.item) for hit in hits} == {(right, item) for right, _, item in items}
             known = [scores[hit.item] - 1.5 * TIE * hit.right for hit in hits]
             assert all(one > other - TIE for one, other in pairwise(known))
-        wrong = first_wrong(search, torch.arange(600)).tolist()
+        wrong = Hits(search).first_wrong(torch.arange(600)).tolist()
         for place, item in [*enumerate(wrong)][::3]:
             items, scores = slow(search, place)
             best = max((score for right, score, _ in items if right), default=-2)
@@ -49,6 +49,6 @@ def test_a_gallery_smaller_than_k_gives_what_there_is():
     nothing = torch.empty(0, 2, dtype=torch.long)
     own = torch.zeros(1, 2, dtype=torch.long)
     search = Search(one, one, nothing, torch.zeros(1), torch.zeros(1), by_text=False, exclude=own)
-    assert first_hits(search, torch.tensor([0]), k=5) == [[]]
-    assert first_hits(search, torch.tensor([], dtype=torch.long), k=5) == []
-    assert first_wrong(search, torch.tensor([], dtype=torch.long)).tolist() == []
+    assert Hits(search).first(torch.tensor([0]), k=5) == [[]]
+    assert Hits(search).first(torch.tensor([], dtype=torch.long), k=5) == []
+    assert Hits(search).first_wrong(torch.tensor([], dtype=torch.long)).tolist() == []
