@@ -252,6 +252,8 @@ def test_hard_negatives_go_on_where_they_were(with_hard_negatives):
     assert len(list(order)) == 11 - 4 and data.trainer.lightning_module.batches == 0
     order.set_epoch(6)
     assert len(list(order)) == 11 and data.hard_negatives.epoch == 6 and data.trainer.lightning_module.batches == 4
+    data.load_state_dict({"epoch": 9, "batches": 0, "hard_negatives": {"epoch": 6, "found": found}})
+    assert len(list(data.train_dataloader().sampler)) == 11 and data.hard_negatives.epoch == 9, "before Lightning tells"
 
 
 def test_hard_negatives_are_off_by_default_and_refused_where_they_say_nothing(with_hard_negatives):
