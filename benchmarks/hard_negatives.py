@@ -29,6 +29,7 @@ from fashionclip.training.module import RetrievalModule
 
 REPO = Path(__file__).parents[1]
 ON = "loss.hard_negatives.every=1"
+OTHER = [ON, "loss.hard_negatives.margin=null", "loss.hard_negatives.differ_in=[category]"]
 WAYS = {
     "off": [],
     "on": [ON],
@@ -37,8 +38,8 @@ WAYS = {
     "64 together": [ON, "loss.hard_negatives.per_group=64"],
     "no margin": [ON, "loss.hard_negatives.margin=null"],
     "margin 0.2": [ON, "loss.hard_negatives.margin=0.2"],
-    "other category": [ON, "loss.hard_negatives.margin=null", "loss.hard_negatives.differ_in=[category]"],
-    "every 3": ["loss.hard_negatives.every=3"],
+    "other category": OTHER,
+    "the same, 16 together": [*OTHER, "loss.hard_negatives.per_group=16"],
 }
 CONFUSED = [  # a text's category, and that of the wrong photo
     ("Dresses", "Nightdress"),
@@ -128,13 +129,13 @@ def main() -> None:
             for name in ("recall@1", "recall@10"):
                 measured[name].append(metrics[f"test/text_to_image/{name}"])
             measured["another category"].append(float((hits["asked"] != hits["found"]).mean()))
-        print(f"{way:16}" + "".join(f"  {name} {told(values)}" for name, values in measured.items()))
+        print(f"{way:22}" + "".join(f"  {name} {told(values)}" for name, values in measured.items()))
         hits = pd.concat(tables)
         for asked, wrong in CONFUSED:
             found = hits.loc[hits["asked"] == asked, "found"]
             if len(found):
                 shares = f"{wrong} first {(found == wrong).mean():.3f}, any other {(found != asked).mean():.3f}"
-                print(f"{'':16}  {asked} finds {shares} of {len(found)}", flush=True)
+                print(f"{'':22}  {asked} finds {shares} of {len(found)}", flush=True)
 
 
 if __name__ == "__main__":
