@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from fashionclip.app.checkpoint import backbone_of, dataset_of, is_of, judge_of, load_checkpoint, relation_of
+from fashionclip.app.comparison import compare
 from fashionclip.app.config import fill_groups, plain
 from fashionclip.app.datasets import open_dataset
 from fashionclip.app.metrics import embedded_split, judgement_metrics_of, metrics_of, tasks_of
@@ -38,6 +39,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     quiet_lightning()
     fill_groups(cfg, ["metrics"])
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.compare is not None:
+        compare(plain(cfg)["compare"], folder)
+        return {}
     if cfg.ckpt is not None and cfg.model is not None:
         raise InputError(
             f"ckpt={cfg.ckpt} model={cfg.model.label}: a checkpoint brings its own model. Give one of them."

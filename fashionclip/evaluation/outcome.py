@@ -21,8 +21,9 @@ class Outcome:
         intervals: 95 % intervals by the names of their figures, of those that come from queries or judgements.
         samples: Measures of each query, of whole directions.
         parts: The same of their slices.
-        queries: A line a query and direction: `direction`, `query` (the text, or the photo's path), `group`, attributes
-            by which directions are sliced, and metrics, nan where a direction has none.
+        queries: A line a query and direction: `direction`, `query` (the text, or the photo's path; else its number),
+            `group`, attributes by which directions are sliced, and metrics, nan where a direction has none. Measures
+            beside all directions are of "photos", or of what their names begin with, such as "triplet".
     """
 
     figures: dict[str, float]
@@ -59,6 +60,8 @@ def outcome_of(
         found |= intervals_of(sample)
     of_parts = {name: value.item() for name, value in figures_of(parts).items()}
     queries = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    if len(queries):
+        queries = queries.groupby(["direction", "query", "group"], sort=False, dropna=False).first().reset_index()
     return Outcome({**figures, **of_parts}, found, list(samples), parts, queries)
 
 
@@ -72,6 +75,7 @@ def _table(sample: Sample, attributes: pd.DataFrame, manifest: pd.DataFrame, tex
         paths = manifest["path"].to_numpy()
         known = texts if search.texts is None else search.texts
         asked = [known[one] for one in ids] if search.by_text else [paths[one] for one in ids]
-    values = {metric: value.cpu().numpy() for metric, value in sample.values.items()}
-    head = {"direction": sample.direction, "query": asked, "group": sample.group.cpu().numpy()}
+    values = {metric.rpartition("/")[2]: value.float().cpu().numpy() for metric, value in sample.values.items()}
+    direction = sample.direction or next(iter(sample.values)).rpartition("/")[0] or "photos"
+    head = {"direction": direction, "query": asked, "group": sample.group.cpu().numpy()}
     return pd.concat([pd.DataFrame(head), attributes.set_axis(range(len(asked))), pd.DataFrame(values)], axis=1)

@@ -3,6 +3,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -20,8 +21,8 @@ def evaluate(tmp_path, monkeypatch, capsys):
     """Runs evaluate.py in this process; returns its metrics and what it said."""
     monkeypatch.chdir(REPO)
 
-    def evaluate(*arguments):
-        folder = tmp_path / f"evaluated-{len(list(tmp_path.iterdir()))}"
+    def evaluate(*arguments, to=None):
+        folder = tmp_path / (to or f"evaluated-{len(list(tmp_path.iterdir()))}")
         given = ["data.num_workers=0", "trainer.enable_progress_bar=false", "report=false", f"hydra.run.dir={folder}"]
         monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments), *given])
         runpy.run_path("evaluate.py", run_name="__main__")
@@ -98,6 +99,35 @@ def test_every_shipped_evaluation_is_built(name):
     with initialize_config_dir(str(REPO / "configs"), version_base="1.3"):
         cfg = compose("evaluate", [f"evaluation={name}"])
     assert len(tasks_of(cfg.evaluation)) >= 1
+
+
+def test_two_runs_are_compared_by_their_queries(evaluate, run, tmp_path, leave_run, demo_dataset, monkeypatch, capsys):
+    torch.manual_seed(1)
+    leave_run(tmp_path / "other", load_backbone(name="fashionclip-tiny"), demo_dataset, name="fashionclip-tiny")
+    first, _ = evaluate(f"ckpt={run}", "split=train", to="first")
+    second, _ = evaluate(f"ckpt={tmp_path / 'other'}", "split=train", to="second")
+    evaluate(f"ckpt={run}", to="of_test")
+
+    def compare(*runs):
+        words = [f"compare=[{','.join(map(str, runs))}]", f"hydra.run.dir={tmp_path / 'compared'}"]
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+        runpy.run_path("evaluate.py", run_name="__main__")
+        return pd.read_csv(tmp_path / "compared" / "comparison.csv"), capsys.readouterr().out
+
+    table, said = compare(tmp_path / "first", tmp_path / "second")
+    whole = table[table["slice"].isna()].set_index(["direction", "metric"])
+    for column, figures in ("first", first), ("second", second):
+        assert whole[column]["text_to_image", "mrr"] == pytest.approx(figures["train/text_to_image/mrr"])
+        assert whole[column]["photos", "clip_score"] == pytest.approx(figures["train/clip_score"], rel=1e-5)
+    assert "text to image (" in said and "are told from chance by their first metric" in said
+    assert max(map(len, said.splitlines()[2:-1])) <= 80
+    for runs, message in (
+        (["first"], "expected two folders"),
+        (["first", "run"], "has no queries.parquet and results.json"),
+        (["first", "of_test"], "has measured_on train, .* has test, so their queries are not the same"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            compare(*(tmp_path / one for one in runs))
 
 
 def test_two_tasks_of_one_name_are_refused():

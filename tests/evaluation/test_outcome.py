@@ -73,7 +73,7 @@ def test_an_outcome_has_figures_of_slices_intervals_of_all_and_a_line_a_query():
         low, high = found.intervals[name]
         assert low <= high
     assert found.queries["query"].tolist() == ["red dress", "skirt", "c.jpg", "d.jpg", "0", "1"]
-    assert found.queries["direction"].tolist() == ["text_to_image"] * 2 + ["image_to_image"] * 2 + [""] * 2
+    assert found.queries["direction"].tolist() == ["text_to_image"] * 2 + ["image_to_image"] * 2 + ["photos"] * 2
     assert found.queries["recall@1"].tolist()[:4] == [1, 0, 0, 1] and math.isnan(found.queries["recall@1"][4])
     assert found.queries["spread"].tolist()[4:] == pytest.approx([0.2, 0.3])
     assert len(found.parts) == 6
@@ -84,3 +84,18 @@ def test_without_queries_there_is_an_outcome_without_intervals():
     found = outcome_of([nothing], manifest=MANIFEST, texts=TEXTS, figures={"image_to_image/recall@1": math.nan})
     assert found.intervals == {} and len(found.queries) == 0 and list(found.figures) == ["image_to_image/recall@1"]
     assert len(outcome_of([], manifest=MANIFEST, texts=TEXTS, figures={}).queries) == 0
+
+
+def test_measures_beside_the_directions_share_a_line_where_they_are_of_the_same():
+    places = torch.arange(3)
+    samples = [
+        Sample("", {"spread": torch.ones(3)}, places, places),
+        Sample("", {"clip_score": torch.tensor([10.0, 20.0])}, places[1:], places[1:]),
+        Sample("", {"triplet/accuracy": torch.zeros(3)}, places, places),
+        Sample("", {"triplet/order_accuracy": torch.ones(3)}, places, places),
+        Sample("", {"triplet/order_accuracy/text": torch.ones(1)}, places[:1], places[:1]),
+    ]
+    found = outcome_of(samples, manifest=MANIFEST, texts=TEXTS, figures={}).queries
+    assert found["direction"].tolist() == ["photos"] * 3 + ["triplet"] * 3 + ["triplet/order_accuracy"]
+    assert found["clip_score"].tolist()[1:3] == [10, 20] and found["spread"].tolist()[:3] == [1, 1, 1]
+    assert found["order_accuracy"].tolist()[3:6] == [1, 1, 1] and found["text"].tolist()[6] == 1
