@@ -118,6 +118,7 @@ class Conversion:
         tables: Mapping[str, pd.DataFrame] | None = None,
         photo_folders: Sequence[str] = (),
         says: Sequence[str] = (),
+        twins: Mapping[str, Any] | None = None,
     ) -> PreparedDataset:
         """Writes the tables beside the photos, renames the folder to `root`, and reports.
 
@@ -130,6 +131,7 @@ class Conversion:
             tables: Further tables by name, written as `<name>.parquet`.
             photo_folders: Folders beside `images` that hold photos and nothing else.
             says: Lines of the report beside what is kept, split and dropped.
+            twins: Result of `twins_across` for its photos; None where they are not compared.
 
         Raises:
             InputError: No row is left, or the manifest breaks its contract.
@@ -164,6 +166,7 @@ class Conversion:
                 "splits": splits,
             },
             **(about or {}),
+            **({"twins": twins} if twins else {}),
             "photo_bytes": _bytes(folder, manifest["path"]),
             "fingerprint": self._fingerprint,
             "config": {**self._config, **(record or {})},
@@ -178,6 +181,11 @@ class Conversion:
         first = {reason: f"{image_id!r}: {detail}" for image_id, reason, detail in reversed(dropped)}
         for reason in reasons:
             print(f"  {reason}, such as {first[reason]}")
+        if twins and (pairs := twins["pairs"]):
+            print(
+                f"twins across splits, by a hash that did not split: {sum(twins['photos'].values()):,} photo(s) of val "
+                f"and test, such as {pairs[0][0]!r}, which looks like {pairs[0][1]!r}; some are in dataset.json"
+            )
         if empty := [name for name in ("train", "val") if not splits[name]]:
             print(
                 f"{root}: no row fell to {' or '.join(empty)}. train.py needs rows in train and val. Prepare more "

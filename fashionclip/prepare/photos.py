@@ -21,6 +21,7 @@ from fashionclip.images import (
     fit_within,
     load_image,
     open_photo,
+    twin_hash,
 )
 from fashionclip.parallel import on_all_cores
 
@@ -29,9 +30,10 @@ JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class WrittenPhoto:
-    """What became of one photo: its perceptual hash, or the error that kept it out (the other is empty)."""
+    """What became of one photo: its `difference_hash` and `twin_hash`, or the error that kept it out."""
 
     hash: str = ""
+    twin: bytes = b""
     error: str = ""
 
 
@@ -67,7 +69,8 @@ def _write_photo(job: tuple[Path, Path], *, max_side: int) -> WrittenPhoto:
         else:
             photo = fit_within(load_image(source, at_least=max_side), max_side=max_side)
             write_jpeg(photo, target, quality=JPEG_QUALITY, subsampling=0)
-        return WrittenPhoto(hash=difference_hash(load_image(target)))
+        photo = load_image(target)
+        return WrittenPhoto(hash=difference_hash(photo), twin=twin_hash(photo))
     except UnreadableImageError as error:
         return WrittenPhoto(error=str(error))
 

@@ -60,6 +60,7 @@ class Crop(NamedTuple):
         viewpoint: Side of the wearer: 1 no wear, 2 frontal, 3 side or back.
         scale: Size on the photo: 1 small, 2 modest, 3 large; 0 where it is not given.
         zoom_in: Level of zoom: 1 none, 2 medium, 3 large; 0 where it is not given.
+        look: `twin_hash` of the crop, as it was cut; empty before.
     """
 
     split: str
@@ -75,6 +76,7 @@ class Crop(NamedTuple):
     viewpoint: int
     scale: int
     zoom_in: int
+    look: bytes = b""
 
     @property
     def sku_id(self) -> str:

@@ -30,6 +30,7 @@ from fashionclip.prepare.deepfashion2.annotations import CATEGORIES, Crop, Dropp
 from fashionclip.prepare.deepfashion2.crops import cut_items
 from fashionclip.prepare.deepfashion2.release import RELEASE_SPLITS, find_splits, named_splits
 from fashionclip.prepare.deepfashion2.side_files import prompt_of, write_split_files
+from fashionclip.prepare.near_duplicates import twins_across
 
 ANNOTATIONS_A_JOB = 2048
 PHOTOS_A_JOB = 64  # a stopped run that goes on cuts up to as many again for each core
@@ -130,15 +131,18 @@ def prepare_deepfashion2_sku(
                 new.folder, split=split.name, crops=crops, images=images[split.name], df2_root=source, out_root=root
             )
         shutil.rmtree(new.folder / "records", ignore_errors=True)
-        manifest = _manifest(kept, images)
+        manifest, twins = _manifest(kept, images), None
         if len(manifest):
             manifest["split"] = _splits(manifest, dev_split=dev_split, seed=seed)
+            looks = [crop.look for crops in kept.values() for crop in crops]
+            twins = twins_across(manifest["image_id"].tolist(), looks, manifest["split"].tolist())
         return new.finish(
             manifest=manifest,
             dropped=dropped,
             read=read,
             record={"source": str(source)},
             photo_folders=RELEASE_SPLITS,
+            twins=twins,
             says=[f"{manifest['item_id'].nunique()} SKUs, crops {dict(Counter(manifest['domain']))}"],
         )
 

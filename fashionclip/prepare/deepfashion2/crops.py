@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fashionclip.atomic import write_text
-from fashionclip.images import UnreadableImageError, fit_within, load_image
+from fashionclip.images import UnreadableImageError, fit_within, load_image, twin_hash
 from fashionclip.prepare.deepfashion2.annotations import Box, Crop, Dropped, box_fault
 from fashionclip.prepare.photos import write_jpeg
 
+Cut = tuple[Box, bytes]  # box of an item, and look of its crop
 JPEG_QUALITY = 92  # with halved colour, as the release's own photos are stored
 
 
@@ -28,7 +29,7 @@ def cut_items(
         max_side: Longer side of a written crop, in pixels, at most.
 
     Returns:
-        The items that were cut, their boxes clamped to the photo (without margin), and the others.
+        The items that were cut, with their looks and their boxes clamped to the photo (without margin); and the others.
     """
     crops = [crop for photo in photos for crop in photo]
     record = folder / "records" / crops[0].split / f"{crops[0].photo_id}.json"
@@ -38,35 +39,41 @@ def cut_items(
         for photo in photos:
             _cut_photo(photo, images, done, folder=folder, margin=margin, min_side=min_side, max_side=max_side)
         record.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"boxes": done[0], "dropped": done[1]})
+        text = json.dumps(
+            {"boxes": {name: [*box, look.hex()] for name, (box, look) in done[0].items()}, "dropped": done[1]}
+        )
         write_text(record, text, sync=False)  # last, so that what a record names is whole
-    boxes, dropped = done
-    return [crop._replace(box=boxes[crop.image_id]) for crop in crops if crop.image_id in boxes], dropped
+    cut, dropped = done
+    kept = [crop for crop in crops if crop.image_id in cut]
+    return [crop._replace(box=cut[crop.image_id][0], look=cut[crop.image_id][1]) for crop in kept], dropped
 
 
-def _recorded(record: Path, names: set[str]) -> tuple[dict[str, Box], list[Dropped]] | None:
+def _recorded(record: Path, names: set[str]) -> tuple[dict[str, Cut], list[Dropped]] | None:
     """What a stopped run has done of exactly these items; None where it has not, or left half a record."""
     try:
         done = json.loads(record.read_text(encoding="utf-8"))
-        boxes = {name: (left, top, right, bottom) for name, (left, top, right, bottom) in done["boxes"].items()}
+        cut = {
+            name: ((left, top, right, bottom), bytes.fromhex(look))
+            for name, (left, top, right, bottom, look) in done["boxes"].items()
+        }
         dropped = [Dropped(*row) for row in done["dropped"]]
     except (FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
         return None
-    return (boxes, dropped) if {*boxes, *(one.image_id for one in dropped)} == names else None
+    return (cut, dropped) if {*cut, *(one.image_id for one in dropped)} == names else None
 
 
 def _cut_photo(
     photo: Sequence[Crop],
     images: Path,
-    done: tuple[dict[str, Box], list[Dropped]],
+    done: tuple[dict[str, Cut], list[Dropped]],
     *,
     folder: Path,
     margin: float,
     min_side: int,
     max_side: int,
 ) -> None:
-    """Cuts the items of one photo, and adds their boxes by image_id, or why they could not be cut, to `done`."""
-    boxes, dropped = done
+    """Cuts the items of one photo, and adds what it cut by image_id, or why it could not be cut, to `done`."""
+    cut, dropped = done
     try:
         picture = load_image(images / photo[0].file)
     except UnreadableImageError as error:
@@ -83,8 +90,9 @@ def _cut_photo(
         wider = _within((box[0] - across, box[1] - down, box[2] + across, box[3] + down), picture.size)
         file = folder / crop.path
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_jpeg(fit_within(picture.crop(wider), max_side=max_side), file, quality=JPEG_QUALITY)
-        boxes[crop.image_id] = box
+        shown = fit_within(picture.crop(wider), max_side=max_side)
+        write_jpeg(shown, file, quality=JPEG_QUALITY)
+        cut[crop.image_id] = box, twin_hash(shown)
 
 
 def _within(box: Box, size: tuple[int, int]) -> Box:

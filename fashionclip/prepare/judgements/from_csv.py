@@ -24,7 +24,7 @@ from fashionclip.prepare.judgements.rules import OF_ALL_ROWS, JudgementLimits
 from fashionclip.prepare.judgements.splits import divided_split, group_photos, split_groups
 from fashionclip.prepare.judgements.text_only import measured
 from fashionclip.prepare.judgements.validate import LIMITS, validate_judgements
-from fashionclip.prepare.near_duplicates import near_pairs
+from fashionclip.prepare.near_duplicates import near_pairs, twins_across
 from fashionclip.prepare.photos import write_photos
 
 
@@ -118,15 +118,16 @@ def prepare_judgements_csv(
             (file, new.folder / f"images/{ids[key]}.jpg")
             for key, file in zip(photos["key"], photos["photo_file"], strict=True)
         ]
-        hashes = [written.hash for written in write_photos(jobs, max_side=max_side, workers=workers)]
+        written = write_photos(jobs, max_side=max_side, workers=workers)
         kept = kept.assign(image_id=kept["key"].map(ids))
-        manifest, judgements = _tables(kept, hashes, ratios=ratios, seed=seed)
+        manifest, judgements = _tables(kept, [photo.hash for photo in written], ratios=ratios, seed=seed)
         check_labels(judgements["label"], judgements["split"], where=str(source), needed=("train",))
         write_report(found, new.folder / "validation.json")
         return new.finish(
             manifest=manifest,
             dropped=list(zip(paths, left_out["check"], details, strict=True)),
             read=len(found.rows),
+            twins=twins_across(manifest["image_id"].tolist(), [p.twin for p in written], manifest["split"].tolist()),
             **measured(judgements, source=str(source)),
         )
 

@@ -30,7 +30,7 @@ from fashionclip.manifest import (
 )
 from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.download import download_photos
-from fashionclip.prepare.near_duplicates import near_pairs
+from fashionclip.prepare.near_duplicates import near_pairs, twins_across
 from fashionclip.prepare.photos import write_photos
 from fashionclip.prepare.products.columns import SPLIT_NAMES, ProductColumns, choose_columns
 from fashionclip.prepare.products.photos import NamedPhotos, is_address
@@ -147,7 +147,7 @@ def prepare_table(
         if new.standing:
             return new.standing
         jobs = [(photos.files[row["photo"]], new.folder / row["path"]) for row in rows]
-        kept, hashes = [], []
+        kept, hashes, looks = [], [], []
         seen: set[tuple[str, ...]] = set()
         for row, photo in zip(rows, write_photos(jobs, max_side=config["max_side"], workers=workers), strict=True):
             said = tuple(row[field] for field in distinct)
@@ -159,6 +159,7 @@ def prepare_table(
                 seen.add(said)
                 kept.append(row)
                 hashes.append(photo.hash)
+                looks.append(photo.twin)
         manifest = _manifest(kept, hashes, columns, ratios=config["ratios"], seed=config["seed"])
         values = {name: manifest[name].nunique() for name in columns.attributes if name in manifest}
         wordless = sum(not row["text"] for row in kept)
@@ -170,6 +171,7 @@ def prepare_table(
             },
             dropped=dropped,
             read=read,
+            twins=twins_across(manifest["image_id"].tolist(), looks, manifest["split"].tolist()) if kept else None,
             record={**record, "mended_rows": table.mended},
             says=[
                 *([f"mended {table.mended} rows"] if table.mended else []),

@@ -22,7 +22,7 @@ from fashionclip.manifest import RATIOS, PreparedDataset, assign_splits, joined_
 from fashionclip.parallel import on_all_cores
 from fashionclip.prepare.conversion import conversion
 from fashionclip.prepare.find_photos import TWO_NEEDED, find_photos, read_groups
-from fashionclip.prepare.near_duplicates import near_pairs
+from fashionclip.prepare.near_duplicates import near_pairs, twins_across
 from fashionclip.prepare.synthetic_triplets.captions import read_captions
 from fashionclip.prepare.synthetic_triplets.eval_triplets import draw_triplets
 from fashionclip.prepare.synthetic_triplets.families import BasePhoto, Rules, draw_variants, picture_of, plan_variants
@@ -204,10 +204,12 @@ def prepare_synthetic_triplet(
             save_hugging_face(triplets, manifest=manifest, folder=new.folder / "hf", root=root)
         shutil.rmtree(new.folder / "rows", ignore_errors=True)  # they are in the manifest now
         of_split = dict(Counter(split[base] for base in shown))
+        found = bases.loc[shown]
         return new.finish(
             manifest=manifest,
             dropped=dropped,
             read=sum(len(job.variants) for job in jobs),
+            twins=twins_across(shown, found["look"].tolist(), found["split"].tolist()),
             record={"source": str(folder), "captions": str(captions or "built in"), "captions_used": len(texts)},
             tables={
                 "boxes": pd.DataFrame(boxes, columns=["image_id", "class", "x0", "y0", "x1", "y1"]),
@@ -254,18 +256,19 @@ def _base_photos(
     seed: int,
     workers: int | None,
 ) -> pd.DataFrame:
-    """`picture_id`, `group_id` and `split` of each base photo that can be read, by base_id."""
+    """`picture_id`, `group_id`, `split` and `look` (`twin_hash`) of each base photo that can be read, by base_id."""
     look = partial(picture_of, max_side=max_side)
     seen = on_all_cores(look, list(photos.values()), workers=workers, fewest=FEWEST_FOR_PROCESSES, chunksize=4)
     looks = tqdm(zip(photos, seen, strict=True), total=len(photos), desc="looking at photos", unit="photo")
     hashes = {base: picture for base, picture in looks if picture}
-    bases, pairs = list(hashes), near_pairs(list(hashes.values()))
+    bases, pairs = list(hashes), near_pairs([near for near, _ in hashes.values()])
     group = joined_groups(bases, keys=[[groups[base] for base in bases]], pairs=pairs)
     return pd.DataFrame(
         {
             "picture_id": joined_groups(bases, pairs=pairs),
             "group_id": group,
             "split": assign_splits(group, ratios=ratios, seed=seed),
+            "look": [look for _, look in hashes.values()],
         },
         index=bases,
     )

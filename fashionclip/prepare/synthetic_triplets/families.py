@@ -16,7 +16,7 @@ from typing import Any
 
 from fashionclip.atomic import write_text
 from fashionclip.errors import InputError
-from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image
+from fashionclip.images import UnreadableImageError, difference_hash, fit_within, load_image, twin_hash
 from fashionclip.manifest import stable_hash
 from fashionclip.prepare.photos import JPEG_QUALITY, write_jpeg
 from fashionclip.prepare.synthetic_triplets.captions import caption_distance, edit_caption, replace_caption
@@ -134,12 +134,13 @@ def plan_variants(
     return tuple(variants)
 
 
-def picture_of(source: Path, *, max_side: int) -> str:
-    """The `difference_hash` of a base photo as its variants show it; "" where it cannot be read."""
+def picture_of(source: Path, *, max_side: int) -> tuple[str, bytes] | None:
+    """The `difference_hash` and `twin_hash` of a base photo as its variants show it; None where it cannot be read."""
     try:
-        return difference_hash(fit_within(load_image(source, at_least=max_side), max_side=max_side))
+        photo = fit_within(load_image(source, at_least=max_side), max_side=max_side)
     except UnreadableImageError:
-        return ""
+        return None
+    return difference_hash(photo), twin_hash(photo)
 
 
 def draw_variants(

@@ -322,6 +322,22 @@ def test_splits_never_merge_though_their_pairs_have_the_same_numbers(tmp_path):
     assert {path.name for path in dataset.root.iterdir() if path.is_dir()} == {"train", "validation"}
 
 
+def test_a_photo_of_two_splits_of_the_release_is_told_as_a_twin(tmp_path, monkeypatch):
+    source = write_pairs(tmp_path / "release", "train", 2)
+    write_pairs(source, "validation", 1)
+    photo = drawn_photos.draw(1, size=SIZE)
+    for split in ("train", "validation"):
+        photo.save(source / split / "image" / "000001.jpg")
+    settings = {"splits": "train validation", "check_counts": False}
+    twins = prepare(source, tmp_path / "set", **settings).info["twins"]
+    assert twins["pairs"] == [["validation/000001_item1", "train/000001_item1"]]
+    with monkeypatch.context() as patch:
+        patch.setattr(Conversion, "finish", lambda self, **given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(source, tmp_path / "again", **settings)
+    assert prepare(source, tmp_path / "again", **settings).info["twins"] == twins, "what a stopped run has cut, too"
+
+
 def test_the_dev_part_is_cut_from_train_by_pair(tmp_path):
     source = write_pairs(tmp_path / "release", "train", 40)
     write_pairs(source, "validation", 3)

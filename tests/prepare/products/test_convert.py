@@ -208,6 +208,19 @@ def test_subfolders_are_categories_and_their_words_texts(tmp_path, capsys):
     assert "1 of 4 photos have no text" in capsys.readouterr().out
 
 
+def test_twins_across_splits_are_said_and_recorded(tmp_path, capsys):
+    photo = drawn_photos.draw_garment(0)
+    for name, shown in {"train/1": photo, "train/2": draw(2), "test/3": drawn_photos.on_wider_canvas(photo)}.items():
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        shown.save(tmp_path / "photos" / f"{name}.jpg")
+    dataset = prepare(tmp_path / "photos", tmp_path / "set", max_side=300)
+    twins = json.loads((dataset.root / "dataset.json").read_text())["twins"]
+    assert twins["pairs"] == [["test/3", "train/1"]] and twins["photos"] == {"val": 0, "test": 1}
+    assert twins["max_distance"] == 12 and "DCT" in twins["hash"]
+    said = "by a hash that did not split: 1 photo(s) of val and test, such as 'test/3', which looks like 'train/1'"
+    assert said in capsys.readouterr().out
+
+
 def test_a_dataset_within_its_source_is_not_read_again(tmp_path):
     for name in ("a/1.jpg", "b/2.jpg"):
         (tmp_path / name).parent.mkdir()

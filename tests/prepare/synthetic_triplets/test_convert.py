@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from drawn_photos import draw
+from drawn_photos import draw, draw_garment
 from PIL import Image
 
 from fashionclip.errors import InputError
@@ -56,6 +56,18 @@ def distance(one, other):
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic")
     return prepare(numbered(folder / "photos", 40), folder / "set")
+
+
+def test_base_photos_that_are_twins_across_splits_are_recorded(tmp_path):
+    (tmp_path / "photos").mkdir()
+    photo = draw_garment(0)
+    for number in range(12):  # which the hash that splits takes for 12 pictures
+        moved = Image.new("RGB", (280, 260), "white")
+        moved.paste(photo, (9 * (number % 6), 20 * (number // 6)))
+        moved.save(tmp_path / "photos" / f"{number:02}.jpg")
+    logo = {"overlays": {"logo": LogoOverlay()}}
+    twins = prepare(tmp_path / "photos", tmp_path / "set", **FEW, **logo).info["twins"]
+    assert sum(twins["photos"].values()) > 0 and all(one != other for one, other in twins["pairs"])
 
 
 def test_a_base_photo_has_the_variants_asked_for(dataset):
