@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,8 +62,8 @@ class Case:
     item: Tensor
 
 
-def embeddings(queries: int, gallery: int, size: int, answers: int) -> tuple[Tensor, ...]:
-    """Those of a `Case`: a direction for each item, with noise of one to four times its length."""
+def write(file: Path, queries: int, gallery: int, size: int, answers: int) -> None:
+    """Writes those of a `Case`: for each item a direction, with noise of one to four times its length."""
     random = torch.Generator().manual_seed(0)
     item = torch.randint(-(-gallery // answers), (gallery,), generator=random)
     query_item = item[torch.randint(gallery, (queries,), generator=random)]
@@ -72,7 +73,7 @@ def embeddings(queries: int, gallery: int, size: int, answers: int) -> tuple[Ten
         length = torch.rand(len(of), 1, generator=random) * 3 + 1
         noise = torch.randn(len(of), size, generator=random) * length / size**0.5
         sides.append(F.normalize(center[of] + noise, dim=1))
-    return *sides, query_item, item
+    torch.save((*sides, query_item, item), file)
 
 
 def multiply(case: Case) -> None:
@@ -185,12 +186,12 @@ def main() -> None:
     figures: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "case.pt")
-        torch.save(embeddings(options.queries, options.gallery, options.size, options.answers), file)
+        sizes = (options.queries, options.gallery, options.size, options.answers)
+        start(write, file, *sizes).join()  # not here: what a process has in memory counts as the peak of its children
         for name in options.only:
             here, there = multiprocessing.Pipe(duplex=False)
             queries = options.few if name.endswith(FEW) else options.queries
-            process = multiprocessing.get_context("spawn").Process(target=measure, args=(there, name, file, queries))
-            process.start()
+            process = start(measure, there, name, file, queries)
             there.close()
             try:
                 took, ratios[name], peak, figures[name] = here.recv()
@@ -212,6 +213,12 @@ def main() -> None:
     print(f"All figures agree to {SAME}.")
 
 
+def start(work: Callable[..., None], *arguments: object) -> BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
 def measure(to: Connection, name: str, file: Path, queries: int) -> None:
     """Sends seconds, their ratio to those of matrix products, peak MiB beyond the embeddings, and figures."""
     query, gallery, query_item, item = torch.load(file)
@@ -231,8 +238,8 @@ def measure(to: Connection, name: str, file: Path, queries: int) -> None:
 
 
 def timed(run: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
-    return run(), time.perf_counter() - start
+    began = time.perf_counter()
+    return run(), time.perf_counter() - began
 
 
 def peak_memory() -> float:
