@@ -188,7 +188,7 @@ def test_ranks_and_metrics_equal_the_double_loop(block, dtype, keys):
 
 @pytest.mark.parametrize("limits", [{"TILE": 5, "CACHE": 64}, {"TILE": 5, "MANY": 0}, {"TILE": 50, "MANY": 3}])
 @pytest.mark.parametrize("owner", [None, torch.arange(33) ** 2 % 13])  # products without a photo, too
-def test_tiles_and_bins_count_the_same(monkeypatch, limits, owner):
+def test_tiles_and_sorting_count_the_same(monkeypatch, limits, owner):
     query, gallery = grid(20, seed=0), grid(33, seed=1)
     items = codes(33, 5) if owner is None else codes(13, 5)
     relevant, exclude = relevant_pairs([codes(20, 0)], [items]), relevant_pairs([codes(20, 3)], [items])
