@@ -161,14 +161,14 @@ def _tables(stages: Mapping[str, Outcome], chosen_by: str, meanings: Mapping[str
         row = {"metric": metric, "meaning": meaning, "chosen": name == chosen_by, "cells": cells, "change": change}
         tables.setdefault(of, []).append(row)
     first_of_all = chosen_by.rpartition("/")[0]
-    order = sorted(tables, key=lambda of: (of != first_of_all, not of))
+    order = sorted(tables, key=lambda of: (not of, of != first_of_all))
     return [{"name": of, "rows": tables[of]} for of in order]
 
 
 def _cell(metric: str, name: str, outcome: Outcome) -> dict[str, Any]:
     value = outcome.figures.get(name, math.nan)
     low, high = outcome.intervals.get(name, (math.nan, math.nan))
-    share = 0 <= low <= high <= 1
+    share = 0 <= low <= high <= 1 + 1e-6
     digits = 0 if metric in COUNTS else 3 if max(abs(value), 0 if math.isnan(high) else abs(high)) <= 2 else 1
     text = DASH if math.isnan(value) else f"{value:,.{digits}f}"
     edges = "" if math.isnan(low) else f"{low:,.{min(digits, 2)}f}{DASH}{high:,.{min(digits, 2)}f}"

@@ -164,7 +164,7 @@ def test_figures_slices_hits_and_confusions_are_those_of_the_outcome(tmp_path):
     assert f"{low:.2f}\u2013{high:.2f}" in page.text
     of_photos = next(sample for sample in found.samples if sample.direction == "image_to_image")
     wrong = int((of_photos.values["recall@1"] == 0).sum())
-    assert f"{wrong} of 40 queries find something wrong first, 0 of them something of the same" in page.text
+    assert f"{wrong} of 40 queries find something wrong first." in page.text
     assert re.search(r"Dresses</bdi> <span class=\"arrow\">→</span> <bdi>Nightdress", page.source)
     section = page.source[page.source.index("Image to image</bdi></h2>") :]
     grid = section[section.index("what they find first") : section.index("What is found instead")]
