@@ -62,8 +62,7 @@ def _difference(rows: pd.DataFrame, metric: str, *, seed: int) -> list[float]:
     values = dict(zip((f"{metric} 1", f"{metric} 2"), pair, strict=True))
     groups = Groups(torch.from_numpy(rows["group"].to_numpy("int64").copy()))
     one, two = (
-        median(torch.from_numpy(value)).item() if is_median(metric) else float(value.mean())
-        for value in values.values()
+        median(torch.tensor(value)).item() if is_median(metric) else float(value.mean()) for value in values.values()
     )
     drawn = groups.draw(values, draws=DRAWS, seed=seed)
     apart = drawn[f"{metric} 2"] - drawn[f"{metric} 1"]

@@ -22,9 +22,10 @@ from PIL import Image
 from torch import Tensor
 
 from fashionclip.atomic import write_text
+from fashionclip.evaluation.compare import compared
 from fashionclip.evaluation.hits import Hits
 from fashionclip.evaluation.outcome import Outcome
-from fashionclip.evaluation.slices import SEVERAL, UNKNOWN, attributes_of
+from fashionclip.evaluation.slices import SEVERAL, SLICED_BY, UNKNOWN, attributes_of
 from fashionclip.images import UnreadableImageError, load_image
 from fashionclip.manifest import PreparedDataset
 from fashionclip.metrics.samples import Sample, Search, is_median
@@ -149,20 +150,34 @@ def _tables(stages: Mapping[str, Outcome], chosen_by: str, meanings: Mapping[str
     """Figures of directions and of what has none, slices left out, the direction of `chosen_by` first."""
     last = list(stages.values())[-1]
     slices = {part.direction for part in last.parts}
+    differences = _differences(stages)
     tables: dict[str, list[dict[str, Any]]] = {}
     for name in last.figures:
         of, _, metric = name.rpartition("/")
         if of in slices:
             continue
         cells = [_cell(metric, name, outcome) for outcome in stages.values()]
-        first, end = cells[0]["value"], cells[-1]["value"]
-        change = f"{end - first:+.{cells[-1]['digits']}f}" if abs(end - first) > 0 else ""  # none of nan
+        apart, digits = cells[-1]["value"] - cells[0]["value"], cells[-1]["digits"]
+        change = {"text": f"{apart:+.{digits}f}" if abs(apart) > 0 else "", "edges": "", "sure": False}  # none of nan
+        if name in differences:
+            low, high, change["sure"] = differences[name]
+            change["edges"] = f"{low:+.{min(digits, 2)}f} to {high:+.{min(digits, 2)}f}"
         meaning = meanings.get(metric.partition("@")[0], "")
         row = {"metric": metric, "meaning": meaning, "chosen": name == chosen_by, "cells": cells, "change": change}
         tables.setdefault(of, []).append(row)
     first_of_all = chosen_by.rpartition("/")[0]
     order = sorted(tables, key=lambda of: (not of, of != first_of_all))
     return [{"name": of, "rows": tables[of]} for of in order]
+
+
+def _differences(stages: Mapping[str, Outcome]) -> dict[str, tuple[float, float, bool]]:
+    """The paired interval of each direction's change from the first to the last stage, and whether it is sure."""
+    ends = [outcome.queries for outcome in (*stages.values(),)[:: max(1, len(stages) - 1)]]
+    if len(ends) < 2 or any("direction" not in queries for queries in ends):
+        return {}
+    whole = [queries[queries["direction"] != ""].drop(columns=[*SLICED_BY], errors="ignore") for queries in ends]
+    lines = compared(*whole).to_dict("records")
+    return {f"{line['direction']}/{line['metric']}": (line["low"], line["high"], line["sure"]) for line in lines}
 
 
 def _cell(metric: str, name: str, outcome: Outcome) -> dict[str, Any]:

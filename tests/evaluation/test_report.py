@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from drawn_photos import draw
 from PIL import Image
 
+from fashionclip.evaluation.compare import compared
 from fashionclip.evaluation.outcome import Outcome, outcome_of
 from fashionclip.evaluation.report import write_report
 from fashionclip.manifest import PreparedDataset
@@ -180,6 +181,18 @@ def test_figures_slices_hits_and_confusions_are_those_of_the_outcome(tmp_path):
             assert [bool(right) for _, right in hits].index(True) == rank - 1
     worst = section[section.index("Worst queries") :]
     assert worst.count("<details>") == 3 and worst.count("<li>") == 30, "ten queries of each of three slices"
+
+
+def test_a_change_has_the_interval_of_the_same_queries_and_is_bold_where_it_is_told_from_chance(tmp_path):
+    dataset = catalogue(tmp_path, photos=40, categories=["a", "b"], written=False)
+    stages = {"before": outcome(dataset, collapsed=True), "after": outcome(dataset)}
+    page = report(dataset, stages)
+    lines = compared(*(one.queries.drop(columns=["category", "colour"]) for one in stages.values()))
+    mrr = lines[(lines["direction"] == "image_to_image") & (lines["metric"] == "mrr")].iloc[0]
+    assert mrr["sure"] and mrr["low"] > 0
+    assert f"<b>+{mrr['difference']:.3f}</b> <small>+{mrr['low']:.2f} to +{mrr['high']:.2f}</small>" in page.source
+    same = report(dataset, {"before": stages["after"], "after": stages["after"]})
+    assert "<b>+" not in same.source and "+0.00 to +0.00" in same.source
 
 
 def test_a_collapsed_model_finds_something_wrong_first_wherever_there_is_something_wrong(tmp_path):
