@@ -25,7 +25,7 @@ FEWEST = 5  # photos of a t-SNE
 SAME = 1e-4  # extent of embeddings that are all the same, as of a collapsed model
 COLOURS = 20  # values of an attribute that have a colour of their own
 FREQUENT = 0.01  # share of the photos that such a value has at least
-SIDE, WIDTH, HEIGHT = 56, 1600, 1200  # pixels: of a thumbnail, and of the picture of all
+SIDE, WIDTH, HEIGHT = 44, 1600, 1000  # pixels: of a thumbnail, and of the picture of all
 NOT_ATTRIBUTES = {"image_id", "path", "split", "item_id", "group_id", "text", "photo_hash"}
 
 
@@ -98,8 +98,8 @@ def draw_maps(folder: Path, found: EmbeddingMap, dataset: PreparedDataset) -> di
     pictures = {f"{says}, of which {placed} have room for their picture": everything}
     for attribute, values in _coloured(shown):
         file_name = "embedding_map.png" if attribute == "category" else f"embedding_map_{attribute}.png"
-        _draw_colours(folder / file_name, found.point, values, title=f"{says}, by {attribute}")
-        pictures[f"{says}, coloured by {attribute}"] = folder / file_name
+        _draw_colours(folder / file_name, found.point, values, title=f"{says}, by {attribute.replace('_', ' ')}")
+        pictures[f"{says}, coloured by {attribute.replace('_', ' ')}"] = folder / file_name
     return pictures
 
 
@@ -124,10 +124,11 @@ def _draw_colours(picture: Path, point: np.ndarray, values: np.ndarray, *, title
         point[values == "", 0],
         point[values == "", 1],
         s=9,
-        color="#c8c8c8",
+        color="#d0d0d0",
         label="others" if (values == "").any() else None,
     )
-    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    palette = list(colormaps["tab20"].colors)  # type: ignore[attr-defined]
+    palette[14:16] = "black", "#004d40"  # in the place of greys, which are of others
     counts = Counter(value for value in values if value)
     for colour, (value, count) in zip(palette[::2] + palette[1::2], counts.most_common(), strict=False):
         chosen = point[values == value]

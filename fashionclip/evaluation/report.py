@@ -370,12 +370,11 @@ def _kinds_found(page: _Page) -> np.ndarray:
     return found
 
 
-def _picture(path: Path) -> str:
-    """A picture as an address that holds it; one of many bytes as JPEG."""
-    data = path.read_bytes()
-    if len(data) <= HEAVY:
-        return "data:image/png;base64," + base64.b64encode(data).decode()
-    return _data(load_image(path), quality=80)
+def _picture(path: Path) -> dict[str, Any]:
+    """A picture's width, and an address that holds it; one of many bytes as JPEG."""
+    data, picture = path.read_bytes(), load_image(path)
+    png = "data:image/png;base64," + base64.b64encode(data).decode()
+    return {"width": picture.width, "data": png if len(data) <= HEAVY else _data(picture, quality=80)}
 
 
 def _data(photo: Image.Image, *, quality: int) -> str:

@@ -69,4 +69,4 @@ def test_pictures_of_attributes_and_of_photos_that_do_not_cover_each_other(tmp_p
     placed = int(next(iter(pictures)).split("of which ")[1].split()[0])
     with Image.open(pictures[next(iter(pictures))]) as sheet:
         drawn = (np.asarray(sheet.convert("RGB")) < 250).any(axis=2).sum()
-    assert 3 <= placed < 30 and drawn > 0.5 * placed * 45 * 56, "as many pixels as photos of 45 x 56"
+    assert 3 <= placed < 30 and drawn > 0.5 * placed * 35 * 44, "as many pixels as photos of 35 x 44"
