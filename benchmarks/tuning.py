@@ -1,11 +1,11 @@
-"""What each way of fine-tuning costs, what it reaches in the same time, and what it forgets.
+"""What each way of fine-tuning costs, what it reaches in the same processor time, and what it forgets.
 
     python benchmarks/tuning.py --kaggle DIR [--minutes 2] [--model lite0-unfrozen] [--only full lora wise-ft]
 
 Kaggle's products are parted in two: clothes, which a base model learns first, and all else, on which it is fine-tuned
-in each way for the same time, evaluations included. Of each way: weights trained, seconds a step, peak memory of the
-process, recall@10 on what it was tuned for, and recall@10 on the clothes, beside that of the base model. Text to image,
-test splits. Run it with nothing beside it; results so far are in RESULTS.md.
+in each way for the same processor time, evaluations included, which other programs do not change. Of each way: weights
+trained, processor seconds a step, peak memory of the process, recall@10 on what it was tuned for, and recall@10 on the
+clothes, beside that of the base model. Text to image, test splits. Results so far are in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+from lightning import Callback, LightningModule, Trainer
 
 REPO = Path(__file__).parents[1]
 METRIC = "test/text_to_image/recall@10"
@@ -44,6 +46,23 @@ WAYS = {
 }
 
 
+class Budget(Callback):
+    """Ends a training when its process has used so many minutes of processor time since it began to fit.
+
+    Args:
+        minutes: Minutes of all its threads together.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds, self.begun = 60 * minutes, 0.0
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.begun = time.process_time()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.should_stop = time.process_time() - self.begun > self.seconds
+
+
 class Run(NamedTuple):
     """What a command of ours printed, and the peak memory of its process in MB."""
 
@@ -55,7 +74,8 @@ def run(*arguments: object) -> Run:
     """Runs one of the project's commands; ends everything where it fails."""
     command = [sys.executable, *map(str, arguments)]
     with TemporaryDirectory() as folder, open(Path(folder, "printed"), "w+") as printed:
-        process = subprocess.Popen(command, cwd=REPO, stdout=printed, stderr=subprocess.STDOUT)
+        known = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPO), str(REPO / "benchmarks")])}
+        process = subprocess.Popen(command, cwd=REPO, stdout=printed, stderr=subprocess.STDOUT, env=known)
         _, status, usage = os.wait4(process.pid, 0)
         printed.seek(0)
         text = printed.read()
@@ -79,11 +99,11 @@ def prepare(kaggle: Path, work: Path) -> dict[str, Path]:
 
 
 def train(folder: Path, data: Path, *overrides: str, minutes: float) -> Run:
-    """A training of so many minutes, without an early stop."""
-    hours, rest = divmod(round(60 * minutes), 3600)
-    time = f"trainer.max_time='00:{hours:02}:{rest // 60:02}:{rest % 60:02}'"
-    fixed = ["dataset=products", f"dataset.root={data}", "loss=contrastive", "trainer.max_epochs=200", time]
+    """A training of so many minutes of processor time, without an early stop."""
+    budget = f"+callbacks.budget={{_target_: tuning.Budget, minutes: {minutes}}}"
+    fixed = ["dataset=products", f"dataset.root={data}", "loss=contrastive", "trainer.max_epochs=200", budget]
     fixed += ["callbacks.early_stopping.patience=200", "trainer.enable_progress_bar=false", f"hydra.run.dir={folder}"]
+    fixed += ["data.num_workers=0", "scheduler.warmup=0.02", "report=false"]
     return run("train.py", *fixed, *overrides)
 
 
@@ -94,7 +114,9 @@ def recall(folder: Path, part: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kaggle", type=Path, required=True, help="folder with styles.csv and images/")
-    parser.add_argument("--minutes", type=float, default=2.0, help="time of each way; the base model has as much")
+    parser.add_argument(
+        "--minutes", type=float, default=2.0, help="processor time of each way; the base model has as much"
+    )
     parser.add_argument("--model", default="lite0-unfrozen", help="base model, by its name in configs/model")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), help="some of the ways")
     parser.add_argument("--work", type=Path, help="folder for datasets and runs; default: a temporary one")
@@ -106,7 +128,7 @@ def main() -> None:
         train(work / "base", data["clothes"], f"model={options.model}", minutes=options.minutes)
         run("-m", "fashionclip", "export", work / "base", "--to", work / "export")
         known = recall(work / "base", "after")
-        print(f"base model, {options.minutes:g} minutes of clothes: recall@10 of clothes {known:.3f}")
+        print(f"base model, {options.minutes:g} minutes of clothes: recall@10 of clothes {known:.3f}", flush=True)
         print(f"{'':20}{'trained':>10}{'s a step':>10}{'memory':>10}{'recall@10':>11}{'of clothes':>12}")
         model = ["model=tiny", "model.label=base", f"model.backbone.name=local-dir:{work / 'export'}", "model.lr=3e-4"]
         for way in options.only:
