@@ -69,8 +69,8 @@ def load_checkpoint(path: Path, *, key: str = "ckpt") -> dict[str, Any]:
     if not file.is_file():
         if (path / CONFIG).is_file():
             raise InputError(
-                f"{key}={path}: is an export. Expected a run folder or a .ckpt file. To evaluate an export: "
-                f"model=tiny model.label=NAME {shlex.quote(f'model.backbone.name=local-dir:{path}')}"
+                f"{key}={path}: is an export. Expected a run folder or a .ckpt file. To evaluate an export: python "
+                f"evaluate.py {shlex.quote(f'ckpt={path}')} dataset=NAME"
             )
         raise InputError(f"{key}={path}: no {file}. Expected a run folder or a .ckpt file.{way_on}")
     if not zipfile.is_zipfile(file):

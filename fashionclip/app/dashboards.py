@@ -62,22 +62,27 @@ def ended_wandb() -> Iterator[None]:
             wandb.finish(exit_code=int(failed))
 
 
-def make_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
-    """The loggers of a config. A W&B run is named after model, loss and dataset, and grouped with those of its sweep.
+def name_of(cfg: DictConfig) -> str:
+    """Name of a training on dashboards: model, loss and dataset."""
+    loss = HydraConfig.get().runtime.choices.get("loss") or cfg.loss.function["_target_"].rpartition(".")[2]
+    return f"{cfg.model.label} {loss} {cfg.dataset.name}"
+
+
+def make_loggers(nodes: DictConfig, folder: Path, *, name: str) -> list[Logger]:
+    """The loggers of a config. A W&B run is grouped with those of its sweep.
 
     Args:
-        cfg: Config of the run.
+        nodes: Loggers of the config.
         folder: Folder of the run; that of a sweep holds it.
+        name: Name of a W&B run, unless its node has one.
     """
-    hydra = HydraConfig.get()
-    loss = hydra.runtime.choices.get("loss") or cfg.loss.function["_target_"].rpartition(".")[2]
-    of_several = hydra.mode == RunMode.MULTIRUN or TRIAL in os.environ
+    of_several = HydraConfig.get().mode == RunMode.MULTIRUN or TRIAL in os.environ
     loggers = []
-    for node in filter(None, cfg.logger.values()):
+    for node in filter(None, nodes.values()):
         given: dict[str, Any] = {}
         if node["_target_"].endswith("WandbLogger"):
             named = node.get("name") or node.get("id")  # a run that goes on keeps its name
-            given["name"] = node.get("name") if named else f"{cfg.model.label} {loss} {cfg.dataset.name}"
+            given["name"] = node.get("name") if named else name
             given["group"] = node.get("group") or (folder.parent.name if of_several else None)
             given["log_model"] = False  # Lightning would keep the last checkpoint as well, and nothing offline
         loggers.append(instantiate(node, **given))

@@ -13,6 +13,7 @@ from torch import nn
 from fashionclip.app.checkpoint import backbone_of, dataset_of, is_of, judge_of, load_checkpoint, relation_of
 from fashionclip.app.comparison import compare
 from fashionclip.app.config import fill_groups, plain
+from fashionclip.app.dashboards import check_wandb, ended_wandb, log_pictures, make_loggers
 from fashionclip.app.datasets import open_dataset
 from fashionclip.app.metrics import embedded_split, judgement_metrics_of, metrics_of, tasks_of
 from fashionclip.app.report import print_table
@@ -23,9 +24,12 @@ from fashionclip.data.relations import PairRelation, check_columns
 from fashionclip.errors import InputError
 from fashionclip.evaluation.tasks import run_tasks
 from fashionclip.manifest import SPLITS
+from fashionclip.models.folder import CONFIG
+from fashionclip.models.load import load_backbone
 from fashionclip.training.module import RetrievalModule
 
 
+@ended_wandb()
 def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Prints the table, writes `results.json` into Hydra's run folder, and returns the metrics.
 
@@ -46,20 +50,23 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise InputError(
             f"ckpt={cfg.ckpt} model={cfg.model.label}: a checkpoint brings its own model. Give one of them."
         )
-    if cfg.ckpt is not None:
+    exported = cfg.ckpt is not None and Path(cfg.ckpt, CONFIG).is_file()
+    if cfg.ckpt is not None and not exported:
         checkpoint = load_checkpoint(Path(cfg.ckpt))
         backbone, relation = backbone_of(checkpoint), relation_of(checkpoint)
         dataset = dataset_of(checkpoint) if cfg.dataset is None else open_dataset(cfg.dataset)
         seed, own = checkpoint["config"]["seed"], is_of(checkpoint, dataset)
-    elif cfg.model is None:
-        raise InputError("neither ckpt nor model is given. Use ckpt=RUN_OR_FILE, or model=NAME for a baseline.")
+    elif cfg.model is None and not exported:
+        raise InputError("neither ckpt nor model is given. Use ckpt=RUN_OR_EXPORT, or model=NAME for a baseline.")
     elif cfg.dataset is None:
         raise InputError("dataset: not given. Use dataset=NAME [dataset.root=DIR].")
     else:
-        backbone, relation = instantiate(cfg.model.backbone), PairRelation()
+        backbone = load_backbone(name=f"local-dir:{cfg.ckpt}") if exported else instantiate(cfg.model.backbone)
+        relation = PairRelation()
         dataset = open_dataset(cfg.dataset)
         seed, own = cfg.seed, False
     check_columns(relation, dataset)
+    check_wandb(cfg.logger)
     tasks = tasks_of(cfg.evaluation)
 
     data = RetrievalDataModule(
@@ -84,8 +91,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         if not (chosen := judge_of(checkpoint)):
             raise InputError(f"ckpt={cfg.ckpt}: its loss is of judgements, and it holds no threshold for them.")
         module.judged.load_state_dict(chosen)
+    label = cfg.model.label if cfg.model is not None else Path(cfg.ckpt).name
+    loggers = make_loggers(cfg.logger, folder, name=f"{label} {dataset.root.name}")
     trainer: L.Trainer = instantiate(
-        cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
+        cfg.trainer, logger=loggers, enable_checkpointing=False, default_root_dir=str(folder)
     )
     if trainer.is_global_zero and cfg.ckpt is not None and not own:
         print(f"{dataset.root}: another dataset than {cfg.ckpt} was trained on; photos may be the same.")
@@ -97,7 +106,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         stage = stage_of(module, data, tested[0], also=found)
         report = {"model": str(cfg.ckpt or cfg.model.label)} if cfg.report else None
         also = {"config": plain(cfg)}
-        leave_results(folder, {"metrics": stage}, module, data, split=cfg.split, also=also, report=report)
+        named = leave_results(folder, {"metrics": stage}, module, data, split=cfg.split, also=also, report=report)
+        for logger in loggers:
+            logger.log_metrics({k: v for k, v in named["metrics"].items() if k not in tested[0]}, step=0)
+            logger.save()
+        log_pictures(loggers, folder, step=0)
         print_table({"value": stage.outcome}, split=cfg.split)
         if own and cfg.split != "test":
             print(f"{cfg.split}: {'trained on it' if cfg.split == 'train' else 'the checkpoint was chosen on it'}")

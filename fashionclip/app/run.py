@@ -33,6 +33,7 @@ from fashionclip.app.dashboards import (
     log_figures,
     log_pictures,
     make_loggers,
+    name_of,
 )
 from fashionclip.app.datasets import open_dataset
 from fashionclip.app.home import expand_config
@@ -183,7 +184,7 @@ def train(cfg: DictConfig) -> float:
     callbacks.sort(key=lambda one: not isinstance(one, LastCheckpoint))  # it comes first, to set right what goes on
     trainer: L.Trainer = instantiate(
         cfg.trainer,
-        logger=make_loggers(cfg, folder),
+        logger=make_loggers(cfg.logger, folder, name=name_of(cfg)),
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
         default_root_dir=str(folder),

@@ -21,6 +21,7 @@ from fashionclip.app.dashboards import (
     log_figures,
     log_pictures,
     make_loggers,
+    name_of,
     slices_of,
 )
 from fashionclip.app.trial import TRIAL
@@ -115,7 +116,7 @@ def test_a_run_is_read_back_from_the_files_of_both_dashboards(tmp_path, monkeypa
     }
     cfg = OmegaConf.create({"model": {"label": "lite0"}, "dataset": {"name": "demo"}, "logger": loggers})
     with ended_wandb():
-        made = make_loggers(cfg, folder)
+        made = make_loggers(cfg.logger, folder, name=name_of(cfg))
         log_config(made, {"loss": {"temperature": 0.07}, "seed": 3})
         stages = {"before": {"test/x": 0.1}, "after": SKUS}
         log_figures(made, stages, best={"val/x": 0.4}, last={"val/x": 0.3}, step=12)

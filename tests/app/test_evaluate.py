@@ -9,6 +9,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
+from fashionclip.app.cli import main
 from fashionclip.app.metrics import tasks_of
 from fashionclip.errors import InputError
 from fashionclip.models.load import load_backbone
@@ -137,3 +138,16 @@ def test_two_tasks_of_one_name_are_refused():
         cfg.evaluation.mine = cfg.evaluation.everyday
     with pytest.raises(InputError, match=r"evaluation\.mine\.tasks\.everyday: another set has a task of this name"):
         tasks_of(cfg.evaluation)
+
+
+def test_an_export_is_measured_as_its_run_and_dashboards_get_what_tasks_found(evaluate, run, demo_dataset, tmp_path):
+    wanted, _ = evaluate(f"ckpt={run}", "evaluation=zero-shot")
+    main(["export", str(run), "--to", str(tmp_path / "export")])
+    given = [f"ckpt={tmp_path / 'export'}", "dataset=kaggle-products", f"dataset.root={demo_dataset.root}"]
+    found, _ = evaluate(*given, "evaluation=zero-shot", "logger=default", to="logged")
+    assert found == pytest.approx(wanted, abs=1e-5)
+    logged = pd.read_csv(tmp_path / "logged" / "csv" / "metrics.csv")
+    assert logged["test/zero_shot_category/accuracy"].dropna().item() == found["test/zero_shot_category/accuracy"]
+    assert logged["test/text_to_image/recall@1"].dropna().item() == found["test/text_to_image/recall@1"]
+    with pytest.raises(SystemExit, match="dataset: not given"):
+        evaluate(given[0])

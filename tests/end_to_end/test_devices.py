@@ -79,16 +79,27 @@ def test_published_recipes_take_steps_in_mixed_precision(experiment, demo_datase
 
 
 @pytest.mark.slow
-def test_a_run_without_texts_is_evaluated_on_two_processes(demo_dataset, tmp_path):
-    run, again = tmp_path / "run", tmp_path / "again"
+def test_every_task_measures_the_same_on_two_processes_of_a_run_without_texts(demo_dataset, tmp_path):
+    run = tmp_path / "run"
     data = ["dataset=kaggle-products", f"dataset.root={demo_dataset.root}", "data.num_workers=0"]
     short = ["model=tiny", "data.batch_size=16", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
     DEVICES["in_process_of_its_own"]("train.py", "loss=semipos", *data, *short, f"hydra.run.dir={run}")
     two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
-    DEVICES["in_process_of_its_own"]("evaluate.py", f"ckpt={run}", *two, "data.num_workers=0", f"hydra.run.dir={again}")
-    after = json.loads((run / "results.json").read_text())["after"]
-    found = json.loads((again / "results.json").read_text())["metrics"]
-    assert found == pytest.approx(after, abs=1e-5, nan_ok=True) and "test/image_to_image/recall@1" in found
+    found = []
+    for name, devices in ("one", []), ("two", two):
+        given = [
+            f"ckpt={run}",
+            "evaluation=all",
+            "split=train",
+            "data.num_workers=0",
+            f"hydra.run.dir={tmp_path / name}",
+        ]
+        DEVICES["in_process_of_its_own"]("evaluate.py", *given, *devices)
+        found.append(json.loads((tmp_path / name / "results.json").read_text()))
+    for figures in ("metrics", "intervals"):
+        alone, shared = (dict(one[figures].get("metrics", one[figures])) for one in found)
+        assert alone == {name: pytest.approx(value, abs=1e-5, nan_ok=True) for name, value in shared.items()}
+    assert {"train/image_to_image/recall@1", "train/zero_shot_category/accuracy"} <= set(found[0]["metrics"])
 
 
 @pytest.mark.slow
