@@ -6,8 +6,9 @@
 
 Trains each way for the same number of epochs, once with each seed on each dataset (such as the same photos, split with
 another dataset.seed), and measures the test split: recall@1 and @10 of its texts, and how often their first photo is of
-another category than their own; means, lowest and highest in brackets. Then of the texts of some categories, all runs
-together, how often it is of the category that they are confused with. Results so far are in RESULTS.md.
+another category than their own. Means; in brackets the lowest, the highest, and in how many runs it is higher than with
+the first way. Then of the texts of some categories, all runs together, how often it is of the category that they are
+confused with. Results so far are in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -105,8 +106,10 @@ def train(root: Path, overrides: list[str], *, seed: int) -> tuple[dict[str, flo
     return metrics, pd.DataFrame([{"asked": own[text], "found": category[row]} for text, row in pairs])
 
 
-def told(values: list[float]) -> str:
-    return f"{sum(values) / len(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+def told(values: list[float], first: list[float]) -> str:
+    higher = sum(one > other for one, other in zip(values, first, strict=True))
+    beside = "" if values == first else f", higher in {higher} of {len(values)}"
+    return f"{sum(values) / len(values):.3f} ({min(values):.3f}-{max(values):.3f}{beside})"
 
 
 def main() -> None:
@@ -120,6 +123,7 @@ def main() -> None:
     options = parser.parse_args()
     quiet_lightning()
     given = [f"model={options.model}", f"trainer.max_epochs={options.epochs}", *options.overrides]
+    first: dict[str, list[float]] = {}  # of the first way, run by run
     for way in options.only:
         measured: dict[str, list[float]] = {"recall@1": [], "recall@10": [], "another category": []}
         tables = []
@@ -129,7 +133,8 @@ def main() -> None:
             for name in ("recall@1", "recall@10"):
                 measured[name].append(metrics[f"test/text_to_image/{name}"])
             measured["another category"].append(float((hits["asked"] != hits["found"]).mean()))
-        print(f"{way:22}" + "".join(f"  {name} {told(values)}" for name, values in measured.items()))
+        first = first or measured
+        print(f"{way:22}" + "".join(f"  {name} {told(values, first[name])}" for name, values in measured.items()))
         hits = pd.concat(tables)
         for asked, wrong in CONFUSED:
             found = hits.loc[hits["asked"] == asked, "found"]
