@@ -93,9 +93,9 @@ def hard_negatives(
         asking = own[start : start + queries]  # (B,)
         scores = text[start : start + queries].float() @ image.T  # (B, N)
         if margin is not None:
-            scores = scores.masked_fill(scores > scores.gather(1, asking[:, None]) - margin, -math.inf)
+            scores.masked_fill_(scores > scores.gather(1, asking[:, None]) - margin, -math.inf)
         for code in alike:
-            scores = scores.masked_fill(code[asking, None] == code[None], -math.inf)
+            scores.masked_fill_(code[asking, None] == code[None], -math.inf)
         nearest = scores.topk(min(count, len(image)))
         wrong = torch.where(nearest.values > -math.inf, nearest.indices, -1)
         found[start : start + queries, : wrong.shape[1]] = wrong.int()
