@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
@@ -67,6 +68,7 @@ def leave_out_ratios(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Takes `dataset.ratios={train: 0.9, test: 0.1}` as no val, where Hydra keeps the default of what is left out."""
     whole = [override for override in overrides if override.startswith("dataset.ratios={")]
     if whole and isinstance(OmegaConf.select(cfg, "dataset.ratios"), DictConfig):
-        given = {str(name) for one in whole for name in OmegaConf.from_dotlist([one]).dataset.ratios}
+        values: list[Any] = [OverridesParser.create().parse_override(one).value() for one in whole]
+        given = {name for value in values for name in value}
         given |= {one.removeprefix("dataset.ratios.").partition("=")[0] for one in overrides}
         cfg.dataset.ratios.update({name: 0.0 for name in cfg.dataset.ratios if name not in given})

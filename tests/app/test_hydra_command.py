@@ -45,7 +45,8 @@ def test_own_configs_stand_beside_and_before_those_that_come_along(composed, tmp
 
 def test_ratios_that_leave_out_a_split_mean_none_of_it(composed):
     given, shares = "dataset.ratios={train: 0.9, test: 0.1}", {"train": 0.9, "val": 0.0, "test": 0.1}
-    assert composed("dataset=shop", given)[0].dataset.ratios == shares
+    for form in (given, given.replace(" ", "")):  # as a multirun hands it to its jobs
+        assert composed("dataset=shop", form)[0].dataset.ratios == shares
     half = composed("dataset=shop", "dataset.ratios={train: 0.5}", "dataset.ratios.test=0.5")[0].dataset.ratios
     assert half == {"train": 0.5, "val": 0.0, "test": 0.5}
     assert composed("dataset=shop", "dataset.ratios.train=0.9")[0].dataset.ratios.val == 0.1, "one share alone"
