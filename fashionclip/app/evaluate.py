@@ -81,11 +81,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         seen_skus=own and cfg.split == "test",
         tested=cfg.split,
     )
+    functions = instantiate(cfg.metrics)
     module = RetrievalModule(
         backbone=backbone,
         loss=nn.Identity(),  # nothing is trained
-        metrics=metrics_of(data, functions=instantiate(cfg.metrics)),
-        judged=judgement_metrics_of(data),
+        metrics=metrics_of(data, functions=functions),
+        judged=judgement_metrics_of(data, functions=functions),
     )
     if module.judged is not None:
         if not (chosen := judge_of(checkpoint)):

@@ -19,9 +19,9 @@ from fashionclip.evaluation.embedded_split import EmbeddedSplit
 from fashionclip.evaluation.outcome import Outcome, outcome_of
 from fashionclip.evaluation.tasks import Functions, Task
 from fashionclip.manifest import ROLES, read_triplets
+from fashionclip.metrics import judgement_metrics, triplet_metrics
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.latency import rank_times
-from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
 from fashionclip.metrics.samples import Found
 from fashionclip.metrics.sku_metrics import SkuScores
@@ -31,14 +31,17 @@ from fashionclip.training.module import RetrievalModule
 TEXTS = 256  # that are encoded at once
 
 
-def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[Ranks], Tensor]]) -> RetrievalMetrics:
+def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[..., Tensor]]) -> RetrievalMetrics:
     """Ranking metrics, with those of triplets where the dataset has fixed some, and of SKUs where it has a catalogue.
 
     Args:
         data: Data to evaluate; SKUs that training has seen are measured apart from the others.
-        functions: Functions of ranks by the names of their metrics, as in `configs/metrics`.
+        functions: Functions by the names of their metrics, as in `configs/metrics`; those of triplets begin with
+            "triplet/".
     """
     dataset, rows = data.dataset, data.rows
+    of_triplets = _named(functions, "triplet/")
+    functions = {name: function for name, function in functions.items() if "/" not in name}
     also: list[SkuScores | TripletScores] = []
     of_seen: list[SkuScores] = []
     codes: dict[str, Any] = {
@@ -67,6 +70,7 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[[R
                 kind=(fixed["overlay"] + "/" + fixed["edit"]).tolist(),
                 unseen=torch.tensor(fixed["unseen"].tolist()) if "unseen" in fixed else None,
                 group_id=codes["group_id"],
+                functions=of_triplets or triplet_metrics.FUNCTIONS,
             )
         )
     return RetrievalMetrics(
@@ -141,6 +145,11 @@ def embedded_split(module: RetrievalModule, data: RetrievalDataModule) -> Embedd
     return EmbeddedSplit(manifest, seen.image_row, seen.image, encode, known)
 
 
+def _named(functions: Mapping[str, Callable[..., Tensor]], begin: str) -> dict[str, Callable[..., Tensor]]:
+    """Those whose names begin so, by the rest of their names."""
+    return {name.removeprefix(begin): function for name, function in functions.items() if name.startswith(begin)}
+
+
 def _keys(rows: ManifestTensors, text_id: Tensor) -> Tensor:
     return torch.where(text_id >= 0, rows.text_key[text_id], -1)
 
@@ -173,8 +182,16 @@ def ranking_latency(metrics: RetrievalMetrics, data: RetrievalDataModule) -> dic
     return {"image_to_image": rank_times(image, image)}
 
 
-def judgement_metrics_of(data: RetrievalDataModule) -> JudgementMetrics | None:
-    """Metrics of a dataset's judgements; None where the relation uses none."""
+def judgement_metrics_of(
+    data: RetrievalDataModule, *, functions: Mapping[str, Callable[..., Tensor]]
+) -> JudgementMetrics | None:
+    """Metrics of a dataset's judgements; None where the relation uses none.
+
+    Args:
+        data: Data to evaluate.
+        functions: Functions by the names of their metrics, of which those of judgements begin with "judgement/".
+    """
+    of_judgements = _named(functions, "judgement/")
     judgements = data.rows.judgements
     if judgements is None:
         return None
@@ -184,4 +201,5 @@ def judgement_metrics_of(data: RetrievalDataModule) -> JudgementMetrics | None:
         photo=data.rows.photo_id[judgements.image_row],
         text_only=judgements.text_only,
         group=_groups(data)[judgements.image_row],
+        functions=of_judgements or judgement_metrics.FUNCTIONS,
     )

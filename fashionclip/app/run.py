@@ -157,11 +157,12 @@ def train(cfg: DictConfig) -> float:
     teacher = None
     if untrained is not None and distilled:
         teacher = Teacher(untrained, weight=distilled, data=data, augmented=any(plain(cfg.augmentation).values()))
+    functions = instantiate(cfg.metrics)
     module = RetrievalModule(
         backbone=backbone,
         loss=loss,
-        metrics=metrics_of(data, functions=instantiate(cfg.metrics)),
-        judged=judgement_metrics_of(data),
+        metrics=metrics_of(data, functions=functions),
+        judged=judgement_metrics_of(data, functions=functions),
         optimizer=instantiate(cfg.optimizer, _convert_="all"),  # plain lists, which a checkpoint may hold
         scheduler=instantiate(cfg.get("scheduler")),
         weight_decay=cfg.optimizer.weight_decay,

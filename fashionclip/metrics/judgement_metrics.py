@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 
 import numpy as np
 import torch
@@ -25,6 +26,12 @@ from fashionclip.metrics.judgement_functions import (
 )
 
 EVERY = "match"  # kind of matches that are compared with mismatches of every kind
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "auroc": auroc,
+    "average_precision": average_precision,
+}
 OFFENDERS = 8  # judgements of either label to look at
 
 
@@ -59,6 +66,7 @@ class JudgementMetrics(Metric):
         photo: (J,) code of the photo of each judgement.
         text_only: (J,) scores of a match by a model that sees the texts alone; None: unknown.
         group: (J,) code of judgements that are not independent of each other; None: `photo`.
+        functions: Functions of scores (N,) and labels (N,), by name; those with a `threshold` are given it.
 
     Attributes:
         choosing: Whether the next `compute` chooses threshold, scale and bias anew.
@@ -89,11 +97,13 @@ class JudgementMetrics(Metric):
         photo: Tensor,
         text_only: Tensor | None = None,
         group: Tensor | None = None,
+        functions: Mapping[str, Callable[..., Tensor]] = FUNCTIONS,
     ) -> None:
         super().__init__(dist_sync_fn=gather_uneven)
         self.kind, self.kinds = kind, tuple(kinds)
         self.photo, self.text_only = photo, text_only
         self.group = photo if group is None else group
+        self.functions = {name: (one, "threshold" in signature(one).parameters) for name, one in functions.items()}
         self.choosing = False
         for name, value in (("threshold", 0.5), ("scale", 1.0), ("bias", 0.0)):
             self.register_buffer(name, torch.tensor(value))
@@ -153,11 +163,13 @@ class JudgementMetrics(Metric):
                 chosen = torch.arange(len(score)).repeat_interleave(times[place]).to(score.device)
                 for name, value in self._measures(judgement_id[chosen], score[chosen], label[chosen]).items():
                     drawn.setdefault(name, []).append(value.item())
-        return {
-            name: interval(value.item(), np.array(drawn[name]), groups=groups.worth, share=True)
-            for name, value in self._measures(judgement_id, score, label).items()
-            if value.isfinite()
-        }
+        found = {}
+        for name, value in self._measures(judgement_id, score, label).items():
+            if value.isfinite():
+                figures = np.array(drawn[name])
+                share = bool(np.nanmin(figures) >= 0 and np.nanmax(figures) <= 1)
+                found[name] = interval(value.item(), figures, groups=groups.worth, share=share)
+        return found
 
     def _measures(self, judgement_id: Tensor, score: Tensor, label: Tensor) -> dict[str, Tensor]:
         blind = None if self.text_only is None else self.text_only.to(score.device)[judgement_id]
@@ -178,9 +190,7 @@ class JudgementMetrics(Metric):
     def _of(self, score: Tensor, label: Tensor, blind: Tensor | None, *, among: Tensor) -> dict[str, Tensor]:
         some = label[among]
         values = {
-            "accuracy": accuracy(score[among], some, threshold=self.threshold),
-            "f1": f1(score[among], some, threshold=self.threshold),
-            "auroc": auroc(score[among], some),
-            "average_precision": average_precision(score[among], some),
+            name: function(score[among], some, **({"threshold": self.threshold} if by_verdict else {}))
+            for name, (function, by_verdict) in self.functions.items()
         }
         return values if blind is None else values | {"text_only_auroc": auroc(blind[among], some)}

@@ -6,8 +6,9 @@ are not finite are a `ValueError`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from itertools import pairwise
 
 import torch
@@ -50,6 +51,9 @@ def order_accuracy(ap: Tensor, aq: Tensor, an: Tensor) -> Tensor:
     return (_nearer(ap, aq) & _nearer(aq, an)).float()
 
 
+FUNCTIONS: dict[str, Callable[..., Tensor]] = {"accuracy": triplet_accuracy, "order_accuracy": order_accuracy}
+
+
 @dataclass(frozen=True)
 class Shown:
     """Triplets to look at: their (E, 4) manifest rows, and the (E, 3) distances from the anchor to the others."""
@@ -67,6 +71,8 @@ class TripletScores:
         kind: Kinds (N,) of the semi-positives, such as "text/replaced": the overlay, and how its content was changed.
         unseen: (N,) bool, whether the texts or logos on its photos never occur in train; None: unknown.
         group_id: (R,) code of rows of the manifest that are not independent of each other; None: each triplet is.
+        functions: Functions with one value a triplet, by name. They take what they name of `ap`, `aq` and `an`, the
+            distances (N,) from the anchor to positive, semi-positive and negative.
         name: First part of the scores' names.
 
     Attributes:
@@ -83,8 +89,12 @@ class TripletScores:
         kind: Sequence[str],
         unseen: Tensor | None = None,
         group_id: Tensor | None = None,
+        functions: Mapping[str, Callable[..., Tensor]] = FUNCTIONS,
         name: str = "triplet",
     ) -> None:
+        self.functions = {
+            measure: (function, signature(function).parameters) for measure, function in functions.items()
+        }
         self.rows, self.semipos_distance, self.name = rows, semipos_distance, name
         self.group = torch.arange(len(rows)) if group_id is None else group_id[rows[:, 0]]
         overlay = [name.partition("/")[0] for name in kind]
@@ -101,29 +111,35 @@ class TripletScores:
         ap, aq, an = ((anchor - other).norm(dim=1) for other in others)  # (M,) each
         some = torch.linspace(0, len(ap) - 1, min(SHOWN, len(ap)), device=row.device).long()
         self.shown = Shown(rows[seen][some].cpu(), torch.stack([ap, aq, an], dim=1)[some].cpu())
-        ordered = order_accuracy(ap, aq, an)
+        distances = {"ap": ap, "aq": aq, "an": an}
+        values = {
+            measure: function(**{name: distance for name, distance in distances.items() if name in asked})
+            for measure, (function, asked) in self.functions.items()
+        }
         group, every = self.group.to(row.device)[seen], torch.ones_like(ap, dtype=torch.bool)
 
         def sample(name: str, values: Tensor, among: Tensor) -> Sample:
             return Sample("", {f"{self.name}/{name}": values[among]}, group[among], among.nonzero()[:, 0])
 
-        samples = [sample("accuracy", triplet_accuracy(ap, an), every), sample("order_accuracy", ordered, every)]
-        for name, all_of_kind in self.kind.items():
-            chosen = all_of_kind.to(row.device)[seen]
-            samples.append(sample(f"order_accuracy/{name}", ordered, chosen))
-            samples += [
-                sample(f"order_accuracy/{name}/{content}", ordered, chosen & all_of_content.to(row.device)[seen])
-                for content, all_of_content in self.content.items()
-            ]
-        for name, all_of_overlay in self.overlay.items():
-            chosen = all_of_overlay.to(row.device)[seen]
-            samples += [
-                sample(f"order_accuracy/{name}/{low:g}-{high:g}", ordered, part)
-                for low, high in pairwise(EDGES)
-                if (part := chosen & self._within(low, high, seen)).any()
-            ]
-        distances = ("positive", ap), ("semipositive", aq), ("negative", an)
-        samples += [sample(f"distance_{name}", distance, every) for name, distance in distances]
+        samples = [sample(measure, value, every) for measure, value in values.items()]
+        by_kind = {measure: value for measure, value in values.items() if "aq" in self.functions[measure][1]}
+        for measure, value in by_kind.items():  # what looks at the semi-positive
+            for name, all_of_kind in self.kind.items():
+                chosen = all_of_kind.to(row.device)[seen]
+                samples.append(sample(f"{measure}/{name}", value, chosen))
+                samples += [
+                    sample(f"{measure}/{name}/{content}", value, chosen & all_of_content.to(row.device)[seen])
+                    for content, all_of_content in self.content.items()
+                ]
+            for name, all_of_overlay in self.overlay.items():
+                chosen = all_of_overlay.to(row.device)[seen]
+                samples += [
+                    sample(f"{measure}/{name}/{low:g}-{high:g}", value, part)
+                    for low, high in pairwise(EDGES)
+                    if (part := chosen & self._within(low, high, seen)).any()
+                ]
+        apart = ("positive", ap), ("semipositive", aq), ("negative", an)
+        samples += [sample(f"distance_{name}", distance, every) for name, distance in apart]
         return Found(samples, {})
 
     def _within(self, low: float, high: float, seen: Tensor) -> Tensor:

@@ -157,3 +157,16 @@ def test_intervals_hold_the_auroc_of_many_judgements_and_know_of_photos_with_sev
         low, high = measured(**alike, photo=photo, batches=1)[0].intervals(draws=200)["judgement/auroc/colour"]
         width[name] = high - low
     assert width["three a photo"] > 1.3 * width["apart"]
+
+
+def test_a_measure_of_ones_own_is_given_the_threshold_if_it_asks_for_it():
+    image, text, label, kind = judgements()
+    functions = {
+        "recall": lambda score, label, threshold: (score[label] >= threshold).float().mean(),
+        "gap": lambda score, label: score[label].mean() - score[~label].mean(),
+    }
+    metrics, values = measured(image=image, text=text, label=label, kind=kind, functions=functions)
+    score = (image * text).sum(1)
+    assert values["judgement/recall"] == (score[label] >= metrics.threshold).float().mean()
+    assert values["judgement/gap/colour"] == pytest.approx((score[label].mean() - score[kind == 0].mean()).item())
+    assert "judgement/auroc" not in values and set(metrics.intervals(draws=10)) >= {"judgement/recall", "judgement/gap"}

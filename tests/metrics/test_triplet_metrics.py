@@ -67,6 +67,17 @@ def test_what_train_never_shows_is_measured_apart(image):
         assert not any("seen" in name for name in values)
 
 
+def test_a_measure_of_ones_own_is_given_the_distances_that_it_names(image):
+    functions = {"margin": lambda ap, an: an - ap, "gap": lambda aq, ap: aq - ap}
+    scores = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND, functions=functions)
+    values = figures(scores, of(SEEN, image[SEEN]))
+    (p, q, n) = (sum(apart(image, ROWS[i][0], ROWS[i][role]) for i in range(3)) / 3 for role in (1, 2, 3))
+    assert values["triplet/margin"] == pytest.approx(n - p, abs=1e-5)
+    assert values["triplet/gap"] == pytest.approx(q - p, abs=1e-5)
+    assert "triplet/gap/text/edited" in values and "triplet/margin/text/edited" not in values
+    assert "triplet/accuracy" not in values
+
+
 def test_a_collapsed_model_scores_nothing():
     scores = TripletScores(rows=ROWS, semipos_distance=DISTANCE, kind=KIND)
     values = figures(scores, of(range(10), torch.ones(10, 4) / 2))

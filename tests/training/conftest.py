@@ -30,7 +30,7 @@ def build():
             backbone=backbone,
             loss=loss,
             metrics=metrics_of(data, functions={"recall@1": partial(recall, k=1)}),
-            judged=judgement_metrics_of(data),
+            judged=judgement_metrics_of(data, functions={}),
             optimizer=partial(torch.optim.AdamW, lr=1e-3),
             **settings,
         )
