@@ -27,9 +27,9 @@ READ = {  # where it is there, as in the config of a run of before there was the
     "model.grad_checkpointing",
     "model.patch_dropout",
     "resume",
+    "retention",
     "tf32",
     "wise_ft.alphas",
-    "wise_ft.retention",
 }
 GIVEN = {  # arguments that are not config's to set, by the place whose target takes them
     "trainer": {"logger", "callbacks", "default_root_dir", "num_sanity_val_steps", "enable_model_summary"},

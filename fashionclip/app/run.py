@@ -42,6 +42,7 @@ from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.report import draw_history, print_table
 from fashionclip.app.results import leave_results, stage_of
 from fashionclip.app.resume import check_resumed, continue_loggers, go_on, last_checkpoint
+from fashionclip.app.retention import Retention, told_retention
 from fashionclip.app.run_folder import mode_of, write_run_config
 from fashionclip.app.trial import running_trial
 from fashionclip.app.user_errors import quiet_lightning
@@ -126,9 +127,10 @@ def train(cfg: DictConfig) -> float:
     )
     data = data_of(dataset=dataset, hard_negatives=instantiate(cfg.loss.get("hard_negatives")))
     retention = None
-    if (known := OmegaConf.select(cfg, "wise_ft.retention")) is not None:
+    if (known := cfg.get("retention")) is not None:
         check_columns(relation, other := read_dataset(known))
-        retention = data_of(dataset=other)
+        functions = instantiate(cfg.metrics)
+        retention = Retention(data_of(dataset=other), functions=functions, monitor=cfg.loss.monitor)
 
     if "adapter" in cfg.loss:
         items, size = relation.alike(data.rows)[0][data.rows.of_split("train")], backbone.architecture["embed_dim"]
@@ -219,6 +221,7 @@ def train(cfg: DictConfig) -> float:
     loggers = trainer.loggers
     if resumed is not None:  # what was measured before training is measured again, but not logged again
         trainer.loggers = []
+    known_before = {} if retention is None else retention.measure(trainer, module)
     check_monitor(cfg.loss.monitor, trainer.validate(module, data, verbose=False))  # the point at step 0
     if data.tested == "val":
         trainer.loggers = []  # the curve of val is that of training
@@ -261,6 +264,7 @@ def train(cfg: DictConfig) -> float:
     trainer.loggers = loggers if data.tested == "test" else []
     figures, *_ = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False) or [{}]
     trainer.loggers = loggers
+    known_after = {} if retention is None else retention.measure(trainer, module)
 
     if cfg.trainer.get("fast_dev_run"):
         print("trainer.fast_dev_run: training, validation and test have run through; no results are written")
@@ -269,6 +273,8 @@ def train(cfg: DictConfig) -> float:
         also = {"monitor": cfg.loss.monitor, "chosen_on": "val" if best else None, "val": val}
         if interrupted is not None:
             also["stopped"] = f"after step {steps}"
+        if retention is not None:
+            also["retention"] = {"root": str(retention.root), "before": known_before, "after": known_after}
         history = folder / "csv" / "metrics.csv"
         if history.is_file():  # without logger.csv there is none
             draw_history(history, folder / "training_history.png", monitor=cfg.loss.monitor)
@@ -282,6 +288,8 @@ def train(cfg: DictConfig) -> float:
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)
         outcomes = {name: stage.outcome for name, stage in stages.items()}
         print_table(outcomes, monitor=cfg.loss.monitor, split=data.tested)
+        if retention is not None:
+            print(told_retention(retention.root, known_before, known_after))
         for profile in sorted(folder.glob("*-profile.txt")):
             print(f"profile: {profile}")
         print(f"run folder: {folder}")

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor
 
-from fashionclip.app.metrics import metrics_of
+from fashionclip.app.retention import Retention
 from fashionclip.app.run_folder import mode_of
 from fashionclip.atomic import whole_file
 from fashionclip.data.datamodule import RetrievalDataModule
@@ -22,30 +22,21 @@ from fashionclip.models.folder import read_weights
 from fashionclip.training.module import RetrievalModule
 
 PREFIX = "backbone."
+STILL = ("zero_shot", "retention")  # columns of what the model knew before
 
 
 def check_wise_ft(cfg: DictConfig) -> None:
-    """Refuses shares that are none, what has no weights between, and a dataset that would not be measured.
+    """Refuses shares that are none, what has no weights between, and a dataset that is none.
 
     Raises:
         InputError: `wise_ft.alphas` is no list of numbers from 0 to 1, or the training adds adapters (LoRA); or
-            `wise_ft.retention` is no folder, given without shares, or would be measured by its judgements.
+            `retention` is no folder.
     """
-    alphas, known = (OmegaConf.select(cfg, f"wise_ft.{key}") for key in ("alphas", "retention"))
+    alphas, known = (OmegaConf.select(cfg, key) for key in ("wise_ft.alphas", "retention"))
     if not (known is None or isinstance(known, str)):
-        raise InputError(f"wise_ft.retention={known}: expected the folder of a prepared dataset, or null.")
-    if alphas is None and known is not None:
-        raise InputError(
-            f"wise_ft.retention={known}: needs wise_ft.alphas, at whose shares it is measured, such as "
-            "wise_ft.alphas=[0,0.25,0.5,0.75,1]. Set them, or leave it out."
-        )
+        raise InputError(f"retention={known}: expected the folder of a prepared dataset, or null.")
     if alphas is None:
         return
-    if known is not None and cfg.loss.monitor.startswith("val/judgement/"):
-        raise InputError(
-            f"wise_ft.retention={known}: of another dataset no judgements are measured, but loss.monitor="
-            f"{cfg.loss.monitor}. Set loss.monitor=val/text_to_image/recall@10 or val/loss, or leave retention out."
-        )
     numbers = alphas if isinstance(alphas, ListConfig) else [None]
     if not numbers or not all(isinstance(a, int | float) and not isinstance(a, bool) and 0 <= a <= 1 for a in numbers):
         raise InputError(
@@ -88,7 +79,7 @@ def choose_weights(
     checkpoint: Path,
     alphas: Sequence[float],
     monitor: str,
-    retention: RetrievalDataModule | None = None,
+    retention: Retention | None = None,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Measures val at each share of the way, and puts the best weights into the checkpoint.
 
@@ -100,15 +91,14 @@ def choose_weights(
         checkpoint: Best checkpoint of the training, whose weights are replaced, and kept beside as `trained`.
         alphas: Shares, in [0, 1].
         monitor: Metric on val by which the best is chosen; of equal ones the nearest to before training.
-        retention: Data of what the model knew before, of which val is measured as well.
+        retention: Measures of what the model knew before.
 
     Returns:
-        Table of `alpha`, the monitored metric, `retention` (NaN where it is not measured) and whether it is `chosen`;
-        and all metrics of val at the chosen share.
+        Table of `alpha`, the monitored metric, `zero_shot` and `retention`, zero-shot accuracy and the monitored metric
+        of what it knew before (NaN where they are not measured), and whether it is `chosen`; and all metrics of val at
+        the chosen share.
     """
     loggers, trainer.loggers = trainer.loggers, []
-    own = module.metrics
-    known = None if retention is None else metrics_of(retention, functions=own.functions)
     kept = read_weights(checkpoint)
     trained = kept.get("trained", kept["state_dict"])  # of a run that goes on, the weights may lie between already
     before = {f"{PREFIX}{name}": value for name, value in before.items()}
@@ -117,14 +107,9 @@ def choose_weights(
     for alpha in sorted(alphas):
         module.load_state_dict(mixed(before, trained, alpha=alpha))
         (measured,) = trainer.validate(module, data, verbose=False)
-        rows.append({"alpha": float(alpha), monitor: measured[monitor], "retention": math.nan})
-        if retention is not None and known is not None:
-            judged, module.metrics, module.judged = module.judged, known, None
-            (also,) = trainer.validate(module, retention, verbose=False)
-            module.metrics, module.judged = own, judged
-            rows[-1]["retention"] = also.get(monitor, math.nan)
-            if monitor not in also and alpha == min(alphas) and trainer.is_global_zero:
-                print(f"wise_ft.retention: {monitor} is not measured on val of {retention.rows.root}, which lacks it")
+        known = {} if retention is None else retention.measure(trainer, module)
+        still = {"zero_shot": known.get("zero_shot", math.nan), "retention": known.get(monitor, math.nan)}
+        rows.append({"alpha": float(alpha), monitor: measured[monitor], **still})
         if sign * measured[monitor] > best:
             best, chosen = sign * measured[monitor], dict(measured)
             # what a validation chooses, such as the threshold of judgements, goes with the weights
@@ -142,7 +127,6 @@ def told(curve: pd.DataFrame, *, monitor: str) -> str:
     """The table of `choose_weights` as text."""
     lines = [f"weights between before training (0) and after it (1): {monitor}"]
     for _, row in curve.iterrows():
-        retention = "" if math.isnan(row["retention"]) else f"   retention {row['retention']:.3f}"
-        mark = "   chosen" if row["chosen"] else ""
-        lines.append(f"  {row['alpha']:.2f}   {row[monitor]:.3f}{retention}{mark}")
+        known = "".join(f"   {name} {row[name]:.3f}" for name in STILL if not math.isnan(row[name]))
+        lines.append(f"  {row['alpha']:.2f}   {row[monitor]:.3f}{known}{'   chosen' if row['chosen'] else ''}")
     return "\n".join(lines)

@@ -146,7 +146,7 @@ def test_to_a_run_of_before_a_key_may_be_added_that_it_had_not_yet():
         "loss.cache_chunk",
         "loss.distill.weight",
         "wise_ft.alphas",
-        "wise_ft.retention",
+        "retention",
     ]:
         above, _, name = key.rpartition(".")
         cfg = compose("train", ["loss=contrastive"])

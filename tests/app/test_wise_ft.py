@@ -1,14 +1,13 @@
 import json
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 from fashionclip.app.checkpoint import load_checkpoint
-from fashionclip.app.wise_ft import check_wise_ft, choose_weights, mixed
+from fashionclip.app.retention import told_retention
+from fashionclip.app.wise_ft import check_wise_ft, mixed
 from fashionclip.errors import InputError
 
 MONITOR = "val/text_to_image/mrr"  # of conftest's `run`
@@ -31,32 +30,15 @@ def test_shares_that_are_none_are_refused(alphas):
         check_wise_ft(OmegaConf.create(f"wise_ft: {{alphas: {alphas}}}"))
 
 
-def test_what_it_knew_is_measured_with_shares_and_by_what_can_be_measured():
-    for known, alphas, monitor, message in (
-        ("somewhere", None, MONITOR, "needs wise_ft.alphas"),
-        (5, [0.5], MONITOR, "retention=5: expected the folder"),
-        ("somewhere", [0.5], "val/judgement/auroc", "no judgements are measured, but loss.monitor=val/judgement/auroc"),
-    ):
-        cfg = {"wise_ft": {"alphas": alphas, "retention": known}, "loss": {"monitor": monitor}}
-        with pytest.raises(InputError, match=message):
-            check_wise_ft(OmegaConf.create(cfg))
+def test_a_dataset_that_is_none_is_refused():
+    with pytest.raises(InputError, match="retention=5: expected the folder"):
+        check_wise_ft(OmegaConf.create({"wise_ft": {"alphas": None}, "retention": 5}))
 
 
-def test_it_is_said_that_what_was_known_lacks_the_metric(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("fashionclip.app.wise_ft.metrics_of", lambda data, functions: "known")
-    module, data, known = nn.Linear(1, 1), object(), SimpleNamespace(rows=SimpleNamespace(root="KNOWN"))
-    module.metrics, module.judged = SimpleNamespace(functions={}), None
-    torch.save({"state_dict": module.state_dict()}, tmp_path / "best.ckpt")
-    trainer = SimpleNamespace(
-        loggers=[],
-        is_global_zero=True,
-        strategy=SimpleNamespace(barrier=lambda: None),
-        validate=lambda module, of, verbose: [{MONITOR: 0.5} if of is data else {}],
-    )
-    settings = {"before": {}, "checkpoint": tmp_path / "best.ckpt", "alphas": [1, 0], "monitor": MONITOR}
-    curve, _ = choose_weights(trainer, module, data, **settings, retention=known)
-    assert curve["retention"].isna().all()
-    assert capsys.readouterr().out.count(f"{MONITOR} is not measured on val of KNOWN") == 1
+def test_it_is_said_what_was_known_and_what_could_not_be_measured():
+    before, after = {"zero_shot": 0.5, MONITOR: float("nan")}, {"zero_shot": 0.25, MONITOR: float("nan")}
+    assert told_retention("KNOWN", before, after) == "retention, val of KNOWN: zero_shot 0.500 -> 0.250"
+    assert "has no categories" in told_retention("KNOWN", dict.fromkeys(before, float("nan")), after)
 
 
 def test_adapters_have_no_weights_between():
@@ -71,15 +53,21 @@ def test_the_share_that_is_best_on_val_is_kept_and_nothing_of_it_is_logged(run, 
     logged = len(pd.read_csv(plain / "csv" / "metrics.csv"))
     capsys.readouterr()
 
-    chosen = run("trainer.max_epochs=2", "wise_ft.alphas=[1,0,0.5]", f"wise_ft.retention={demo_dataset.root}")
+    chosen = run("trainer.max_epochs=2", "wise_ft.alphas=[1,0,0.5]", f"retention={demo_dataset.root}")
     curve = pd.read_csv(tmp_path / "wise_ft.csv")
     assert curve["alpha"].tolist() == [0, 0.5, 1]
     assert curve["retention"].tolist() == curve[MONITOR].tolist()  # of the same dataset here
     results = json.loads((tmp_path / "results.json").read_text())
+    known = results["retention"]
+    for stage, share in ("before", 0), ("after", curve["alpha"][curve["chosen"]].item()):
+        (row,) = curve[curve["alpha"] == share].to_dict("records")
+        assert known[stage] == {"zero_shot": row["zero_shot"], MONITOR: row["retention"]}
+    assert 0 <= known["before"]["zero_shot"] <= 1 and known["root"] == str(demo_dataset.root)
     assert chosen == curve[MONITOR].max() == results["val"][MONITOR]
     assert curve[MONITOR].iloc[-1] == json.loads((plain / "results.json").read_text())["val"][MONITOR]
     assert curve["chosen"].tolist() == (curve.index == curve[MONITOR].idxmax()).tolist()
-    assert capsys.readouterr().out.count("   chosen") == 1
+    printed = capsys.readouterr().out
+    assert printed.count("   chosen") == 1 and f"retention, val of {demo_dataset.root}: zero_shot" in printed
     assert len(pd.read_csv(tmp_path / "csv" / "metrics.csv")) == logged
 
     kept, share = load_checkpoint(tmp_path)["state_dict"], float(curve["alpha"][curve["chosen"]].iloc[0])
