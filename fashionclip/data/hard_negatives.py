@@ -15,8 +15,9 @@ from fashionclip.data.samplers import SeededSampler
 class HardNegatives:
     """How the hard negatives of a training are found, and what was found last.
 
-    Source: Moreira et al. 2024, "NV-Retriever", section 3 (TopK-MarginPos), for the margin, and Thirukovalluru et al.
-    2025, "Breaking the Batch Barrier (B3) of Contrastive Learning via Smart Batch Mining", for batches of neighbours.
+    Source: Moreira et al. 2024, "NV-Retriever: Improving text embedding models with effective hard-negative mining",
+    TopK-MarginPos, for the margin; Thirukovalluru et al. 2025, "Breaking the Batch Barrier (B3) of Contrastive Learning
+    via Smart Batch Mining", for batches of neighbours.
 
     Args:
         every: Number of epochs after which they are found anew, by the weights at that time; None: there are none.
