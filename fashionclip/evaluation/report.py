@@ -147,26 +147,28 @@ def _template() -> Any:
 
 
 def _tables(stages: Mapping[str, Outcome], chosen_by: str, meanings: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Figures of directions and of what has none, slices left out, the direction of `chosen_by` first."""
+    """Figures by direction or first word, slices left out, those with `chosen_by` first, those of neither last."""
     last = list(stages.values())[-1]
-    slices = {part.direction for part in last.parts}
+    slices, directions = ({one.direction for one in samples} for samples in (last.parts, last.samples))
     differences = _differences(stages)
     tables: dict[str, list[dict[str, Any]]] = {}
     for name in last.figures:
         of, _, metric = name.rpartition("/")
         if of in slices:
             continue
+        if of not in directions:  # such as triplet/order_accuracy/text
+            of, metric = name.split("/", 1) if "/" in name else ("", name)
         cells = [_cell(metric, name, outcome) for outcome in stages.values()]
         apart, digits = cells[-1]["value"] - cells[0]["value"], cells[-1]["digits"]
-        change = {"text": f"{apart:+.{digits}f}" if abs(apart) > 0 else "", "edges": "", "sure": False}  # none of nan
+        told = abs(apart) > 0 or name in differences  # none of nan, and none of what is the same by nature
+        change = {"text": f"{apart:+.{digits}f}" if told else "", "edges": "", "sure": False}
         if name in differences:
             low, high, change["sure"] = differences[name]
             change["edges"] = f"{low:+.{min(digits, 2)}f} to {high:+.{min(digits, 2)}f}"
         meaning = meanings.get(metric.partition("@")[0], "")
         row = {"metric": metric, "meaning": meaning, "chosen": name == chosen_by, "cells": cells, "change": change}
         tables.setdefault(of, []).append(row)
-    first_of_all = chosen_by.rpartition("/")[0]
-    order = sorted(tables, key=lambda of: (not of, of != first_of_all))
+    order = sorted(tables, key=lambda of: (not of, all(not row["chosen"] for row in tables[of])))
     return [{"name": of, "rows": tables[of]} for of in order]
 
 
@@ -183,8 +185,9 @@ def _differences(stages: Mapping[str, Outcome]) -> dict[str, tuple[float, float,
 def _cell(metric: str, name: str, outcome: Outcome) -> dict[str, Any]:
     value = outcome.figures.get(name, math.nan)
     low, high = outcome.intervals.get(name, (math.nan, math.nan))
-    share = 0 <= low <= high <= 1 + 1e-6
-    digits = 0 if metric in COUNTS else 3 if max(abs(value), 0 if math.isnan(high) else abs(high)) <= 2 else 1
+    share = 0 <= low <= high <= 1 + 1e-6 and not is_median(metric)
+    large = max(abs(value), 0 if math.isnan(high) else abs(high)) > 2
+    digits = 0 if metric in COUNTS else 1 if large or is_median(metric) else 3
     text = DASH if math.isnan(value) else f"{value:,.{digits}f}"
     edges = "" if math.isnan(low) else f"{low:,.{min(digits, 2)}f}{DASH}{high:,.{min(digits, 2)}f}"
     return {"value": value, "text": text, "edges": edges, "low": low, "high": high, "share": share, "digits": digits}

@@ -215,9 +215,10 @@ def test_little_and_nothing(tmp_path):
     check_self_contained(report(one, {"before": outcome(one), "after": outcome(one)}))
     empty = Sample("text_to_image", {"recall@1": torch.tensor([])}, torch.tensor([]), torch.tensor([]).long())
     alone = Sample("", {"spread": torch.tensor([0.5])}, torch.tensor([0]), torch.tensor([0]))
-    nothing = Outcome({"text_to_image/recall@1": float("nan"), "spread": 0.5}, {}, [empty, alone], [], pd.DataFrame())
-    page = report(one, {"metrics": nothing})
-    assert "\u2013" in page.text and "0.500" in page.text
+    figures = {"text_to_image/recall@1": float("nan"), "spread": 0.5, "triplet/order_accuracy/text/replaced": 0.75}
+    page = report(one, {"metrics": Outcome(figures, {}, [empty, alone], [], pd.DataFrame())})
+    words = page.text.split()
+    assert "\u2013" in words and "0.500" in words and {"Triplet", "accuracy/text/replaced", "0.750"} <= set(words)
     assert "Nothing was measured" in report(one, {"metrics": Outcome({}, {}, [], [], pd.DataFrame())}).text
 
 
