@@ -2,8 +2,8 @@
 
     python docs/draw_report.py RUN/report.html --to docs/report.png
 
-Opens the report in Chromium, without a network, and writes its head and a direction. Only of photos that may be
-published: a run on the drawn demo catalogue, say.
+Opens the report in Chromium, without a network, and writes its first direction. Only of photos that may be published:
+a run on the drawn demo catalogue, say.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path, help="report.html of a run")
     parser.add_argument("--to", type=Path, default=Path("docs/report.png"), help="picture (default docs/report.png)")
-    parser.add_argument("--height", type=int, default=2000, help="pixels of the picture (default 2000)")
+    parser.add_argument("--height", type=int, default=1600, help="pixels of the picture (default 1600)")
     options = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -33,6 +33,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         page = browser.new_context(offline=True, viewport={"width": 1280, "height": options.height}).new_page()
         page.goto(options.report.absolute().as_uri())
+        page.evaluate("scrollTo(0, document.querySelector('#direction-1').getBoundingClientRect().top - 16)")
         picture = Image.open(io.BytesIO(page.screenshot()))
         browser.close()
     picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(options.to, optimize=True)  # half the bytes
