@@ -16,6 +16,8 @@ from fashionclip.metrics.retrieval_metrics import Embedded
 from fashionclip.metrics.samples import Found
 from fashionclip.metrics.triplet_metrics import TripletScores
 
+TRIES = 100  # draws of a negative
+
 
 class SampledTriplets:
     """Draws triplets: the positive is another photo of the anchor's product, or of one with its name; the semi-positive
@@ -100,14 +102,16 @@ def _drawn(
     by_group: Mapping[int, np.ndarray],
     draws: np.random.Generator,
 ) -> list[int] | None:
-    """A triplet of an anchor; None where its group has no other product."""
-    positives = by_item[item[anchor]]
-    positives = positives[double[positives] != double[anchor]]
+    """A triplet of an anchor; None where its group has no other product, or other groups hardly any."""
+    fellows = by_item[item[anchor]]
+    own = double[fellows]  # photos that other products may show as well
+    positives = fellows[own != double[anchor]]
     near = by_group[group[anchor]]
-    near = near[item[near] != item[anchor]]
+    near = near[(item[near] != item[anchor]) & ~np.isin(double[near], own)]
     if not len(near):
         return None
-    far = anchor
-    while group[far] == group[anchor]:
+    for _ in range(TRIES):
         far = int(draws.integers(len(item)))
-    return [int(anchor), int(draws.choice(positives)), int(draws.choice(near)), far]
+        if group[far] != group[anchor] and double[far] not in own:
+            return [int(anchor), int(draws.choice(positives)), int(draws.choice(near)), far]
+    return None

@@ -176,7 +176,7 @@ def test_labels_are_those_of_the_nearest_prompts():
 
 
 def test_triplets_are_drawn_as_they_should_be_and_the_same_each_time():
-    given = split(60)
+    given = split(200)
     task = SampledTriplets("category", attributes=["colour", "nothing"], count=200)
     found, again = run(task, given), run(task, given)
     assert {n: v.item() for n, v in found.figures.items()} == pytest.approx(
@@ -184,6 +184,18 @@ def test_triplets_are_drawn_as_they_should_be_and_the_same_each_time():
     )
     assert 0 < found.figures["task/triplets"] <= 200 and 0 <= found.figures["task/order_accuracy"] <= 1
     assert {"task/order_accuracy/by distance/0.75-1", "task/distance_positive"} <= set(found.figures)
+
+
+def test_a_photo_under_two_names_is_no_negative_of_itself_in_a_triplet():
+    shown = {"p": [1.0, 0, 0, 0], "near p": [0.8, 0.6, 0, 0], "q": [0.5, 0, 0.75**0.5, 0], "r": [0.0, 0, 0, 1]}
+    rows = [("a", "X", "p"), ("a", "X", "near p"), ("b", "X", "p"), ("c", "X", "q"), ("d", "Y", "p"), ("e", "Y", "r")]
+    manifest = pd.DataFrame(rows, columns=["item_id", "category", "photo_hash"]).assign(text="", domain="catalog")
+    manifest["group_id"] = manifest["path"] = manifest["image_id"] = [f"{row}" for row in range(len(rows))]
+    image = torch.tensor([shown[photo] for *_, photo in rows])
+    given = EmbeddedSplit(manifest=manifest, row=torch.arange(len(rows)), image=image, encode=torch.empty)
+    figures = run(SampledTriplets("category", count=100), given).figures
+    assert figures["task/triplets"] > 50
+    assert figures["task/accuracy"] == figures["task/order_accuracy"] == 1, "else a double is nearer than the positive"
 
 
 @pytest.mark.parametrize(
