@@ -24,9 +24,9 @@ SEED = 0
 FEWEST = 5  # photos of a t-SNE
 SAME = 1e-4  # extent of embeddings that are all the same, as of a collapsed model
 COLOURS = 20  # values of an attribute that have a colour of their own
-FREQUENT = 0.01  # share of the photos that such a value has at least
+FREQUENT, LEAST = 0.01, 5  # share and number of the photos that such a value has at least
 SIDE, WIDTH, HEIGHT = 44, 1600, 1000  # pixels: of a thumbnail, and of the picture of all
-NOT_ATTRIBUTES = {"image_id", "path", "split", "item_id", "group_id", "text", "photo_hash"}
+NOT_ATTRIBUTES = {"path", "split", "text", "photo_hash"}  # nor are ids
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,13 @@ def draw_maps(folder: Path, found: EmbeddingMap, dataset: PreparedDataset) -> di
 def _coloured(shown: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """Attributes that are worth a picture, category always, and their values, "" for what is grey."""
     for name in ["category", *sorted({*shown} - NOT_ATTRIBUTES - {"category"})]:
+        if name.endswith("_id"):
+            continue
         values = shown[name].fillna("").astype(str).to_numpy(dtype=object)
         counts = Counter(value for value in values if value)
-        frequent = [value for value, count in counts.most_common(COLOURS) if count >= max(2, FREQUENT * len(values))]
+        frequent = [
+            value for value, count in counts.most_common(COLOURS) if count >= max(LEAST, FREQUENT * len(values))
+        ]
         covers = sum(counts[value] for value in frequent) >= len(values) / 2
         if name == "category" or (len(frequent) > 1 and covers):
             yield name, np.array([value if value in frequent else "" for value in values], dtype=object)
