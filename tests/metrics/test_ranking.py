@@ -186,9 +186,8 @@ def test_ranks_and_metrics_equal_the_double_loop(block, dtype, keys):
             assert METRICS[name](ranks).shape == ()
 
 
-@pytest.mark.parametrize("limits", [{"TILE": 5, "CACHE": 64}, {"TILE": 5, "MANY": 0}, {"TILE": 50, "MANY": 3}])
 @pytest.mark.parametrize("owner", [None, torch.arange(33) ** 2 % 13])  # products without a photo, too
-def test_tiles_and_sorting_count_the_same(monkeypatch, limits, owner):
+def test_comparing_and_sorting_count_the_same(monkeypatch, owner):
     query, gallery = grid(20, seed=0), grid(33, seed=1)
     items = codes(33, 5) if owner is None else codes(13, 5)
     relevant, exclude = relevant_pairs([codes(20, 0)], [items]), relevant_pairs([codes(20, 3)], [items])
@@ -199,9 +198,10 @@ def test_tiles_and_sorting_count_the_same(monkeypatch, limits, owner):
         score = (query @ gallery.T).masked_fill(owner != torch.arange(13)[:, None, None], -9).amax(2).T  # (20, 13)
         loop = slow_ranks(score, torch.eye(13), relevant, torch.cat([exclude, (score < -8).nonzero()]))
         assert as_dict(expected) == loop
-    for name, value in limits.items():
-        monkeypatch.setattr(ranking, name, value)
-    assert rank_relevant(query, gallery, relevant, exclude=exclude, owner=owner, block=7).rank.equal(expected.rank)
+    for many, few, numpy_on in (0, 1, "cpu"), (3, 1, "cpu"), (150, 1, "cpu"), (0, 1, ""), (150, 1, ""):
+        for name, value in (("MANY", many), ("FEW", few), ("IN_NUMPY", numpy_on)):
+            monkeypatch.setattr(ranking, name, value)
+        assert rank_relevant(query, gallery, relevant, exclude=exclude, owner=owner, block=7).rank.equal(expected.rank)
 
 
 OF_TREC = {  # names of trec_eval, and of the function with as many places
