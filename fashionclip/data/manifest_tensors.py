@@ -73,6 +73,7 @@ class ManifestTensors:
         text_key: Codes (T,) that are equal for texts which differ only in case, spaces and punctuation.
         photo_id: Codes (N,), equal for rows whose photos are the same, byte for byte; of a dataset that was prepared
             before there was a column `photo_hash`, each row has its own.
+        doubled: Rows (M,) whose photo another row has as well.
         worded: Flags (N,), true of a row with a text. A photo of which only wrong texts are known has none.
         item_id: Code (N,) of each row's product.
         code: Codes (N,) of the values of further columns, by name; that of `text` is `text_key`.
@@ -113,6 +114,7 @@ class ManifestTensors:
         self.text_key: Tensor = torch.cat([keys, len(texts) + torch.arange(wordless)])
         photos = manifest["photo_hash"] if "photo_hash" in manifest else manifest["path"]
         self.photo_id: Tensor = torch.from_numpy(pd.factorize(photos)[0].astype("int64"))
+        self.doubled: Tensor = (self.photo_id.bincount()[self.photo_id] > 1).nonzero()[:, 0]
         self.judgements: JudgementTensors | None = None
         if judgements is not None:
             table = judgements.sort_values("image_row", kind="stable")

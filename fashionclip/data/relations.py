@@ -126,6 +126,10 @@ class PairRelation:
         if self.fields and len(chosen):
             weights = (self.weights[:, None] * (said >= 0)).T  # (N, 1 + F)
             drawn = said.T.gather(1, torch.multinomial(weights, 1, generator=draws))[:, 0]
+        fair = ~_said_of_another(
+            rows, chosen, rows.text_key[drawn], right=torch.where(said >= 0, rows.text_key[said], -1)
+        )
+        chosen, image_index, said, drawn = chosen[fair], image_index[fair], said[:, fair], drawn[fair]
         text_id, text_index = torch.unique(drawn, return_inverse=True)
         pairs = Pairs(
             image_index=image_index,
@@ -237,6 +241,25 @@ def without_twins(rows: ManifestTensors, chosen: Tensor) -> Tensor:
     codes, photo = torch.unique(rows.photo_id[chosen], return_inverse=True)  # (P,), (N,)
     first = torch.full_like(codes, len(chosen)).scatter_reduce(0, photo, torch.arange(len(chosen)), "amin")
     return chosen[chosen[first[photo]] == chosen]
+
+
+def _said_of_another(rows: ManifestTensors, chosen: Tensor, drawn: Tensor, *, right: Tensor) -> Tensor:
+    """Which of N chosen rows, no two of one photo, have a drawn text that is right for the photo of another of them, as
+    only a further row of that photo says: (N,) flags. They would be that photo's negatives.
+
+    Args:
+        rows: All rows.
+        chosen: Chosen rows (N,).
+        drawn: Keys (N,) of their texts in the batch.
+        right: Keys (F, N) of all texts that they have themselves.
+    """
+    others = rows.doubled[torch.isin(rows.photo_id[rows.doubled], rows.photo_id[chosen])]
+    if not len(others):
+        return torch.zeros_like(drawn, dtype=torch.bool)
+    photos, order = rows.photo_id[chosen].sort()
+    own = right[:, order][:, torch.searchsorted(photos, rows.photo_id[others])]  # of the chosen row with this photo
+    said = rows.text_key[rows.text_id[others]]
+    return torch.isin(drawn, said[(said != own).all(0)])
 
 
 def _equal(code: Tensor) -> Tensor:

@@ -88,6 +88,17 @@ def test_a_photo_under_two_names_is_never_its_own_negative(make_rows, form, mult
     assert photo.grad[1:].abs().sum(1).min() > 0
 
 
+def test_a_name_that_a_photo_has_elsewhere_is_no_negative_of_it(make_rows):
+    """Row 2 shows the photo of row 0 and has, in another spelling, the name of row 4."""
+    names = ["blue shirt", "Blue  SHIRT!", "Navy Top", "red dress", "navy-top"]
+    rows = make_rows("abcde", names, photo_hash=["1f", "2a", "1f", "3c", "4d"])
+    for chosen, kept in (([0, 1, 2, 3, 4], [0, 1, 3]), ([2, 4, 3], [2, 3, 4]), ([1, 4, 3], [1, 3, 4])):
+        plan = PairRelation().plan(rows, torch.tensor(chosen))
+        assert sorted(plan.image_row[plan.relation.image_index].tolist()) == kept
+    same = make_rows("abc", ["hat", "HAT", "hat!"], photo_hash=["1f", "1f", "2a"])
+    assert len(PairRelation().plan(same, torch.arange(3)).relation) == 2, "which its own row says as well"
+
+
 def triplets_of(identities, *, per_anchor=1):
     """Anchor, positive, semi-positive and negative of each triplet that is drawn."""
     masks = masks_of(identities.item_id, identities.group_id, identities.view_id, identities.hard_id)
