@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from fashionclip.app.checkpoint import load_checkpoint, named
 from fashionclip.app.config import plain
 from fashionclip.atomic import write_text
 from fashionclip.errors import InputError
+from fashionclip.models.folder import CONFIG as MODEL
 
 FREE = re.compile(  # what may be given anew, since it does not change what is trained
     r"resume|dataset_fingerprint|logger\b.*|callbacks\.last\..*|data\.num_workers|trainer\."
@@ -31,7 +32,7 @@ FREE = re.compile(  # what may be given anew, since it does not change what is t
 
 
 def last_checkpoint(run: Path) -> dict[str, Any]:
-    """What a run's `last.ckpt` says of it: `config`, `epoch` and `global_step`.
+    """What a run's `last.ckpt` says of it: `config`, `epoch`, `global_step`, and the `architecture` of its model.
 
     Raises:
         InputError: There is none, or nothing can go on from it.
@@ -46,7 +47,8 @@ def last_checkpoint(run: Path) -> dict[str, Any]:
         raise InputError(f"{error}{again}") from error
     if "LastCheckpoint" not in checkpoint.get("callbacks", {}):
         raise InputError(f"resume={run}: {file} is of an older version, and lacks what it takes to go on.{again}")
-    return {key: checkpoint[key] for key in ("config", "epoch", "global_step")}
+    known = {key: checkpoint[key] for key in ("config", "epoch", "global_step")}
+    return known | {"architecture": json.loads(checkpoint["backbone"][MODEL])["model_cfg"]}
 
 
 def check_resumed(cfg: DictConfig, last: dict[str, Any], *, fingerprint: str) -> None:
@@ -91,6 +93,22 @@ def check_resumed(cfg: DictConfig, last: dict[str, Any], *, fingerprint: str) ->
         raise InputError(
             f"resume={run}: is finished; its results are in {results}. To train it longer give a higher "
             f"trainer.max_epochs (was {old}) or another trainer.max_time."
+        )
+
+
+def check_architecture(run: str, last: dict[str, Any], architecture: Mapping[str, Any]) -> None:
+    """Refuses to go on where the model of that name was another one then.
+
+    Raises:
+        InputError: Saying which tower differs.
+    """
+    if differing := [
+        tower for tower in ("vision_cfg", "text_cfg") if last["architecture"][tower] != architecture[tower]
+    ]:
+        raise InputError(
+            f"resume={run}: it was begun with an earlier version, whose model of the same name has another "
+            f"{' and '.join(differing)}. Go on with that version, or train anew: python train.py --again "
+            f"{shlex.quote(run)}"
         )
 
 

@@ -41,7 +41,7 @@ from fashionclip.app.malloc import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.report import draw_history, print_table
 from fashionclip.app.results import leave_results, stage_of
-from fashionclip.app.resume import check_resumed, continue_loggers, go_on, last_checkpoint
+from fashionclip.app.resume import check_architecture, check_resumed, continue_loggers, go_on, last_checkpoint
 from fashionclip.app.retention import Retention, told_retention
 from fashionclip.app.run_folder import mode_of, write_run_config
 from fashionclip.app.trial import running_trial
@@ -99,6 +99,8 @@ def train(cfg: DictConfig) -> float:
     relation = instantiate(cfg.loss.relation)
     check_columns(relation, dataset)
     backbone = instantiate(cfg.model.backbone)
+    if resumed is not None:
+        check_architecture(cfg.resume, resumed, backbone.architecture)
     distilled = OmegaConf.select(cfg, "loss.distill.weight")
     alphas = OmegaConf.select(cfg, "wise_ft.alphas")
     untrained = deepcopy(backbone) if distilled or alphas else None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fashionclip.app.again import expand_resume
+from fashionclip.app.resume import check_architecture
 from fashionclip.errors import InputError
 
 MONITOR = "val/text_to_image/mrr"  # of conftest's `run`
@@ -75,3 +76,10 @@ def test_resume_is_the_run_s_config_and_folder(tmp_path, monkeypatch):
     quoted = str(run).replace("'", "\\'")
     assert {f"hydra.run.dir='{quoted}'", f"++resume='{quoted}'"} < set(words)
     assert expand_resume(["resume=null"]) == ["resume=null"]
+
+
+def test_a_run_whose_model_was_another_one_of_the_same_name_does_not_go_on():
+    then = {"embed_dim": 512, "vision_cfg": {"timm_proj": "mlp"}, "text_cfg": {"width": 64}}
+    check_architecture("runs/one", {"architecture": then}, then | {"init_logit_bias": -10})
+    with pytest.raises(InputError, match=r"resume=runs/one: .* another vision_cfg\. Go on with that version, or train"):
+        check_architecture("runs/one", {"architecture": then}, then | {"vision_cfg": {"timm_proj": "linear"}})
