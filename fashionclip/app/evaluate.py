@@ -56,6 +56,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         backbone, relation = backbone_of(checkpoint), relation_of(checkpoint)
         dataset = dataset_of(checkpoint) if cfg.dataset is None else open_dataset(cfg.dataset)
         seed, own = checkpoint["config"]["seed"], is_of(checkpoint, dataset)
+        monitor = checkpoint["config"]["loss"].get("monitor")
     elif cfg.model is None and not exported:
         raise InputError("neither ckpt nor model is given. Use ckpt=RUN_OR_EXPORT, or model=NAME for a baseline.")
     elif cfg.dataset is None:
@@ -112,7 +113,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             logger.log_metrics({k: v for k, v in named["metrics"].items() if k not in tested[0]}, step=0)
             logger.save()
         log_pictures(loggers, folder, step=0)
-        print_table({"value": stage.outcome}, split=cfg.split)
+        print_table({"value": stage.outcome}, split=cfg.split, monitor=monitor if own else None)
         if own and cfg.split != "test":
             print(f"{cfg.split}: {'trained on it' if cfg.split == 'train' else 'the checkpoint was chosen on it'}")
         for name, why in left_out.items():

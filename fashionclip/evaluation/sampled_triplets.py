@@ -20,8 +20,8 @@ TRIES = 100  # draws of a negative
 
 
 class SampledTriplets:
-    """Draws triplets: the positive is another photo of the anchor's product, or of one with its name; the semi-positive
-    a photo of another product of its group; the negative one of another group.
+    """Draws triplets: the positive is another photo of the anchor's product, or of one with its name where products have
+    one photo each; the semi-positive a photo of another product of its group; the negative one of another group.
 
     Args:
         group: Column of the groups, such as category.
@@ -43,8 +43,8 @@ class SampledTriplets:
             TaskLeftOut: There is no column of groups, only one group, no product with two photos, or no other product.
         """
         group = pd.factorize(pd.Series(split.field(self.group), dtype=object))[0]
-        item = _products(split.manifest)
         double = split.double.cpu().numpy()
+        item = _products(split.manifest, double)
         draws = np.random.default_rng(self.seed)
         has = np.array([False] * len(item))
         by_item = pd.Series(np.arange(len(item))).groupby(item).indices
@@ -78,19 +78,13 @@ class SampledTriplets:
         return Found(samples, {f"{name}/triplets": torch.tensor(float(len(rows)))})
 
 
-def _products(manifest: pd.DataFrame) -> np.ndarray:
-    """(I,) codes that photos share which are of one product, or of products with one name, directly or by others."""
+def _products(manifest: pd.DataFrame, double: np.ndarray) -> np.ndarray:
+    """(I,) codes of products; of those with one name where no product has two photos."""
     item = pd.factorize(manifest["item_id"])[0]
-    name = pd.factorize(manifest["text"].map(text_key))[0]
-    worded = (manifest["text"] != "").to_numpy()
-    while True:
-        before = item
-        least = pd.Series(item[worded]).groupby(name[worded]).transform("min").to_numpy()
-        item = item.copy()
-        item[worded] = least
-        item = pd.Series(item).groupby(before).transform("min").to_numpy()
-        if (item == before).all():
-            return item
+    if pd.Series(double).groupby(item).nunique().max() > 1:
+        return item
+    names = [text_key(text) or f"\0{row}" for row, text in enumerate(manifest["text"])]
+    return pd.factorize(pd.Series(names, dtype=object))[0]
 
 
 def _drawn(
