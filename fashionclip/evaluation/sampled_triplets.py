@@ -20,8 +20,8 @@ TRIES = 100  # draws of a negative
 
 
 class SampledTriplets:
-    """Draws triplets: the positive is another photo of the anchor's product, or of one with its name where products have
-    one photo each; the semi-positive a photo of another product of its group; the negative one of another group.
+    """Draws triplets: the positive is another photo of the anchor's product, or of one with its name where products
+    have one photo each; the semi-positive one of another product of its group; the negative one of another group.
 
     Args:
         group: Column of the groups, such as category.
