@@ -5,7 +5,7 @@
 <root>/triplets.parquet    optional: triplets fixed for evaluation
 <root>/judgements.parquet  optional: texts that match a photo, and texts that do not
 <root>/dropped.csv         what was left out, and why
-<root>/dataset.json        schema version, counts, source fingerprint, seed and config
+<root>/dataset.json        schema version, counts, twins across splits, source fingerprint, seed and config
 """
 
 from __future__ import annotations
