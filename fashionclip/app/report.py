@@ -38,7 +38,7 @@ MEANINGS = {  # by the metric's name without its @k; each fits a line
     "calibration_error": "mean gap between probability and share of matches",
 }
 COUNTS = ("queries", "texts", "skus", "count", "labels", "triplets")
-PARTS_SHOWN, LEAST = 8, 10  # values of an attribute, those of most queries, and of no fewer than these
+PARTS_SHOWN, LEAST = 8, 5  # values of an attribute, those of most queries, and of no fewer than these
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:

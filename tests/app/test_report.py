@@ -66,7 +66,7 @@ def test_seen_skus_follow_unseen_ones_and_slices_are_a_line_each(capsys):
         after |= {f"{direction}/recall@1": 0.5, f"{direction}/mrr": 0.6}
     after |= {"text_to_sku/colour/recall@1": 0.5, "text_to_sku/colour/queries": 4.0}
     parts = {f"query_to_sku/category/{name}": 10 + place for place, name in enumerate("abcdefghij")}
-    parts |= {"query_to_sku/occlusion/2": 40, "query_to_sku/occlusion/3": 9, "text_to_sku/category/a": 40}
+    parts |= {"query_to_sku/occlusion/2": 40, "query_to_sku/occlusion/3": 4, "text_to_sku/category/a": 40}
     print_table({"after": outcome(after, parts=parts)})
     printed = capsys.readouterr().out
     assert [first for first, _ in lines_of(printed)] == [

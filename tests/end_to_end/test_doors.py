@@ -287,7 +287,7 @@ def test_multirun_leaves_a_folder_each_a_run_of_wandb_each_and_a_table(search, t
         (["train.py", *SMALL, "data.batch_size=0"], "data.batch_size=0: expected a whole number >= 1."),
         (["train.py", "model=marqo-fashionclip"], "Ways on:"),
         (["train.py", "model=lite0", "augmentation=light"], "data.cache_features=false"),
-        (["evaluate.py"], "Use ckpt=RUN_OR_FILE"),
+        (["evaluate.py"], "Use ckpt=RUN_OR_EXPORT"),
         (["evaluate.py", "ckpt=no/such"], "Expected a run folder"),
         (["evaluate.py", "ckpt=README.md"], "Expected a checkpoint that train.py wrote"),
     ],
