@@ -37,6 +37,7 @@ from fashionclip.app.dashboards import (
 )
 from fashionclip.app.datasets import open_dataset
 from fashionclip.app.home import expand_config
+from fashionclip.app.loss import loss_of
 from fashionclip.app.malloc import keep_freed_memory
 from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.report import draw_history, print_table
@@ -50,7 +51,6 @@ from fashionclip.app.wise_ft import check_wise_ft, choose_weights, told
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.data.relations import check_columns
 from fashionclip.errors import InputError, Stopped
-from fashionclip.losses.protocol import LogitLoss
 from fashionclip.manifest import read_dataset
 from fashionclip.models.tuning import Tuning, below_heads, merge_adapters
 from fashionclip.retrieval.export.training_record import RECORD, write_record
@@ -134,30 +134,13 @@ def train(cfg: DictConfig) -> float:
         functions = instantiate(cfg.metrics)
         retention = Retention(data_of(dataset=other), functions=functions, monitor=cfg.loss.monitor)
 
-    if "adapter" in cfg.loss:
-        items, size = relation.alike(data.rows)[0][data.rows.of_split("train")], backbone.architecture["embed_dim"]
-        loss = instantiate(cfg.loss.adapter, items=items, embedding_size=size)
-    else:
-        loss = instantiate(cfg.loss.function)
-    if isinstance(loss, LogitLoss) and loss.biased:
-        backbone.add_logit_bias()
-    elif not relation.uses_text:
-        backbone.freeze_text()
-    elif backbone.logit_bias is not None:
-        backbone.logit_bias.requires_grad_(False)  # has no part in this loss, and DDP waits for every gradient
+    loss = loss_of(cfg, backbone, relation, data)
     if cfg.model.get("grad_checkpointing"):
         backbone.checkpoint_towers()
     if cfg.model.get("patch_dropout"):
         backbone.drop_patches(cfg.model.patch_dropout)
     if cfg.model.compile:
         backbone.compile_towers()
-    if cfg.loss.get("temperature") is not None:
-        if not isinstance(loss, LogitLoss):
-            raise InputError(f"loss.temperature={cfg.loss.temperature}: this loss has no logit scale. Leave it out.")
-        backbone.set_temperature(cfg.loss.temperature)
-    if not isinstance(loss, LogitLoss):
-        backbone.logit_scale.requires_grad_(False)  # has no part in this loss either
-
     teacher = None
     if untrained is not None and distilled:
         teacher = Teacher(untrained, weight=distilled, data=data, augmented=any(plain(cfg.augmentation).values()))
