@@ -20,7 +20,7 @@ SHOWN = 20  # slices
 MEASURED = ("measured_on", "dataset")  # what two runs must have in common, in results.json
 
 
-def compare(runs: Sequence[str], folder: Path) -> pd.DataFrame:
+def compare(runs: object, folder: Path) -> pd.DataFrame:
     """Prints what tells two runs apart, and writes `comparison.csv` with all metrics and slices.
 
     Args:
@@ -28,10 +28,12 @@ def compare(runs: Sequence[str], folder: Path) -> pd.DataFrame:
         folder: Folder to write in.
 
     Raises:
-        InputError: They are not two, one has no table of queries, or they were measured on other photos.
+        InputError: They are not two, one has no table of queries, they were measured on other photos, or
+            by other tasks.
     """
-    if isinstance(runs, str) or len(runs) != 2:
+    if not isinstance(runs, list) or len(runs) != 2:
         raise InputError(f"compare={runs}: expected two folders of runs: compare=[RUN,RUN].")
+    runs = [str(run) for run in runs]
     (first, facts), (second, others) = (_measured(Path(run)) for run in runs)
     for fact in MEASURED:
         if facts[fact] != others[fact]:
@@ -40,6 +42,11 @@ def compare(runs: Sequence[str], folder: Path) -> pd.DataFrame:
                 "the same. Measure both on one: python evaluate.py ckpt=RUN dataset=NAME split=test"
             )
     table = compared(first, second)
+    if table.empty:
+        raise InputError(
+            f"compare: {runs[0]} and {runs[1]} have no metric of the same queries. Measure both by the same tasks: "
+            "python evaluate.py ckpt=RUN [evaluation=NAME]"
+        )
     table.to_csv(folder / "comparison.csv", index=False)
     _print(table, runs)
     print(f"all metrics and slices: {folder / 'comparison.csv'}")

@@ -107,6 +107,8 @@ def outcome(
     samples = module.metrics.samples if known else []  # of val, where nothing was tested
     if also is not None:
         samples = [*samples, *also.samples]
+        for name in sorted(known.keys() & also.figures.keys()):
+            raise InputError(f"evaluation: a task gives {name}, which is measured anyway. Rename the task.")
         known |= {name: value.item() for name, value in also.figures.items()}
     judged = module.judged.intervals() if known and module.judged else {}
     manifest = data.dataset.manifest
@@ -117,15 +119,27 @@ def tasks_of(evaluation: DictConfig) -> dict[str, tuple[Task, Functions]]:
     """The tasks of the sets in `configs/evaluation`, with the metrics of their set, by name.
 
     Raises:
-        InputError: Two sets have a task of one name.
+        InputError: A set has no tasks, one of them is none, or two sets have a task of one name.
     """
     tasks: dict[str, tuple[Task, Functions]] = {}
     for name, chosen in evaluation.items():
+        if not isinstance(chosen, DictConfig) or not isinstance(chosen.get("tasks"), DictConfig):
+            raise InputError(
+                f"evaluation.{name!s}: expected a set named as its file, with tasks: {{NAME: ...}} below it."
+            )
         functions = instantiate(chosen.get("metrics")) or {}
         for task, node in chosen.tasks.items():
+            if "/" in str(task):
+                raise InputError(f"evaluation.{name!s}.tasks.{task!s}: expected a name without '/'.")
+            if not isinstance(node, DictConfig) or "_target_" not in node:
+                raise InputError(f"evaluation.{name!s}.tasks.{task!s}: has no _target_, the class that measures it.")
             if task in tasks:
                 raise InputError(f"evaluation.{name!s}.tasks.{task!s}: another set has a task of this name. Rename it.")
-            tasks[str(task)] = (instantiate(node, _convert_="all"), functions)
+            tasks[str(task)] = (built := instantiate(node, _convert_="all"), functions)
+            if not callable(built):
+                raise InputError(
+                    f"evaluation.{name!s}.tasks.{task!s}: {node['_target_']} makes no task, which is called."
+                )
     return tasks
 
 

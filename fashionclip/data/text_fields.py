@@ -27,14 +27,18 @@ def texts_of(manifest: pd.DataFrame, field: str) -> list[str]:
     return [" ".join(row) if all(row) else "" for row in rows]
 
 
-def check_fields(fields: Mapping[str, float]) -> None:
+def check_fields(fields: Mapping[str, float], *, key: str = "loss.text_fields") -> None:
     """Refuses a weight that is none, and a field without a column, such as "colour+".
+
+    Args:
+        fields: Weights by field.
+        key: Name of the setting, for the message.
 
     Raises:
         ValueError: Naming the field.
     """
     for field, weight in fields.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
-            raise ValueError(f"loss.text_fields: {field!r} has the weight {weight!r}. Expected a number above 0.")
+            raise ValueError(f"{key}: {field!r} has the weight {weight!r}. Expected a number above 0.")
         if not all(columns_in(field)):
-            raise ValueError(f"loss.text_fields: {field!r} lacks a column. Expected one, or several joined by '+'.")
+            raise ValueError(f"{key}: {field!r} lacks a column. Expected one, or several joined by '+'.")

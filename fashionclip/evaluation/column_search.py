@@ -8,7 +8,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fashionclip.evaluation.embedded_split import IMAGE, EmbeddedSplit, TaskLeftOut, drawn
+from fashionclip.data.text_fields import check_fields
+from fashionclip.evaluation.embedded_split import (
+    IMAGE,
+    EmbeddedSplit,
+    TaskLeftOut,
+    check_columns,
+    check_most,
+    check_templates,
+    drawn,
+)
 from fashionclip.manifest import text_key
 from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs
 from fashionclip.metrics.samples import Found, Search, measured
@@ -32,8 +41,12 @@ class ColumnSearch:
         templates: Sequence[str] = ("{}",),
         max_queries: int | None = 2000,
     ) -> None:
-        self.query, self.templates, self.max_queries = query, list(templates), max_queries
+        self.query, self.templates, self.max_queries = query, templates, max_queries
         self.documents = dict(documents or {IMAGE: 1.0})
+        check_columns("query", [query])
+        check_templates(templates)
+        check_most(max_queries)
+        check_fields(self.documents, key="documents")
 
     def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
         """A sample of all values asked for.

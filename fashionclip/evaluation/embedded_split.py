@@ -110,6 +110,43 @@ class EmbeddedSplit:
         return torch.from_numpy(pd.factorize(self.manifest[column])[0].astype("int64")).to(self.image.device)
 
 
+def check_columns(key: str, columns: object) -> None:
+    """Refuses what is no list of columns, each one or several joined by "+".
+
+    Args:
+        key: Name of the setting, for the message.
+        columns: What was given.
+
+    Raises:
+        ValueError: Naming the setting.
+    """
+    given = columns if isinstance(columns, list | tuple) else ()
+    if not given or not all(isinstance(column, str) and all(columns_in(column)) for column in given):
+        raise ValueError(f"{key}={columns}: expected columns, each with a name.")
+
+
+def check_templates(templates: object) -> None:
+    """Refuses what is no list of prompts with a place for a value.
+
+    Raises:
+        ValueError: Naming them.
+    """
+    if not isinstance(templates, list | tuple) or not templates or not all("{}" in str(one) for one in templates):
+        raise ValueError(
+            f"templates={templates}: expected a list of prompts, each with {{}} in it: ['a photo of {{}}']."
+        )
+
+
+def check_most(max_queries: int | None) -> None:
+    """Refuses a number of queries that leaves none.
+
+    Raises:
+        ValueError: Naming it.
+    """
+    if max_queries is not None and max_queries < 1:
+        raise ValueError(f"max_queries={max_queries}: expected 1 or more, or null for all.")
+
+
 def drawn(count: int, most: int | None, *, seed: int = 0) -> Tensor:
     """At most so many of `count` places, ascending: a fixed random choice."""
     if most is None or count <= most:

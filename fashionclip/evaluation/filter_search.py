@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fashionclip.data.text_fields import check_fields
 from fashionclip.evaluation.embedded_split import IMAGE, EmbeddedSplit, TaskLeftOut
 from fashionclip.metrics.ranking import Ranks, rank_relevant
 from fashionclip.metrics.samples import Found, Search, measured
@@ -25,6 +26,14 @@ class FilterSearch:
 
     def __init__(self, queries: Mapping[str, str], *, documents: Mapping[str, float] | None = None) -> None:
         self.queries, self.documents = dict(queries), dict(documents or {IMAGE: 1.0})
+        if not self.queries:
+            raise ValueError("queries: expected one or more, each with its filter.")
+        for query, where in self.queries.items():
+            if not isinstance(query, str) or not isinstance(where, str):
+                raise ValueError(
+                    f"queries: {query!r}: {where!r}: expected two texts, a query and its filter; quote them."
+                )
+        check_fields(self.documents, key="documents")
 
     def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
         """A sample of the queries that some product answers, and `by_chance`, their share of right products.

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fashionclip.evaluation.embedded_split import EmbeddedSplit, drawn
+from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut, check_columns, check_most, drawn
 from fashionclip.metrics.ranking import Ranks, graded, rank_relevant, relevant_pairs
 from fashionclip.metrics.samples import Found, Search, measured
 
@@ -24,13 +24,17 @@ class PhotoSearch:
     """
 
     def __init__(self, alike: Sequence[str], *, graded_by: Sequence[str] = (), max_queries: int | None = 1000) -> None:
-        self.alike, self.graded_by, self.max_queries = list(alike), list(graded_by), max_queries
+        self.alike, self.graded_by, self.max_queries = alike, graded_by, max_queries
+        check_columns("alike", alike)
+        if graded_by:
+            check_columns("graded_by", graded_by)
+        check_most(max_queries)
 
     def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
         """A sample of all photos that ask.
 
         Raises:
-            TaskLeftOut: A column is missing.
+            TaskLeftOut: A column is missing, or no two photos agree.
         """
         device = split.image.device
         key = self._codes(split, "+".join(self.alike))
@@ -40,6 +44,8 @@ class PhotoSearch:
         right = relevant_pairs([key[asked]], [key])
         apart = double[asked[right[:, 0]]] != double[right[:, 1]]
         right = right[apart]
+        if not len(right):
+            raise TaskLeftOut(f"no two photos have one {'+'.join(self.alike)}")
         search = Search(
             query=split.image[asked],
             gallery=split.image,

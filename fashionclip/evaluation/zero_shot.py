@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut
+from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut, check_columns, check_templates
 from fashionclip.metrics.ranking import Ranks, rank_relevant, recall
 from fashionclip.metrics.samples import Found, Sample, Search
 
@@ -22,7 +22,9 @@ class ZeroShot:
     """
 
     def __init__(self, label: str, *, templates: Sequence[str] = ("a photo of {}",)) -> None:
-        self.label, self.templates = label, list(templates)
+        self.label, self.templates = label, templates
+        check_columns("label", [label])
+        check_templates(templates)
 
     def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
         """A sample of each labelled photo, `accuracy` and `accuracy@5`, and the mean over labels, `balanced_accuracy`.

@@ -2,16 +2,20 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
 from fashionclip.app.cli import main
-from fashionclip.app.metrics import tasks_of
+from fashionclip.app.comparison import compare
+from fashionclip.app.metrics import outcome, tasks_of
+from fashionclip.app.user_errors import one_message
 from fashionclip.errors import InputError
+from fashionclip.metrics.samples import Found
 from fashionclip.models.load import load_backbone
 
 REPO = Path(__file__).parents[2]
@@ -115,6 +119,10 @@ def test_two_runs_are_compared_by_their_queries(evaluate, run, tmp_path, leave_r
         runpy.run_path("evaluate.py", run_name="__main__")
         return pd.read_csv(tmp_path / "compared" / "comparison.csv"), capsys.readouterr().out
 
+    (tmp_path / "other_task").mkdir()
+    (tmp_path / "other_task" / "results.json").write_text((tmp_path / "first" / "results.json").read_text())
+    asked = pd.read_parquet(tmp_path / "first" / "queries.parquet")
+    asked.assign(direction="other " + asked["direction"]).to_parquet(tmp_path / "other_task" / "queries.parquet")
     table, said = compare(tmp_path / "first", tmp_path / "second")
     whole = table[table["slice"].isna()].set_index(["direction", "metric"])
     for column, figures in ("first", first), ("second", second):
@@ -124,6 +132,7 @@ def test_two_runs_are_compared_by_their_queries(evaluate, run, tmp_path, leave_r
     assert max(map(len, said.splitlines()[2:-1])) <= 80
     for runs, message in (
         (["first"], "expected two folders"),
+        (["other_task", "first"], "have no metric of the same queries"),
         (["first", "run"], "has no queries.parquet and results.json"),
         (["first", "of_test"], "has measured_on train, .* has test, so their queries are not the same"),
     ):
@@ -151,3 +160,35 @@ def test_an_export_is_measured_as_its_run_and_dashboards_get_what_tasks_found(ev
     assert logged["test/text_to_image/recall@1"].dropna().item() == found["test/text_to_image/recall@1"]
     with pytest.raises(SystemExit, match="dataset: not given"):
         evaluate(given[0])
+
+
+@pytest.mark.parametrize("runs", [5, [5], "run", {"a": "first", "b": "second"}, [5, 6], [None, "run"]])
+def test_what_is_no_pair_of_runs_is_refused(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"expected two folders of runs|has no queries\.parquet"):
+        compare(runs, tmp_path)
+
+
+def test_a_set_that_is_none_is_a_line_with_its_key():
+    column = "{_target_: fashionclip.evaluation.column_search.ColumnSearch, query: category}"
+    for given, message in (
+        ("5", r"evaluation\.mine: expected a set named as its file"),
+        ("{metrics: {}}", r"evaluation\.mine: expected a set named as its file"),
+        ("{tasks: }", r"evaluation\.mine: expected a set named as its file"),
+        ("{tasks: [category]}", r"evaluation\.mine: expected a set named as its file"),
+        ("{tasks: {a: {query: category}}}", r"evaluation\.mine\.tasks\.a: has no _target_"),
+        ("{tasks: {a: category}}", r"evaluation\.mine\.tasks\.a: has no _target_"),
+        ("{tasks: {a/b: " + column + "}}", r"evaluation\.mine\.tasks\.a/b: expected a name without"),
+        ("{tasks: {a: {_target_: builtins.dict}}}", r"evaluation\.mine\.tasks\.a: builtins\.dict makes no task"),
+        ("{tasks: {a: {_target_: fashionclip.nope.Nope}}}", r"evaluation\.mine\.tasks\.a: Error locating target"),
+    ):
+        cfg = OmegaConf.create(f"evaluation: {{mine: {given}}}")
+        with pytest.raises(SystemExit, match=f"^error: {message}"), one_message():
+            tasks_of(cfg.evaluation)
+
+
+def test_a_task_with_the_name_of_a_direction_is_refused():
+    module = SimpleNamespace(metrics=SimpleNamespace(samples=[]))
+    found = Found([], {"image_to_image/queries": torch.tensor(9.0)})
+    with pytest.raises(InputError, match=r"a task gives image_to_image/queries, which is measured anyway\. Rename"):
+        outcome(module, None, {"test/image_to_image/queries": 3.0}, also=found)

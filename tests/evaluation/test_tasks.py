@@ -253,3 +253,38 @@ def test_texts_are_encoded_once():
     run(ColumnSearch("category"), given)
     run(ColumnSearch("category", documents={"category": 1}), given)
     assert len(asked) == len(set(asked)) > 0
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "message"),
+    [
+        *((ColumnSearch, {"query": query}, "expected columns") for query in (5, "", "+", "colour+")),
+        *((PhotoSearch, {"alike": alike}, "alike=.*expected columns") for alike in ("category", [], [5], None)),
+        (PhotoSearch, {"alike": ["category"], "graded_by": "colour"}, "graded_by=colour: expected columns"),
+        *(
+            (task, {**more, "templates": templates}, "templates=.*expected a list of prompts")
+            for task, more in ((ColumnSearch, {"query": "category"}), (ZeroShot, {"label": "category"}))
+            for templates in ([], ["a photo"], "a photo of {}", None)
+        ),
+        *(
+            (task, {**more, "documents": {"image": weight}}, "documents: 'image' has the weight")
+            for task, more in ((ColumnSearch, {"query": "category"}), (FilterSearch, {"queries": {"a": "price > 1"}}))
+            for weight in (0, -1, "heavy", None)
+        ),
+        (ColumnSearch, {"query": "category", "max_queries": 0}, "max_queries=0: expected 1 or more"),
+        (PhotoSearch, {"alike": ["category"], "max_queries": -1}, "max_queries=-1: expected 1 or more"),
+        (FilterSearch, {"queries": {}}, "queries: expected one or more"),
+        (FilterSearch, {"queries": {501: "price > 1"}}, "queries: 501: .*quote them"),
+        (FilterSearch, {"queries": {"cheap": None}}, "queries: 'cheap': None: .*quote them"),
+    ],
+)
+def test_a_setting_that_measures_nothing_is_refused_by_its_name(task, given, message):
+    with pytest.raises(ValueError, match=message):
+        task(**given)
+
+
+def test_photos_that_have_nothing_in_common_are_left_out_and_said():
+    photos = split()
+    photos.manifest["category"] = photos.manifest["path"]
+    found, left_out = run_tasks({"alike": (PhotoSearch(["category"]), FUNCTIONS)}, photos)
+    assert not found.figures and left_out == {"alike": "no two photos have one category"}
