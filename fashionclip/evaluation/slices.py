@@ -16,7 +16,7 @@ UNKNOWN = "(unknown)"
 def attributes_of(sample: Sample, manifest: pd.DataFrame) -> pd.DataFrame:
     """The attributes of each of A queries, (A, F), as text; no columns where they are of no product of the manifest.
 
-    A photo has its own; a text those of the products that it is right for, where these agree.
+    A photo has its own; a text of the manifest those of the products that it is right for, where these agree.
 
     Args:
         sample: Measures of queries.
@@ -24,7 +24,7 @@ def attributes_of(sample: Sample, manifest: pd.DataFrame) -> pd.DataFrame:
     """
     search = sample.search
     names = [name for name in SLICED_BY if name in manifest]
-    if search is None or search.texts is not None:
+    if search is None or (search.by_text and search.texts is not None):
         return pd.DataFrame(index=range(len(sample.place)))
     place = sample.place.cpu().numpy()
     if not search.by_text:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -44,6 +45,10 @@ def test_photos_have_their_own_attributes_and_texts_those_in_which_their_product
         "category": ["Dresses", UNKNOWN],
         "colour": ["blue", "blue"],
     }
+    labelled = replace(by_photo(), search=replace(by_photo().search, among_texts=True, texts=["a", "b"]))
+    assert attributes_of(labelled, MANIFEST)["colour"].tolist() == ["blue", "blue"]
+    asked = replace(by_text(), search=replace(by_text().search, texts=["a", "b", "c"]))
+    assert attributes_of(asked, MANIFEST).shape == (2, 0), "words of a task's own are of no product"
     own = Sample("triplet", {}, torch.arange(3), torch.arange(3))
     assert attributes_of(own, MANIFEST).shape == (3, 0)
 
