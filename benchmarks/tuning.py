@@ -84,8 +84,8 @@ def run(*arguments: object) -> Run:
     return Run(text, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 
 
-def prepare(kaggle: Path, work: Path) -> dict[str, Path]:
-    """Two datasets of Kaggle's table, clothes and the rest, by their names."""
+def prepare(kaggle: Path, work: Path) -> None:
+    """Prepares two datasets of Kaggle's table, clothes and the rest, in folders of these names."""
     table = pd.read_csv(kaggle / "styles.csv", on_bad_lines="skip", dtype=str)
     table = table[table["id"].map(lambda name: (kaggle / "images" / f"{name}.jpg").is_file())]
     parts = {"clothes": table.query(CLOTHES), "rest": table.drop(table.query(CLOTHES).index)}
@@ -95,7 +95,6 @@ def prepare(kaggle: Path, work: Path) -> dict[str, Path]:
         )
         source = [f"dataset.source={work / name}.csv", f"dataset.columns={COLUMNS}", f"dataset.root={work / name}"]
         run("prepare.py", "dataset=products", "dataset.allow_outside_root=true", *source)
-    return {name: work / name for name in parts}
 
 
 def train(folder: Path, data: Path, *overrides: str, minutes: float) -> Run:
@@ -120,15 +119,21 @@ def main() -> None:
     parser.add_argument("--model", default="lite0-unfrozen", help="base model, by its name in configs/model")
     parser.add_argument("--size", type=int, default=128, help="pixels of a photo's side")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), help="some of the ways")
-    parser.add_argument("--work", type=Path, help="folder for datasets and runs; default: a temporary one")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="folder for datasets and runs, whose base model is used again; default: a temporary one",
+    )
     options = parser.parse_args()
     with TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        data = prepare(options.kaggle, work)
-        base = [f"model={options.model}", f"model.backbone.image_size={options.size}"]
-        train(work / "base", data["clothes"], *base, minutes=2 * options.minutes)
-        run("-m", "fashionclip", "export", work / "base", "--to", work / "export")
+        data = {name: work / name for name in ("clothes", "rest")}
+        if not (work / "export" / "open_clip_config.json").is_file():
+            prepare(options.kaggle, work)
+            base = [f"model={options.model}", f"model.backbone.image_size={options.size}"]
+            train(work / "base", data["clothes"], *base, minutes=2 * options.minutes)
+            run("-m", "fashionclip", "export", work / "base", "--to", work / "export")
         known = recall(work / "base", "after")
         print(f"base model, {2 * options.minutes:g} minutes of clothes: recall@10 of clothes {known:.3f}", flush=True)
         print(f"{'':20}{'trained':>10}{'s a step':>10}{'memory':>10}{'recall@10':>11}{'of clothes':>12}")
