@@ -141,8 +141,8 @@ def _short(node: Mapping[str, Any]) -> str:
 def _measured(run: Path) -> dict[str, Any]:
     """`measured_on`, a split, and its `metrics` before and after training, of a run's best checkpoint; else none.
 
-    Recall has the 95 % interval of the value after training; queries of one product are not taken as independent.
-    Measures of judgements have no interval, since a photo has many judgements.
+    Each has the 95 % interval of its value after training, where the run knows one, and its number of queries. Slices
+    are left out.
     """
     file = _folder(run) / "results.json"
     if not file.is_file() or not (run.is_dir() or run.name == "best.ckpt"):

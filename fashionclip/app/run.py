@@ -128,10 +128,10 @@ def train(cfg: DictConfig) -> float:
         frozen_text_part=backbone.frozen_text_part() if cfg.data.cache_features else None,
     )
     data = data_of(dataset=dataset, hard_negatives=instantiate(cfg.loss.get("hard_negatives")))
+    functions = instantiate(cfg.metrics)
     retention = None
     if (known := cfg.get("retention")) is not None:
         check_columns(relation, other := read_dataset(known))
-        functions = instantiate(cfg.metrics)
         retention = Retention(data_of(dataset=other), functions=functions, monitor=cfg.loss.monitor)
 
     loss = loss_of(cfg, backbone, relation, data)
@@ -144,7 +144,6 @@ def train(cfg: DictConfig) -> float:
     teacher = None
     if untrained is not None and distilled:
         teacher = Teacher(untrained, weight=distilled, data=data, augmented=any(plain(cfg.augmentation).values()))
-    functions = instantiate(cfg.metrics)
     module = RetrievalModule(
         backbone=backbone,
         loss=loss,

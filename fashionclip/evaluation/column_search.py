@@ -57,8 +57,7 @@ class ColumnSearch:
         split = split.catalogue()
         texts = split.field(self.query)
         keys = pd.Series([text_key(text) if text else None for text in texts], dtype=object)
-        codes, _ = pd.factorize(keys)
-        code = torch.from_numpy(codes.astype("int64")).to(split.image.device)  # -1 without a value
+        code = split.codes(keys)
         first = keys.drop_duplicates().dropna().index.tolist()
         if not first:
             raise TaskLeftOut(f"no product has a value of {self.query}")

@@ -101,13 +101,16 @@ class EmbeddedSplit:
     @property
     def group(self) -> Tensor:
         """(I,) codes of photos that are not independent of each other."""
-        return torch.from_numpy(pd.factorize(self.manifest["group_id"])[0].astype("int64")).to(self.image.device)
+        return self.codes(self.manifest["group_id"])
 
     @property
     def double(self) -> Tensor:
         """(I,) codes that photos share which are the same byte for byte."""
-        column = "photo_hash" if "photo_hash" in self.manifest else "path"
-        return torch.from_numpy(pd.factorize(self.manifest[column])[0].astype("int64")).to(self.image.device)
+        return self.codes(self.manifest["photo_hash" if "photo_hash" in self.manifest else "path"])
+
+    def codes(self, values: pd.Series) -> Tensor:
+        """(I,) codes that photos with equal values share; -1 where there is none."""
+        return torch.from_numpy(pd.factorize(values)[0].astype("int64")).to(self.image.device)
 
 
 def check_columns(key: str, columns: object) -> None:

@@ -66,5 +66,4 @@ class PhotoSearch:
         return Found([measured(ranks, functions, direction=name, group=split.group[asked], search=search)], {})
 
     def _codes(self, split: EmbeddedSplit, columns: str) -> Tensor:
-        texts = pd.Series(split.field(columns), dtype=object).replace("", None)
-        return torch.from_numpy(pd.factorize(texts)[0].astype("int64")).to(split.image.device)
+        return split.codes(pd.Series(split.field(columns), dtype=object).replace("", None))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fashionclip.metrics.samples import Sample, Search
+from fashionclip.metrics.samples import Sample
 
 SLICED_BY = ("category", "colour", "gender", "domain", "occlusion", "viewpoint")  # attributes, where a dataset has them
 SEVERAL = "(several)"  # value of a text that is of products with different ones
@@ -30,8 +30,8 @@ def attributes_of(sample: Sample, manifest: pd.DataFrame) -> pd.DataFrame:
     if not search.by_text:
         rows = search.asked.cpu().numpy()[place]
         return _as_text(manifest[names].iloc[rows]).reset_index(drop=True)
-    query, row = _right_rows(search)
-    values = _as_text(manifest[names].iloc[row]).reset_index(drop=True)
+    query, right = search.relevant.cpu().numpy().T
+    values = _as_text(manifest[names].iloc[search.shown.cpu().numpy()[right]]).reset_index(drop=True)
     by_query = values.groupby(query, sort=True)
     agreed = by_query.first().where(by_query.nunique() == 1, SEVERAL)
     return agreed.reindex(place).reset_index(drop=True)
@@ -49,12 +49,6 @@ def sliced(sample: Sample, attributes: pd.DataFrame) -> list[Sample]:
             chosen = torch.from_numpy(np.flatnonzero(codes == code)).to(sample.place.device)
             parts.append(sample.of(chosen, direction=f"{sample.direction}/{name}/{value}"))
     return parts
-
-
-def _right_rows(search: Search) -> tuple[np.ndarray, np.ndarray]:
-    """For each text, the manifest rows of the photos that are right for it, the text's own photo at least."""
-    query, item = search.relevant.cpu().numpy().T
-    return query, search.shown.cpu().numpy()[item]
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:
