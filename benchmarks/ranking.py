@@ -1,9 +1,10 @@
 """Exact metrics of all ranks beside those of other packages: python benchmarks/ranking.py
 
-Random embeddings on the CPU, about `--answers` right photos a query, queries of all degrees of difficulty. Each line is
-a process of its own. It prints seconds (the median of three, once if that takes over 20 s), how many times those of
-blocked float32 matrix products alone that is, measured in turn, the peak of memory beyond the embeddings, and figures,
-of which those that have one definition must agree to 1e-4.
+Random embeddings, about `--answers` right photos a query, queries of all degrees of difficulty. Each line is a process
+of its own. It prints seconds (the median of three, once if that takes over 20 s), how many times those of blocked
+float32 matrix products alone that is, measured in turn, the peak of memory beyond the embeddings, and figures, of which
+those that have one definition must agree to 1e-4. `--device cuda` does so on a GPU, of whose memory the peak is then,
+without the packages that search with faiss on the CPU.
 
 - fashionclip: all ranks by `rank_relevant`, and all figures from them.
 - top-10: matrix products with `torch.topk`, and `IndexFlatIP` of faiss.
@@ -145,7 +146,7 @@ def torchmetrics(case: Case) -> Callable[[], Figures]:
     def run() -> Figures:
         score = 1 + case.query @ case.gallery.T  # it takes a right answer with a score below 0 for none
         right = case.query_item[:, None] == case.item
-        query = torch.arange(len(score))[:, None].expand_as(score)
+        query = torch.arange(len(score), device=score.device)[:, None].expand_as(score)
         figures = {}
         for name, metric in (
             ("recall@1", RetrievalPrecision(top_k=1)),
@@ -169,6 +170,7 @@ SUBJECTS: dict[str, Callable[[Case], Callable[[], Figures]]] = {
     "pytorch-metric-learning" + FEW: metric_learning(None),
     "torchmetrics" + FEW: torchmetrics,
 }
+OF_FAISS = [name for name in SUBJECTS if name.startswith(("faiss", "pytorch-metric-learning"))]
 
 
 def main() -> None:
@@ -179,8 +181,13 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=10, help="right photos of a query, about")
     parser.add_argument("--few", type=int, default=500, help="queries of the last lines")
     parser.add_argument("--only", nargs="*", default=list(SUBJECTS), choices=list(SUBJECTS), help="lines to measure")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to rank")
     options = parser.parse_args()
-    print(f"{options.queries:,} x {options.gallery:,} x {options.size}, {torch.get_num_threads()} threads")
+    if options.device == "cuda":
+        options.only = [name for name in options.only if name not in OF_FAISS]
+    print(
+        f"{options.queries:,} x {options.gallery:,} x {options.size}, {options.device}, {torch.get_num_threads()} threads"
+    )
     print(f"{'':<40}{'seconds':>9}{'x matmul':>10}{'peak MiB':>10}", flush=True)
     ratios: dict[str, float] = {}
     figures: dict[str, Figures] = {}
@@ -191,7 +198,7 @@ def main() -> None:
         for name in options.only:
             here, there = multiprocessing.Pipe(duplex=False)
             queries = options.few if name.endswith(FEW) else options.queries
-            process = start(measure, there, name, file, queries)
+            process = start(measure, there, name, file, queries, torch.device(options.device))
             there.close()
             try:
                 took, ratios[name], peak, figures[name] = here.recv()
@@ -219,14 +226,14 @@ def start(work: Callable[..., None], *arguments: object) -> BaseProcess:
     return process
 
 
-def measure(to: Connection, name: str, file: Path, queries: int) -> None:
+def measure(to: Connection, name: str, file: Path, queries: int, device: torch.device) -> None:
     """Sends seconds, their ratio to those of matrix products, peak MiB beyond the embeddings, and figures."""
-    query, gallery, query_item, item = torch.load(file)
+    query, gallery, query_item, item = torch.load(file, map_location=device)
     case = Case(query[:queries], gallery, query_item[:queries], item)
     run = SUBJECTS[name](case)
-    before = peak_memory()
+    before = peak_memory(device)
     figures, took = timed(run)
-    peak = peak_memory() - before
+    peak = peak_memory(device) - before
     timed(lambda: multiply(case))
     seconds, ratios = [], []
     for _ in range(3):
@@ -239,11 +246,16 @@ def measure(to: Connection, name: str, file: Path, queries: int) -> None:
 
 def timed(run: Callable[[], T]) -> tuple[T, float]:
     began = time.perf_counter()
-    return run(), time.perf_counter() - began
+    found = run()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return found, time.perf_counter() - began
 
 
-def peak_memory() -> float:
-    """The largest resident set of this process so far, in MiB."""
+def peak_memory(device: torch.device) -> float:
+    """The largest resident set of this process so far, or what it had of the GPU's memory at most, in MiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 

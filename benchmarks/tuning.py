@@ -1,11 +1,13 @@
 """What each way of fine-tuning costs, what it reaches in the same processor time, and what it forgets.
 
     python benchmarks/tuning.py --kaggle DIR [--minutes 2] [--model lite0-unfrozen] [--only full lora wise-ft]
+    python benchmarks/tuning.py --kaggle DIR --trainer gpu
 
 Kaggle's products are parted in two: clothes, which a base model learns first, and all else, on which it is fine-tuned
-in each way for the same processor time, evaluations included, which other programs do not change. Of each way: weights
-trained, processor seconds a step, peak memory of the process, recall@10 on what it was tuned for, and recall@10 on the
-clothes, beside that of the base model. Text to image, test splits. Results so far are in RESULTS.md.
+in each way for the same time, evaluations included. On a CPU that is processor time, which other programs do not
+change; on a GPU time by the clock. Of each way: weights trained, seconds a step, peak memory of the process or on the
+GPU, recall@10 on what it was tuned for, and recall@10 on the clothes, beside that of the base model. Text to image,
+test splits. Results so far are in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 REPO = Path(__file__).parents[1]
@@ -47,24 +50,30 @@ WAYS = {
 
 
 class Budget(Callback):
-    """Ends a training when its process has used so many minutes of processor time since it began to fit.
+    """Ends a training so many minutes after it began to fit, and prints the peak of memory on its GPU.
 
     Args:
-        minutes: Minutes of all its threads together.
+        minutes: Minutes of processor time of all its threads together; on a GPU minutes by the clock.
     """
 
     def __init__(self, minutes: float) -> None:
-        self.seconds, self.begun = 60 * minutes, 0.0
+        self.seconds, self.begun, self.clock = 60 * minutes, 0.0, time.process_time
 
     def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.begun = time.process_time()
+        if module.device.type == "cuda":
+            self.clock = time.perf_counter
+        self.begun = self.clock()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        trainer.should_stop = time.process_time() - self.begun > self.seconds
+        trainer.should_stop = self.clock() - self.begun > self.seconds
+
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if module.device.type == "cuda":
+            print(f"peak on the GPU {torch.cuda.max_memory_allocated(module.device) / 2**20:.0f} MB")
 
 
 class Run(NamedTuple):
-    """What a command of ours printed, and the peak memory of its process in MB."""
+    """What a command of ours printed, and the peak memory of its process, or of a training on its GPU, in MB."""
 
     printed: str
     memory: float
@@ -81,7 +90,8 @@ def run(*arguments: object) -> Run:
         text = printed.read()
     if status:
         raise SystemExit(f"{' '.join(command)}\n{text[-3000:]}")
-    return Run(text, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
+    peak = re.search(r"peak on the GPU (\d+) MB", text)
+    return Run(text, float(peak[1]) if peak else usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def prepare(kaggle: Path, work: Path) -> None:
@@ -98,7 +108,7 @@ def prepare(kaggle: Path, work: Path) -> None:
 
 
 def train(folder: Path, data: Path, *overrides: str, minutes: float) -> Run:
-    """A training of so many minutes of processor time, without an early stop."""
+    """A training of so many minutes, without an early stop."""
     budget = f"+callbacks.budget={{_target_: tuning.Budget, minutes: {minutes}}}"
     fixed = ["dataset=products", f"dataset.root={data}", "loss=contrastive", "trainer.max_epochs=200", budget]
     fixed += ["callbacks.early_stopping.patience=200", "trainer.enable_progress_bar=false", f"hydra.run.dir={folder}"]
@@ -113,9 +123,9 @@ def recall(folder: Path, part: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kaggle", type=Path, required=True, help="folder with styles.csv and images/")
-    parser.add_argument(
-        "--minutes", type=float, default=2.0, help="processor time of each way; the base model has twice as much"
-    )
+    parser.add_argument("--minutes", type=float, default=2.0, help="time of each way; the base model has twice as much")
+    parser.add_argument("--trainer", default="cpu", help="where to train, by its name in configs/trainer")
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings, but for that of the base model")
     parser.add_argument("--model", default="lite0-unfrozen", help="base model, by its name in configs/model")
     parser.add_argument("--size", type=int, default=128, help="pixels of a photo's side")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), help="some of the ways")
@@ -125,13 +135,14 @@ def main() -> None:
         help="folder for datasets and runs, whose base model is used again; default: a temporary one",
     )
     options = parser.parse_args()
+    trainer = f"trainer={options.trainer}"
     with TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
         data = {name: work / name for name in ("clothes", "rest")}
         if not (work / "export" / "open_clip_config.json").is_file():
             prepare(options.kaggle, work)
-            base = [f"model={options.model}", f"model.backbone.image_size={options.size}"]
+            base = [trainer, f"model={options.model}", f"model.backbone.image_size={options.size}"]
             train(work / "base", data["clothes"], *base, minutes=2 * options.minutes)
             run("-m", "fashionclip", "export", work / "base", "--to", work / "export")
         known = recall(work / "base", "after")
@@ -139,13 +150,14 @@ def main() -> None:
         print(f"{'':20}{'trained':>10}{'s a step':>10}{'memory':>10}{'recall@10':>11}{'of clothes':>12}")
         model = ["model=tiny", "model.label=base", f"model.backbone.name=local-dir:{work / 'export'}", "model.lr=3e-4"]
         for way in options.only:
-            folder = work / re.sub(r"\W+", "-", way)
-            done = train(folder, data["rest"], *model, *WAYS[way], minutes=options.minutes)
+            folder = work / f"{re.sub('[^a-z]+', '-', way)}-{options.seed}"
+            overrides = [trainer, f"seed={options.seed}", *model, *WAYS[way]]
+            done = train(folder, data["rest"], *overrides, minutes=options.minutes)
             found = re.search(r"training ([\d.]+) of", done.printed)
             steps = pd.read_csv(folder / "csv" / "metrics.csv")["step"].max() + 1
             again = folder / "known"
             there = ["dataset=products", f"dataset.root={data['clothes']}", f"hydra.run.dir={again}"]
-            run("evaluate.py", f"ckpt={folder}", *there)
+            run("evaluate.py", f"ckpt={folder}", trainer, *there)
             trained, step = float(found[1]) if found else 0.0, 60 * options.minutes / steps
             reached = f"{recall(folder, 'after'):11.3f}{recall(again, 'metrics'):12.3f}"
             print(f"{way:20}{trained:9.1f}M{step:10.2f}{done.memory:7.0f} MB{reached}", flush=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import open_clip
 import pandas as pd
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -44,7 +45,8 @@ def two_steps(tmp_path, monkeypatch):
     (tmp_path / "small.json").write_text(json.dumps(SMALL))
     open_clip.add_model_config(tmp_path / "small.json")
     given = ["model=tiny", "model.backbone.name=small", "data.batch_size=8", "data.num_workers=0", "debug=fast"]
-    given += ["trainer.fast_dev_run=2", "trainer=cpu", "trainer.enable_progress_bar=false"]
+    given += ["trainer.fast_dev_run=2", "trainer.enable_progress_bar=false"]
+    given += ["trainer=gpu" if torch.cuda.is_available() else "trainer=cpu"]
     given += [f"hydra.run.dir={tmp_path}", f"hydra.runtime.output_dir={tmp_path}"]
 
     def trained(*overrides):

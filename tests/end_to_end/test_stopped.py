@@ -116,6 +116,10 @@ def ended(process, file):
     [
         ["augmentation=strong", "data.num_workers=2", "loss=mixed", "loss.monitor=val/image_to_image/recall@1"],
         ["model=lite0", *TWO, "trainer.precision=32-true", "data.batch_size=6", "loss.hard_negatives.every=2"],
+        pytest.param(
+            ["trainer=gpu", "trainer.deterministic=warn", "callbacks=ema"],
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU"),
+        ),
     ],
 )
 def test_a_training_that_is_killed_anywhere_and_goes_on_ends_with_the_same_bits(demo_dataset, tmp_path, more):
