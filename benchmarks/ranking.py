@@ -185,16 +185,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.device == "cuda":
         options.only = [name for name in options.only if name not in OF_FAISS]
-    print(
-        f"{options.queries:,} x {options.gallery:,} x {options.size}, {options.device}, {torch.get_num_threads()} threads"
-    )
+    sizes = f"{options.queries:,} x {options.gallery:,} x {options.size}"
+    print(f"{sizes}, {options.device}, {torch.get_num_threads()} threads")
     print(f"{'':<40}{'seconds':>9}{'x matmul':>10}{'peak MiB':>10}", flush=True)
     ratios: dict[str, float] = {}
     figures: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "case.pt")
-        sizes = (options.queries, options.gallery, options.size, options.answers)
-        start(write, file, *sizes).join()  # not here: what a process has in memory counts as the peak of its children
+        start(
+            write, file, options.queries, options.gallery, options.size, options.answers
+        ).join()  # not here: what a process has in memory counts as the peak of its children
         for name in options.only:
             here, there = multiprocessing.Pipe(duplex=False)
             queries = options.few if name.endswith(FEW) else options.queries
