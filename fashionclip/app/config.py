@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
 
 from fashionclip.app.arguments import arguments_of, check_types
+from fashionclip.app.home import expand_config
 from fashionclip.app.run_folder import mode_of
 from fashionclip.errors import InputError
 
@@ -48,6 +50,17 @@ def fill_groups(cfg: DictConfig, groups: Iterable[str] = (*OPEN, "augmentation")
     with open_dict(cfg):
         for group in groups:
             cfg[group] = cfg.get(group) or {}
+
+
+def check_config(cfg: DictConfig) -> None:
+    """What every command does first: refuses keys that nothing reads and values out of range, and expands `~`.
+
+    Raises:
+        InputError: Naming the key or the value.
+    """
+    check_added_keys(cfg, HydraConfig.get().overrides.task)
+    expand_config(cfg)
+    check_values(cfg)
 
 
 def check_added_keys(cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -14,13 +12,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from fashionclip.app.again import check_places, differences, made_with, repeated_run, write_made_with
-from fashionclip.app.checkpoint import named
+from fashionclip.app.assembly import Assembly, assemble
 from fashionclip.app.config import (
-    check_added_keys,
+    check_config,
     check_devices,
     check_loss_keys,
     check_monitor,
-    check_values,
     fill_groups,
     plain,
 )
@@ -36,29 +33,20 @@ from fashionclip.app.dashboards import (
     name_of,
 )
 from fashionclip.app.datasets import open_dataset
-from fashionclip.app.home import expand_config
-from fashionclip.app.loss import loss_of
 from fashionclip.app.malloc import keep_freed_memory
-from fashionclip.app.metrics import judgement_metrics_of, metrics_of
 from fashionclip.app.report import draw_history, print_table
 from fashionclip.app.results import leave_results, stage_of
-from fashionclip.app.resume import check_architecture, check_resumed, continue_loggers, go_on, last_checkpoint
-from fashionclip.app.retention import Retention, told_retention
+from fashionclip.app.resume import check_resumed, continue_loggers, go_on, last_checkpoint
+from fashionclip.app.retention import told_retention
 from fashionclip.app.run_folder import mode_of, write_run_config
 from fashionclip.app.trial import running_trial
 from fashionclip.app.user_errors import quiet_lightning
 from fashionclip.app.wise_ft import check_wise_ft, choose_weights, told
-from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.relations import check_columns
-from fashionclip.errors import InputError, Stopped
-from fashionclip.manifest import read_dataset
-from fashionclip.models.tuning import Tuning, below_heads, merge_adapters
+from fashionclip.errors import Stopped
+from fashionclip.models.tuning import merge_adapters
 from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.checkpoints import LastCheckpoint, WholeCheckpoints
-from fashionclip.training.distillation import Teacher
 from fashionclip.training.epochs import EpochLines
-from fashionclip.training.heads_first import HeadsFirst
-from fashionclip.training.module import RetrievalModule
 from fashionclip.training.optim import trained_share, trained_table
 from fashionclip.training.prune import PruneTrial
 from fashionclip.training.stop import INTERRUPTED, StopOnSignal, signals_restored
@@ -75,10 +63,8 @@ def train(cfg: DictConfig) -> float:
     Raises:
         InputError: Config, dataset and model do not go together, found before the first step.
     """
-    check_added_keys(cfg, HydraConfig.get().overrides.task)
-    expand_config(cfg)
     fill_groups(cfg)
-    check_values(cfg)
+    check_config(cfg)
     check_loss_keys(cfg, HydraConfig.get().overrides.task)
     check_devices(cfg.trainer)
     check_wandb(cfg.logger)
@@ -96,77 +82,11 @@ def train(cfg: DictConfig) -> float:
     if resumed is not None:
         check_resumed(cfg, resumed, fingerprint=dataset.info["fingerprint"])
         continue_loggers(cfg.logger, folder, step=resumed["global_step"])
-    relation = instantiate(cfg.loss.relation)
-    check_columns(relation, dataset)
-    backbone = instantiate(cfg.model.backbone)
-    if resumed is not None:
-        check_architecture(cfg.resume, resumed, backbone.architecture)
-    distilled = OmegaConf.select(cfg, "loss.distill.weight")
-    alphas = OmegaConf.select(cfg, "wise_ft.alphas")
-    untrained = deepcopy(backbone) if distilled or alphas else None
-    tuning = instantiate(cfg.get("tuning")) or Tuning(keep_frozen=True)
-    rates = tuning.apply(backbone)
-    frozen_image_part = backbone.frozen_image_part() if cfg.data.cache_features else None
-    if cfg.data.cache_features and frozen_image_part is None:
-        raise InputError(
-            "data.cache_features=true: photos are embedded once, so their tower must be frozen, as by "
-            "tuning=lock-image. Or use data.cache_features=false."
-        )
-
-    data_of = partial(
-        RetrievalDataModule,
-        relation=relation,
-        tokenize=backbone.tokenizer,
-        preprocess=backbone.preprocess,
-        augmentation=plain(cfg.augmentation),
-        batch_size=cfg.data.batch_size,
-        eval_batch_size=cfg.data.eval_batch_size,
-        val_queries=cfg.data.get("val_queries"),
-        num_workers=cfg.data.num_workers,
-        seed=cfg.seed,
-        frozen_image_part=frozen_image_part,
-        frozen_text_part=backbone.frozen_text_part() if cfg.data.cache_features else None,
-    )
-    data = data_of(dataset=dataset, hard_negatives=instantiate(cfg.loss.get("hard_negatives")))
-    functions = instantiate(cfg.metrics)
-    retention = None
-    if (known := cfg.get("retention")) is not None:
-        check_columns(relation, other := read_dataset(known))
-        retention = Retention(data_of(dataset=other), functions=functions, monitor=cfg.loss.monitor)
-
-    loss = loss_of(cfg, backbone, relation, data)
-    if cfg.model.get("grad_checkpointing"):
-        backbone.checkpoint_towers()
-    if cfg.model.get("patch_dropout"):
-        backbone.drop_patches(cfg.model.patch_dropout)
-    if cfg.model.compile:
-        backbone.compile_towers()
-    teacher = None
-    if untrained is not None and distilled:
-        teacher = Teacher(untrained, weight=distilled, data=data, augmented=any(plain(cfg.augmentation).values()))
-    module = RetrievalModule(
-        backbone=backbone,
-        loss=loss,
-        metrics=metrics_of(data, functions=functions),
-        judged=judgement_metrics_of(data, functions=functions),
-        optimizer=instantiate(cfg.optimizer, _convert_="all"),  # plain lists, which a checkpoint may hold
-        scheduler=instantiate(cfg.get("scheduler")),
-        weight_decay=cfg.optimizer.weight_decay,
-        rates=rates,
-        monitor=cfg.loss.monitor,
-        teacher=teacher,
-        cache_chunk=cfg.loss.get("cache_chunk"),
-        config=named(plain(cfg)) | {"dataset_fingerprint": dataset.info["fingerprint"]},
-    )
-    if not any(parameter.requires_grad for parameter in module.parameters()):
-        raise InputError(
-            "tuning: nothing is left to train. A loss without texts trains the image tower alone, and it is frozen. "
-            "Choose another tuning, or a loss with texts."
-        )
+    parts = assemble(cfg, dataset, resumed=resumed)
+    backbone, data, module, retention = parts.backbone, parts.data, parts.module, parts.retention
     epochs = EpochLines(monitor=cfg.loss.monitor, mode=mode_of(cfg.loss.monitor))
     pruning = [PruneTrial(trial=trial, monitor=cfg.loss.monitor)] if (trial := running_trial(folder)) else []
-    heads = [HeadsFirst(backbone, below=below_heads(backbone), share=tuning.heads_first)] if tuning.heads_first else []
-    callbacks = [stop, epochs, *pruning, *heads]
+    callbacks = [stop, epochs, *pruning, *parts.heads_first]
     callbacks += filter(None, instantiate(cfg.callbacks, _convert_="all").values())
     callbacks.sort(key=lambda one: not isinstance(one, LastCheckpoint))  # it comes first, to set right what goes on
     trainer: L.Trainer = instantiate(
@@ -192,15 +112,7 @@ def train(cfg: DictConfig) -> float:
         if repeated is not None and resumed is None:
             print("\n  ".join([f"{repeated}: made again", *differences(repeated, now)]))
         log_config(trainer.loggers, plain(cfg) | {"dataset_fingerprint": dataset.info["fingerprint"]})
-        print(f"{dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
-        if data.tested == "val":
-            print("no test split: metrics are of val, on which the checkpoint is chosen as well")
-        if 0 < (data.val_queries or 0) < len(data.rows.split["val"]):
-            print(f"val: {data.val_queries} queries of each direction at most, the same each time (data.val_queries)")
-        print(f"{cfg.model.label}: training {trained_share(backbone.parameters())}")
-        print(
-            trained_table(module, backbone, lr=cfg.optimizer.lr, weight_decay=module.weight_decay, rates=module.rates)
-        )
+        _print_plan(cfg, parts)
 
     loggers = trainer.loggers
     if resumed is not None:  # what was measured before training is measured again, but not logged again
@@ -216,7 +128,7 @@ def train(cfg: DictConfig) -> float:
         stages["before"] = stage_of(module, data, figures)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="before", step=0)
     trainer.loggers = loggers
-    interrupted = None
+    alphas, interrupted = OmegaConf.select(cfg, "wise_ft.alphas"), None
     try:
         last = None if resumed is None else str(folder / "checkpoints" / "last.ckpt")
         trainer.fit(module, data, ckpt_path=last, weights_only=True)
@@ -228,15 +140,16 @@ def train(cfg: DictConfig) -> float:
     last_val = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     if best is None and not cfg.trainer.get("fast_dev_run") and trainer.is_global_zero:
-        unmixed = "; wise_ft.alphas needs one, and nothing was mixed" if alphas else ""
-        print(f"no checkpoint was written: below are the weights as training left them{unmixed}")
+        print("no checkpoint was written: below are the weights as training left them")
     val = epochs.best
-    if untrained is not None and alphas and best is not None and interrupted is None:
+    if alphas and (best is None or interrupted is not None):
+        print("wise_ft.alphas: nothing was mixed, since training did not come to its end with a checkpoint")
+    elif alphas and best is not None and parts.untrained is not None:
         curve, val = choose_weights(
             trainer,
             module,
             data,
-            before=untrained.state_dict(),
+            before=parts.untrained.state_dict(),
             checkpoint=Path(best),
             alphas=alphas,
             monitor=cfg.loss.monitor,
@@ -280,3 +193,17 @@ def train(cfg: DictConfig) -> float:
     if interrupted is not None:
         raise interrupted
     return val.get(cfg.loss.monitor, math.nan)  # none, where trainer.max_time was over before the first epoch
+
+
+def _print_plan(cfg: DictConfig, parts: Assembly) -> None:
+    """What is trained, on what, at which rates."""
+    data, module = parts.data, parts.module
+    print(f"{data.dataset.root}: {', '.join(f'{len(part)} {name}' for name, part in data.rows.split.items())} photos")
+    if data.tested == "val":
+        print("no test split: metrics are of val, on which the checkpoint is chosen as well")
+    if 0 < (data.val_queries or 0) < len(data.rows.split["val"]):
+        print(f"val: {data.val_queries} queries of each direction at most, the same each time (data.val_queries)")
+    print(f"{cfg.model.label}: training {trained_share(parts.backbone.parameters())}")
+    print(
+        trained_table(module, parts.backbone, lr=cfg.optimizer.lr, weight_decay=module.weight_decay, rates=module.rates)
+    )

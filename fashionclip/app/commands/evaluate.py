@@ -1,9 +1,7 @@
 """`fashionclip evaluate`, in a clone also `python evaluate.py`: measures a run or an untouched model on test."""
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fashionclip.app.home import expand_config
 from fashionclip.app.hydra_command import hydra_command
 from fashionclip.app.run_folder import own_run_folder
 from fashionclip.app.user_errors import one_message
@@ -15,10 +13,8 @@ HELP = "measure a run or an untouched model on test: ckpt=RUN or model=NAME data
 @hydra_command
 def main(cfg: DictConfig) -> None:
     with one_message(), own_run_folder():
-        from fashionclip.app.config import check_added_keys, check_values
+        from fashionclip.app.config import check_config
         from fashionclip.app.evaluate import evaluate
 
-        check_added_keys(cfg, HydraConfig.get().overrides.task)
-        expand_config(cfg)
-        check_values(cfg)
+        check_config(cfg)
         evaluate(cfg)

@@ -3,10 +3,8 @@ With `check_only=true` it says what that would be, and leaves none."""
 
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fashionclip.app.home import expand_config
 from fashionclip.app.hydra_command import hydra_command
 from fashionclip.app.user_errors import one_message
 
@@ -18,12 +16,10 @@ HELP = "make a dataset ready for training, or check it: dataset=NAME dataset.sou
 def main(cfg: DictConfig) -> None:
     with one_message():
         from fashionclip.app.check import check
-        from fashionclip.app.config import check_added_keys, check_values
+        from fashionclip.app.config import check_config
         from fashionclip.app.datasets import prepare
 
-        check_added_keys(cfg, HydraConfig.get().overrides.task)
-        expand_config(cfg)
-        check_values(cfg)
+        check_config(cfg)
         if cfg.check_only:
             check(cfg.dataset, to=Path(cfg.check_to), photos=cfg.check_photos)
         else:
