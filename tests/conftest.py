@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import sys
 from functools import cache
@@ -26,6 +27,17 @@ ARCHITECTURE = {
 def one_thread():
     """On a busy machine torch's threads make small operations up to a hundred times slower."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_another_test():
+    """A command that Hydra runs in this process goes on logging to a file of its run's folder."""
+    before = logging.root.handlers[:]
+    yield
+    for handler in logging.root.handlers[:]:
+        if handler not in before and isinstance(handler, logging.FileHandler):
+            logging.root.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(scope="session")
