@@ -104,7 +104,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if not tested:
         raise InputError("trainer.limit_test_batches=0: nothing is left to measure. Leave it out.")
     if trainer.is_global_zero:
-        found, left_out = run_tasks(tasks, embedded_split(module, data))
+        found, left_out = run_tasks(tasks, embedded_split(module, data)) if tasks else (None, {})
         stage = stage_of(module, data, tested[0], also=found)
         report = {"model": str(cfg.ckpt or cfg.model.label)} if cfg.report else None
         also = {"config": plain(cfg)}

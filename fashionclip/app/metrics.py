@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor
 
 from fashionclip.data.datamodule import RetrievalDataModule
-from fashionclip.data.manifest_tensors import ManifestTensors
+from fashionclip.data.manifest_tensors import ManifestTensors, codes_of
 from fashionclip.errors import InputError
 from fashionclip.evaluation.embedded_split import EmbeddedSplit
 from fashionclip.evaluation.outcome import Outcome, outcome_of
@@ -29,6 +28,11 @@ from fashionclip.metrics.triplet_metrics import TripletScores
 from fashionclip.training.module import RetrievalModule
 
 TEXTS = 256  # that are encoded at once
+MEASURED = {  # first parts of the names of figures, which no task can have
+    *("text_to_image", "image_to_text", "image_to_image", "triplet", "judgement"),
+    *("query_to_sku", "query_to_sku_mean", "text_to_sku"),
+    *("query_to_sku_seen", "query_to_sku_mean_seen", "text_to_sku_seen"),
+}
 
 
 def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[..., Tensor]]) -> RetrievalMetrics:
@@ -49,7 +53,7 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[..
         "text_id": torch.where(rows.worded, rows.text_id, -1),
         "text_key": _keys(rows, torch.where(rows.worded, rows.text_id, -1)),
         "photo_id": rows.photo_id,
-        "group_id": _groups(data),
+        "group_id": codes_of(dataset.manifest["group_id"]),
     }
     domain = dataset.manifest["domain"]
     if {"query", "catalog"} <= set(domain):
@@ -87,11 +91,6 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[..
     )
 
 
-def _groups(data: RetrievalDataModule) -> Tensor:
-    """(R,) codes of rows of the manifest that are not independent of each other."""
-    return torch.from_numpy(pd.factorize(data.dataset.manifest["group_id"])[0].astype("int64"))
-
-
 def outcome(
     module: RetrievalModule, data: RetrievalDataModule, figures: Mapping[str, float], *, also: Found | None = None
 ) -> Outcome:
@@ -107,8 +106,6 @@ def outcome(
     samples = module.metrics.samples if known else []  # of val, where nothing was tested
     if also is not None:
         samples = [*samples, *also.samples]
-        for name in sorted(known.keys() & also.figures.keys()):
-            raise InputError(f"evaluation: a task gives {name}, which is measured anyway. Rename the task.")
         known |= {name: value.item() for name, value in also.figures.items()}
     judged = module.judged.intervals() if known and module.judged else {}
     manifest = data.dataset.manifest
@@ -119,7 +116,7 @@ def tasks_of(evaluation: DictConfig) -> dict[str, tuple[Task, Functions]]:
     """The tasks of the sets in `configs/evaluation`, with the metrics of their set, by name.
 
     Raises:
-        InputError: A set has no tasks, one of them is none, or two sets have a task of one name.
+        InputError: A set has no tasks, one of them is none, or a task has the name of another one or of a direction.
     """
     tasks: dict[str, tuple[Task, Functions]] = {}
     for name, chosen in evaluation.items():
@@ -129,17 +126,18 @@ def tasks_of(evaluation: DictConfig) -> dict[str, tuple[Task, Functions]]:
             )
         functions = instantiate(chosen.get("metrics")) or {}
         for task, node in chosen.tasks.items():
+            key = f"evaluation.{name!s}.tasks.{task!s}"
             if "/" in str(task):
-                raise InputError(f"evaluation.{name!s}.tasks.{task!s}: expected a name without '/'.")
-            if not isinstance(node, DictConfig) or "_target_" not in node:
-                raise InputError(f"evaluation.{name!s}.tasks.{task!s}: has no _target_, the class that measures it.")
+                raise InputError(f"{key}: expected a name without '/'.")
+            if task in MEASURED:
+                raise InputError(f"{key}: figures of this name are measured without a task, too. Rename it.")
             if task in tasks:
-                raise InputError(f"evaluation.{name!s}.tasks.{task!s}: another set has a task of this name. Rename it.")
+                raise InputError(f"{key}: another set has a task of this name. Rename it.")
+            if not isinstance(node, DictConfig) or "_target_" not in node:
+                raise InputError(f"{key}: has no _target_, the class that measures it.")
             tasks[str(task)] = (built := instantiate(node, _convert_="all"), functions)
             if not callable(built):
-                raise InputError(
-                    f"evaluation.{name!s}.tasks.{task!s}: {node['_target_']} makes no task, which is called."
-                )
+                raise InputError(f"{key}: {node['_target_']} makes no task, which is called.")
     return tasks
 
 
@@ -214,6 +212,6 @@ def judgement_metrics_of(
         kinds=judgements.kinds,
         photo=data.rows.photo_id[judgements.image_row],
         text_only=judgements.text_only,
-        group=_groups(data)[judgements.image_row],
+        group=codes_of(data.dataset.manifest["group_id"])[judgements.image_row],
         functions=of_judgements or judgement_metrics.FUNCTIONS,
     )

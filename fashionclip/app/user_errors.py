@@ -95,12 +95,6 @@ def _message(error: BaseException) -> str | None:
             "another process of this run has ended or cannot be reached, so this one ends too. If it failed, its own "
             "message stands above; if not, it was killed (out of memory?). Checkpoints of earlier epochs are kept."
         )
-    if isinstance(error, InstantiationException) and "Error locating target" in str(error):
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            return None
-        behind = next(filter(None, map(_message, list(_chain(error))[1:])), None)  # such as a package that is missing
-        what, _, key = str(error).partition("\nfull_key: ")
-        return behind or f"{key}: {what}"
     if isinstance(error, InstantiationException) and type(error.__cause__).__name__ in REFUSED_ARGUMENTS:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             return None

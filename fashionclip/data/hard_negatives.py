@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fashionclip.data.samplers import SeededSampler
+from fashionclip.errors import InputError
 
 
 class HardNegatives:
@@ -27,6 +28,9 @@ class HardNegatives:
         differ_in: Columns of the manifest; products that agree in all of these are no negatives of each other. None:
             products may agree in all.
 
+    Raises:
+        InputError: There are none, and the other arguments are not their defaults.
+
     Attributes:
         epoch: Epoch at whose beginning they were found; -1 before.
         found: Positions (N, K) among the rows of training of the hard negatives of each row, hardest first, -1 where
@@ -41,6 +45,12 @@ class HardNegatives:
         margin: float | None = 0.05,
         differ_in: list[str] | None = None,
     ) -> None:
+        if every is None and (per_group, margin, differ_in or None) != (4, 0.05, None):
+            raise InputError(
+                f"loss.hard_negatives.every: null, so there are no hard negatives, and per_group={per_group}, "
+                f"margin={margin}, differ_in={differ_in} change nothing. Give loss.hard_negatives.every=1, or leave "
+                "these out."
+            )
         self.every, self.per_group, self.margin, self.differ_in = every, per_group, margin, differ_in or []
         self.epoch, self.found = -1, torch.empty(0, 0, dtype=torch.int32)
 

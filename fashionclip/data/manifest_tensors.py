@@ -15,6 +15,11 @@ from fashionclip.errors import InputError
 from fashionclip.manifest import SPLITS, PreparedDataset, text_key
 
 
+def codes_of(values: pd.Series) -> Tensor:
+    """(N,) codes that equal values share; -1 where there is none."""
+    return torch.from_numpy(pd.factorize(values)[0].astype("int64"))
+
+
 class PackedStrings(Sequence[str]):
     """Many strings in two tensors. Workers share tensors, where a list of Python strings is copied page by page."""
 
@@ -110,10 +115,10 @@ class ManifestTensors:
         wordless = int((~self.worded).sum())
         self.text = PackedStrings([*texts, *[""] * wordless])
         self.text_id[~self.worded] = len(texts) + torch.arange(wordless)
-        keys = torch.from_numpy(pd.factorize(pd.Series(list(map(text_key, texts)), dtype=object))[0].astype("int64"))
+        keys = codes_of(pd.Series(list(map(text_key, texts)), dtype=object))
         self.text_key: Tensor = torch.cat([keys, len(texts) + torch.arange(wordless)])
         photos = manifest["photo_hash"] if "photo_hash" in manifest else manifest["path"]
-        self.photo_id: Tensor = torch.from_numpy(pd.factorize(photos)[0].astype("int64"))
+        self.photo_id: Tensor = codes_of(photos)
         self.doubled: Tensor = (self.photo_id.bincount()[self.photo_id] > 1).nonzero()[:, 0]
         self.judgements: JudgementTensors | None = None
         if judgements is not None:
@@ -127,7 +132,7 @@ class ManifestTensors:
                 kinds=tuple(map(str, kinds)),
                 text_only=torch.tensor(table["text_only"].to_numpy("float32")) if "text_only" in table else None,
             )
-        self.item_id: Tensor = torch.from_numpy(pd.factorize(manifest["item_id"])[0].astype("int64"))
+        self.item_id: Tensor = codes_of(manifest["item_id"])
         self.split = {
             name: torch.from_numpy((manifest["split"] == name).to_numpy().nonzero()[0])
             for name in SPLITS

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fashionclip.data.manifest_tensors import codes_of
 from fashionclip.data.text_fields import columns_in, texts_of
 from fashionclip.errors import InputError
 
@@ -110,7 +111,7 @@ class EmbeddedSplit:
 
     def codes(self, values: pd.Series) -> Tensor:
         """(I,) codes that photos with equal values share; -1 where there is none."""
-        return torch.from_numpy(pd.factorize(values)[0].astype("int64")).to(self.image.device)
+        return codes_of(values).to(self.image.device)
 
 
 def check_columns(key: str, columns: object) -> None:

@@ -12,10 +12,12 @@ from omegaconf import OmegaConf, open_dict
 
 from fashionclip.app.cli import main
 from fashionclip.app.comparison import compare
-from fashionclip.app.metrics import outcome, tasks_of
+from fashionclip.app.metrics import MEASURED, metrics_of, tasks_of
 from fashionclip.app.user_errors import one_message
+from fashionclip.data.manifest_tensors import ManifestTensors
 from fashionclip.errors import InputError
-from fashionclip.metrics.samples import Found
+from fashionclip.manifest import MANIFEST_COLUMNS, ROLES, PreparedDataset
+from fashionclip.metrics.ranking import reciprocal_rank
 from fashionclip.models.load import load_backbone
 
 REPO = Path(__file__).parents[2]
@@ -180,15 +182,39 @@ def test_a_set_that_is_none_is_a_line_with_its_key():
         ("{tasks: {a: category}}", r"evaluation\.mine\.tasks\.a: has no _target_"),
         ("{tasks: {a/b: " + column + "}}", r"evaluation\.mine\.tasks\.a/b: expected a name without"),
         ("{tasks: {a: {_target_: builtins.dict}}}", r"evaluation\.mine\.tasks\.a: builtins\.dict makes no task"),
-        ("{tasks: {a: {_target_: fashionclip.nope.Nope}}}", r"evaluation\.mine\.tasks\.a: Error locating target"),
     ):
         cfg = OmegaConf.create(f"evaluation: {{mine: {given}}}")
         with pytest.raises(SystemExit, match=f"^error: {message}"), one_message():
             tasks_of(cfg.evaluation)
 
 
-def test_a_task_with_the_name_of_a_direction_is_refused():
-    module = SimpleNamespace(metrics=SimpleNamespace(samples=[]))
-    found = Found([], {"image_to_image/queries": torch.tensor(9.0)})
-    with pytest.raises(InputError, match=r"a task gives image_to_image/queries, which is measured anyway\. Rename"):
-        outcome(module, None, {"test/image_to_image/queries": 3.0}, also=found)
+def test_a_mistaken_task_is_one_line_before_the_pass(evaluate, demo_dataset):
+    given = ["model=tiny", "dataset=kaggle-products", f"dataset.root={demo_dataset.root}"]
+    for override, message in (
+        ("a._target_=fashionclip.nope.Nope", r"a\._target_=fashionclip\.nope\.Nope: cannot be imported"),
+    ):
+        with pytest.raises(SystemExit, match=rf"^error: evaluation\.mine\.tasks\.{message}"):
+            evaluate(*given, f"+evaluation.mine.tasks.{override}")
+
+
+def test_a_task_cannot_have_the_name_of_what_is_measured_anyway(tmp_path, monkeypatch):
+    manifest = pd.DataFrame("", index=range(8), columns=list(MANIFEST_COLUMNS))
+    manifest[["item_id", "path"]] = [[f"{row // 2}", f"{row}.png"] for row in range(8)]
+    manifest["domain"], manifest["text"] = ["query", "catalog"] * 4, manifest["item_id"]
+    dataset = PreparedDataset(root=tmp_path, manifest=manifest, info={})
+    triplet = pd.DataFrame([dict.fromkeys(ROLES, 4) | {"semipos_distance": 0.5, "overlay": "text", "edit": "edited"}])
+    monkeypatch.setattr("fashionclip.app.metrics.read_triplets", lambda dataset: triplet)
+    rows = ManifestTensors(dataset)
+    relation = SimpleNamespace(alike=lambda rows: [rows.item_id], uses_text=True)
+    seen = torch.arange(4)
+    data = SimpleNamespace(dataset=dataset, rows=rows, relation=relation, seen=seen, val_queries=None, seed=0)
+    metrics = metrics_of(data, functions={"mrr": reciprocal_rank})
+    metrics.update(torch.eye(8), torch.arange(8), torch.eye(8)[::2], torch.arange(4))
+    first = {name.partition("/")[0] for name in metrics.compute() if "/" in name}
+    assert first | {"judgement"} == MEASURED
+
+    task = {"_target_": "fashionclip.evaluation.zero_shot.ZeroShot", "label": "category"}
+    for name in MEASURED:
+        cfg = OmegaConf.create({"mine": {"tasks": {name: task}}})
+        with pytest.raises(InputError, match=rf"^evaluation\.mine\.tasks\.{name}: figures of this name are measured"):
+            tasks_of(cfg)

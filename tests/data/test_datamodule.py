@@ -265,3 +265,6 @@ def test_hard_negatives_are_off_by_default_and_refused_where_they_say_nothing(wi
         assert with_hard_negatives(relation).hard_negatives is None
     with pytest.raises(InputError, match=r"differ_in=\['colour', 'size'\]: .* has no column size; it has \['image_id'"):
         with_hard_negatives(every=1, differ_in=["colour", "size"])
+    for setting in {"per_group": 8}, {"margin": None}, {"differ_in": ["colour"]}:
+        with pytest.raises(InputError, match=r"change nothing\. Give loss\.hard_negatives\.every=1"):
+            HardNegatives(**setting)
