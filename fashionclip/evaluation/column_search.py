@@ -54,7 +54,7 @@ class ColumnSearch:
         Raises:
             TaskLeftOut: A column is missing, or empty.
         """
-        split = split.catalogue()
+        split, left_out = split.catalogue(self.documents)
         texts = split.field(self.query)
         keys = pd.Series([text_key(text) if text else None for text in texts], dtype=object)
         code = split.codes(keys)
@@ -73,4 +73,5 @@ class ColumnSearch:
             texts=values,
         )
         ranks = rank_relevant(search.query, search.gallery, search.relevant)
-        return Found([measured(ranks, functions, direction=name, group=search.asked, search=search)], {})
+        sample = measured(ranks, functions, direction=name, group=search.asked, search=search)
+        return Found([sample], {}, left_out)

@@ -74,7 +74,8 @@ class EmbeddedSplit:
         """(I, D) embeddings of products: the normalised weighted sum of those of their fields.
 
         Args:
-            weights: Weights of fields, each "image" or a column; a field that a product lacks weighs nothing.
+            weights: Weights of fields, each "image" or a column; a field that a product lacks weighs nothing, and each
+                product has one.
 
         Source: Zhu et al. 2024, "Generalized Contrastive Learning for Multi-Modal Retrieval and Ranking", section 3.
         """
@@ -90,14 +91,32 @@ class EmbeddedSplit:
             total += weight * embedded[torch.from_numpy(codes).to(self.image.device)]
         return F.normalize(total, dim=1)
 
-    def catalogue(self) -> EmbeddedSplit:
-        """The photos of shops, where there are some of users beside them; else all."""
+    def catalogue(self, documents: Mapping[str, float]) -> tuple[EmbeddedSplit, dict[str, str]]:
+        """The photos of shops, where there are some of users beside them, else all; without those that lack a document.
+
+        Args:
+            documents: Weights of fields, as `documents` takes them.
+
+        Returns:
+            These photos; and how many are left out because they lack every field, and why.
+
+        Raises:
+            TaskLeftOut: The dataset lacks a column, or all lack every field.
+        """
         of_shop = (self.manifest["domain"] == "catalog").to_numpy()
-        if of_shop.all() or not of_shop.any():
-            return self
-        chosen = torch.tensor(of_shop.tolist(), device=self.image.device)
-        manifest = self.manifest[of_shop].reset_index(drop=True)
-        return EmbeddedSplit(manifest, self.row[chosen], self.image[chosen], self.encode, self.known)
+        shop = self._of(of_shop) if of_shop.any() else self
+        if IMAGE in documents:
+            return shop, {}
+        has = np.any([shop.field(name) != "" for name in documents], axis=0)
+        none = f"nothing in {' or '.join(documents)}"
+        if not has.any():
+            raise TaskLeftOut(f"products have {none}")
+        return shop._of(has), {} if has.all() else {f"{(~has).sum()} of {len(has)} photos": f"they have {none}"}
+
+    def _of(self, chosen: np.ndarray) -> EmbeddedSplit:
+        place = torch.from_numpy(np.flatnonzero(chosen)).to(self.image.device)
+        manifest = self.manifest[chosen].reset_index(drop=True)
+        return EmbeddedSplit(manifest, self.row[place], self.image[place], self.encode, self.known)
 
     @property
     def group(self) -> Tensor:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fashionclip.data.text_fields import check_fields
+from fashionclip.errors import InputError
 from fashionclip.evaluation.embedded_split import IMAGE, EmbeddedSplit, TaskLeftOut
 from fashionclip.metrics.ranking import Ranks, rank_relevant
 from fashionclip.metrics.samples import Found, Search, measured
-from fashionclip.retrieval.index.filter_parser import Kind, holds, parse_where
+from fashionclip.retrieval.index.filter_parser import Condition, Kind, holds, parse_where
 from fashionclip.retrieval.index.indexed_photo import TEXT_FIELDS, IndexedPhoto
 
 
@@ -33,27 +34,35 @@ class FilterSearch:
                 raise ValueError(
                     f"queries: {query!r}: {where!r}: expected two texts, a query and its filter; quote them."
                 )
+            try:
+                parse_where(where, None)
+            except InputError as error:
+                raise ValueError(f"queries: {query!r}: {error}") from None
         check_fields(self.documents, key="documents")
 
     def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
         """A sample of the queries that some product answers, and `by_chance`, their share of right products.
 
         Raises:
-            TaskLeftOut: No query has a right answer, or a filter names a column that the dataset lacks.
+            TaskLeftOut: No query has a right answer, or a filter that fits the dataset's columns.
         """
-        split = split.catalogue()
+        split, left_out = split.catalogue(self.documents)
         kinds: dict[str, Kind] = {
             str(column): "number" if pd.api.types.is_numeric_dtype(split.manifest[column]) else "text"
             for column in split.manifest
         }
-        try:
-            conditions = [parse_where(where, kinds) for where in self.queries.values()]
-        except ValueError as error:
-            raise TaskLeftOut(str(error)) from None
+        conditions: dict[str, Condition] = {}
+        for query, where in self.queries.items():
+            try:
+                conditions[query] = parse_where(where, kinds)
+            except InputError as error:
+                left_out[repr(query)] = str(error)
+        if not conditions:
+            raise TaskLeftOut(f"no filter fits the dataset's columns; {left_out.popitem()[1]}")
         photos = [_photo(row) for row in split.manifest.to_dict("records")]
         hits = [
             [query, place]
-            for query, condition in enumerate(conditions)
+            for query, condition in enumerate(conditions.values())
             for place, photo in enumerate(photos)
             if holds(condition, photo)
         ]
@@ -61,7 +70,7 @@ class FilterSearch:
             raise TaskLeftOut("no product passes any of the filters")
         relevant = torch.tensor(hits, device=split.image.device)
         asked = torch.arange(len(conditions), device=relevant.device)
-        texts = list(self.queries)
+        texts = list(conditions)
         search = Search(
             query=split.texts(texts),
             gallery=split.documents(self.documents),
@@ -74,7 +83,7 @@ class FilterSearch:
         ranks = rank_relevant(search.query, search.gallery, relevant)
         chance = torch.tensor(len(hits) / len(photos) / ranks.answered)
         sample = measured(ranks, functions, direction=name, group=asked, search=search)
-        return Found([sample], {f"{name}/by_chance": chance})
+        return Found([sample], {f"{name}/by_chance": chance}, left_out)
 
 
 def _photo(row: Mapping[Hashable, object]) -> IndexedPhoto:

@@ -128,7 +128,7 @@ def write_report(
         tables=_tables(stages, chosen_by, dict(meanings or {})),
         directions=[_direction(sample, stages, photos, texts, chosen_by) for sample in searched],
         pictures={says: _picture(path) for says, path in (pictures or {}).items() if path.is_file()},
-        most={"asked": ASKED, "least": LEAST},
+        least=LEAST,
         thumbnails=photos.rules(),
     )
     write_text(file, html)

@@ -38,7 +38,7 @@ def run_tasks(tasks: Mapping[str, tuple[Task, Functions]], split: EmbeddedSplit)
         split: Photos with their embeddings and attributes.
 
     Returns:
-        What was found; and why tasks were left out, by their names.
+        What was found; and why tasks were left out, by their names, or something of them, such as a query.
     """
     samples: list[Sample] = []
     figures: dict[str, Tensor] = {}
@@ -51,4 +51,5 @@ def run_tasks(tasks: Mapping[str, tuple[Task, Functions]], split: EmbeddedSplit)
             continue
         samples += found.samples
         figures |= found.figures
+        left_out |= {f"{name}: {what}": why for what, why in found.left_out.items()}
     return Found(samples, figures_of(samples) | figures), left_out

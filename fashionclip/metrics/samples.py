@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -69,10 +70,17 @@ class Sample:
 
 
 class Found(NamedTuple):
-    """What a measure found: samples of queries, and figures that are of no query, such as counts."""
+    """What a measure found.
+
+    Attributes:
+        samples: Samples of queries.
+        figures: Figures that are of no query, such as counts.
+        left_out: What was not measured, such as a query, and why.
+    """
 
     samples: list[Sample]
     figures: dict[str, Tensor]
+    left_out: Mapping[str, str] = MappingProxyType({})
 
 
 def measured(

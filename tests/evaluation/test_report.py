@@ -155,7 +155,7 @@ def test_names_are_text_and_nothing_is_asked_for(tmp_path):
     assert len([tag for tag, one in page.tags if tag == "img"]) == 1
 
 
-def test_figures_slices_hits_and_confusions_are_those_of_the_outcome(tmp_path):
+def test_figures_slices_hits_and_confusions_are_those_of_the_outcome(tmp_path, monkeypatch):
     dataset = catalogue(tmp_path, photos=40, categories=["Dresses", "Nightdress"], written=False)
     found = outcome(dataset)
     page = report(dataset, {"after": found})
@@ -181,6 +181,11 @@ def test_figures_slices_hits_and_confusions_are_those_of_the_outcome(tmp_path):
             assert [bool(right) for _, right in hits].index(True) == rank - 1
     worst = section[section.index("Worst queries") :]
     assert worst.count("<details>") == 3 and worst.count("<li>") == 30, "ten queries of each of three slices"
+
+    monkeypatch.setattr("fashionclip.evaluation.report.ASKED", 14)
+    wrong = int((of_photos.values["recall@1"][::3] == 0).sum())
+    sampled = report(dataset, {"after": found}).text
+    assert f"{wrong} of 14 queries, taken at even steps from all 40, find something wrong first" in sampled
 
 
 def test_a_change_has_the_interval_of_the_same_queries_and_is_bold_where_it_is_told_from_chance(tmp_path):

@@ -158,6 +158,43 @@ def test_filters_say_what_is_asked_for():
     assert found.figures["task/by_chance"].item() == pytest.approx(sum(map(len, right)) / len(shop) / 2)
 
 
+def test_a_filter_that_does_not_fit_the_dataset_leaves_out_its_query_alone():
+    fits = {"cheap": "price < 10", "red ones": "colour = 'red'"}
+    others = {"of a brand": "brand = 'y'", "bright": "colour > 3", "like ten": "price like '1%'"}
+    given, tasks = split(), {"mixed": FilterSearch({**others, **fits}), "fits": FilterSearch(fits)}
+    found, left_out = run_tasks({name: (task, FUNCTIONS) for name, task in tasks.items()}, given)
+    assert list(left_out) == ["mixed: 'of a brand'", "mixed: 'bright'", "mixed: 'like ten'"]
+    for why, said in zip(left_out.values(), ("no field 'brand'", "colour is text", "price is a number"), strict=True):
+        assert said in why
+    figures = {name: value for name, value in found.figures.items() if name.startswith("fits/")}
+    assert figures and figures == {
+        name.replace("mixed", "fits"): found.figures[name.replace("fits", "mixed")] for name in figures
+    }
+
+
+@pytest.mark.parametrize("task", [ColumnSearch, FilterSearch])
+def test_a_product_without_a_document_is_not_in_the_gallery_and_said(task):
+    """Else it would be a zero vector, which stands before all that have a cosine below 0."""
+    given = split()
+    settings = (
+        {"query": "category"}
+        if task is ColumnSearch
+        else {"queries": {"red": "colour = 'red'", "any": "category <> ''"}}
+    )
+    found, left_out = run_tasks({"task": (task(**settings, documents={"text": 1, "colour": 2}), FUNCTIONS)}, given)
+    shop = given.manifest.query("domain == 'catalog'")
+    lacking = shop.query("text == '' and colour == ''")
+    assert 0 < len(lacking) < len(shop)
+    assert left_out == {f"task: {len(lacking)} of {len(shop)} photos": "they have nothing in text or colour"}
+    search = found.samples[0].search
+    assert search.shown.tolist() == [100 + row for row in shop.index if row not in lacking.index]
+    assert search.gallery.norm(dim=1).allclose(torch.ones(len(search.gallery)))
+    given.manifest[["text", "colour"]] = ""
+    assert run_tasks({"task": (task(**settings, documents={"text": 1}), FUNCTIONS)}, given)[1] == {
+        "task": "products have nothing in text"
+    }
+
+
 def test_labels_are_those_of_the_nearest_prompts():
     given = split(dtype=torch.float32)
     found = run(ZeroShot("category", templates=["{}", "worn {}"]), given)
@@ -205,7 +242,7 @@ def test_a_photo_under_two_names_is_no_negative_of_itself_in_a_triplet():
         (ColumnSearch("category", documents={"image": 1, "title": 1}), "no column title"),
         (PhotoSearch(["category", "brand"]), "no column brand"),
         (ZeroShot("domain2"), "no column domain2"),
-        (FilterSearch({"x": "brand = 'y'"}), "brand"),
+        (FilterSearch({"x": "brand = 'y'"}), "no filter fits the dataset's columns; filter: no field 'brand'"),
         (FilterSearch({"x": "colour = 'mauve'"}), "no product passes"),
         (SampledTriplets("domain2"), "no column domain2"),
     ],
@@ -251,7 +288,7 @@ def test_texts_are_encoded_once():
     encode = given.encode
     given.encode = lambda texts: asked.extend(texts) or encode(texts)
     run(ColumnSearch("category"), given)
-    run(ColumnSearch("category", documents={"category": 1}), given)
+    run_tasks({"again": (ColumnSearch("category", documents={"category": 1}), FUNCTIONS)}, given)
     assert len(asked) == len(set(asked)) > 0
 
 
@@ -276,6 +313,14 @@ def test_texts_are_encoded_once():
         (FilterSearch, {"queries": {}}, "queries: expected one or more"),
         (FilterSearch, {"queries": {501: "price > 1"}}, "queries: 501: .*quote them"),
         (FilterSearch, {"queries": {"cheap": None}}, "queries: 'cheap': None: .*quote them"),
+        *(
+            (
+                FilterSearch,
+                {"queries": {"a": "price > 1", "b": where}},
+                "queries: 'b': filter: .*Expected something like",
+            )
+            for where in ("price <", "", "category", "lower(category) = 'x'", "price = 1; drop table photos")
+        ),
     ],
 )
 def test_a_setting_that_measures_nothing_is_refused_by_its_name(task, given, message):

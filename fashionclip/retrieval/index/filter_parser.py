@@ -90,7 +90,7 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip()).casefold()
 
 
-def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
+def parse_where(where: str, kinds: Mapping[str, Kind] | None) -> Condition:
     """Reads a filter.
 
     `not` is moved down to the single tests, so that in every store a photo without a value passes neither a test nor
@@ -98,7 +98,7 @@ def parse_where(where: str, kinds: Mapping[str, Kind]) -> Condition:
 
     Args:
         where: Filter, as a user writes it.
-        kinds: Kind of each field, by its name.
+        kinds: Kind of each field, by its name; None: they are not known, and any name and comparison is taken.
 
     Raises:
         InputError: The filter cannot be read, names an unknown field, or uses something that is not accepted.
@@ -166,10 +166,10 @@ def _names_quoted(where: str) -> str:
 
 
 class _Reader:
-    def __init__(self, where: str, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, where: str, kinds: Mapping[str, Kind] | None) -> None:
         self.where = where
         self.kinds = kinds
-        self.names = {plain_name(name): name for name in kinds}
+        self.names = {plain_name(name): name for name in kinds or ()}
 
     def read(self, node: exp.Expr, *, negated: bool) -> Condition:
         if {part for part, value in node.args.items() if value} - _PARTS:  # such as ESCAPE, SYMMETRIC
@@ -203,22 +203,24 @@ class _Reader:
     def test(self, column: exp.Expr, operator: str, values: list[exp.Expr], negated: bool) -> Clause:
         if not isinstance(column, exp.Column) or len(column.parts) != 1:
             raise self.refusal(column)
-        name = column.name if column.name in self.kinds else self.names.get(plain_name(column.name))
+        spelled = self.kinds is None or column.name in self.kinds
+        name = column.name if spelled else self.names.get(plain_name(column.name))
         if name is None:
-            raise InputError(f"filter: no field {column.name!r}; has {sorted(self.kinds)}.")
-        if self.kinds[name] == "number" and operator == "like":
+            raise InputError(f"filter: no field {column.name!r}; has {sorted(self.kinds or ())}.")
+        kind = None if self.kinds is None else self.kinds[name]
+        if kind == "number" and operator == "like":
             raise InputError(f"filter: {name} is a number, `like` is for text, in {self.where!r}.")
-        read = tuple(self.value(value, name) for value in values)
-        if self.kinds[name] == "number":
+        read = tuple(self.value(value, name, kind) for value in values)
+        if kind == "number":
             read = tuple(map(self.as_number, read))
         ordered = operator in ("<", "<=", ">", ">=")
-        if self.kinds[name] == "text" and ordered and any(not value.is_string for value in values):
+        if kind == "text" and ordered and any(not value.is_string for value in values):
             raise InputError(f"filter: {name} is text and has no order among numbers, in {self.where!r}.")
         if operator == "like" and "\\" in str(read[0]):  # escapes in some stores and not in others
             raise InputError(f"filter: patterns have no backslashes, in {self.where!r}. `_` is any one character.")
         return Clause(name, _OPPOSITE[operator] if negated else operator, read)
 
-    def value(self, node: exp.Expr, name: str) -> Value:
+    def value(self, node: exp.Expr, name: str, kind: Kind | None) -> Value:
         if isinstance(node, exp.Column) and node.this.quoted:
             raise InputError(f"filter: text stands in single quotes: {name} ... '{node.name}', in {self.where!r}.")
         digits = node.this if isinstance(node, exp.Neg) else node
@@ -226,7 +228,7 @@ class _Reader:
             raise self.refusal(node)
         if digits.is_string:
             return str(digits.this)
-        if self.kinds[name] == "text":  # as it is spelled: "007" is a code
+        if kind != "number":  # as it is spelled: "007" is a code
             return f"{'-' if digits is not node else ''}{digits.this}"
         number = float(digits.this)
         if abs(number) > LARGEST:
@@ -246,8 +248,9 @@ class _Reader:
         return value
 
     def refusal(self, node: exp.Expr) -> InputError:
+        fields = "Fields" if self.kinds is None else f"Fields {sorted(self.kinds)}"
         return InputError(
-            f"filter: cannot say {node.sql()!r}, in {self.where!r}. Fields {sorted(self.kinds)} can be compared with "
+            f"filter: cannot say {node.sql()!r}, in {self.where!r}. {fields} can be compared with "
             "text or numbers by = <> < <= > >= in like between, is null, joined by and, or, not. "
             f"{EXAMPLE}"
         )

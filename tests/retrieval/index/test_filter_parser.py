@@ -112,3 +112,11 @@ def test_mistakes_are_explained(where, message):
 def test_nothing_else_can_be_said(where):
     with pytest.raises(InputError):
         parse_where(where, KINDS)
+
+
+def test_what_is_not_known_of_fields_is_not_asked_of_them():
+    assert parse_where("size < 42 and Price like '1%' and code in (007)", None) == Group(
+        "and", (Clause("size", "<", ("42",)), Clause("Price", "like", ("1%",)), Clause("code", "in", ("007",)))
+    )
+    with pytest.raises(InputError, match=r"cannot say .*\. Fields can be compared"):
+        parse_where("gender", None)
