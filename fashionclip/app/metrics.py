@@ -144,13 +144,16 @@ def tasks_of(evaluation: DictConfig) -> dict[str, tuple[Task, Functions]]:
 def embedded_split(module: RetrievalModule, data: RetrievalDataModule) -> EmbeddedSplit:
     """The photos and texts of the last evaluation pass, for tasks."""
     seen = module.metrics.embedded
-    backbone = module.backbone.to(seen.image.device).eval()
+    backbone, device = module.backbone.to(seen.image.device), seen.image.device
 
     @torch.no_grad()
     def encode(texts: Sequence[str]) -> Tensor:
+        training = backbone.training
+        backbone.eval()
         parts = [texts[start : start + TEXTS] for start in range(0, len(texts), TEXTS)]
-        tokens = (backbone.tokenizer(list(part)).to(seen.image.device) for part in parts)
-        return torch.cat([backbone.encode_text(some) for some in tokens])
+        found = torch.cat([backbone.encode_text(backbone.tokenizer(list(part)).to(device)) for part in parts])
+        backbone.train(training)  # which Lightning does not see to, where it trains after this
+        return found
 
     manifest = data.dataset.manifest.iloc[seen.image_row.tolist()].reset_index(drop=True)
     known = {data.rows.text[one]: text for one, text in zip(seen.text_id.tolist(), seen.text, strict=True)}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import lightning as L
+import torch
 from torch import Tensor
 
 from fashionclip.app.metrics import embedded_split, metrics_of
@@ -37,11 +38,15 @@ class Retention:
 
     def measure(self, trainer: L.Trainer, module: RetrievalModule) -> dict[str, float]:
         """`zero_shot`, the share of photos whose category prompts name right, and the monitored metric; nan where the
-        dataset has no categories, or lacks what the metric needs. Nothing is logged."""
+        dataset has no categories, or lacks what the metric needs.
+
+        Nothing is logged, and training draws the same random numbers as without it.
+        """
         loggers, own, judged = trainer.loggers, module.metrics, module.judged
         trainer.loggers, module.judged = [], None
         module.metrics = metrics_of(self.data, functions=self.functions)
-        (measured,) = trainer.validate(module, self.data, verbose=False)
+        with torch.random.fork_rng(devices=[]):  # a data loader draws a seed for its workers
+            (measured,) = trainer.validate(module, self.data, verbose=False)
         found, _ = run_tasks({"zero_shot": (ZeroShot("category"), {})}, embedded_split(module, self.data))
         trainer.loggers, module.metrics, module.judged = loggers, own, judged
         accuracy = found.figures.get("zero_shot/accuracy")
