@@ -14,6 +14,8 @@ from fashionclip.app.metrics import embedded_split, metrics_of
 from fashionclip.data.datamodule import RetrievalDataModule
 from fashionclip.evaluation.tasks import run_tasks
 from fashionclip.evaluation.zero_shot import ZeroShot
+from fashionclip.training.callbacks import CollapseWarning
+from fashionclip.training.epochs import EpochLines
 from fashionclip.training.module import RetrievalModule
 
 
@@ -40,15 +42,21 @@ class Retention:
         """`zero_shot`, the share of photos whose category prompts name right, and the monitored metric; nan where the
         dataset has no categories, or lacks what the metric needs.
 
-        Nothing is logged, and training draws the same random numbers as without it.
+        Nothing is logged or said, and training draws the same random numbers as without it.
         """
         loggers, own, judged = trainer.loggers, module.metrics, module.judged
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         trainer.loggers, module.judged = [], None
+        of_training = EpochLines, CollapseWarning  # what they say would be taken for the training's own val
+        trainer.callbacks = [  # type: ignore[attr-defined]
+            one for one in callbacks if not isinstance(one, of_training)
+        ]
         module.metrics = metrics_of(self.data, functions=self.functions)
         with torch.random.fork_rng(devices=[]):  # a data loader draws a seed for its workers
             (measured,) = trainer.validate(module, self.data, verbose=False)
         found, _ = run_tasks({"zero_shot": (ZeroShot("category"), {})}, embedded_split(module, self.data))
         trainer.loggers, module.metrics, module.judged = loggers, own, judged
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]
         accuracy = found.figures.get("zero_shot/accuracy")
         return {
             "zero_shot": math.nan if accuracy is None else accuracy.item(),

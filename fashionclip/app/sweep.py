@@ -41,7 +41,7 @@ def summarize(folder: Path) -> list[str]:
     overrides = pd.DataFrame([_overrides(job) for job in jobs], dtype=object)
     results = [_results(job) for job in jobs]
     measured = pd.DataFrame([_measured(job, found) for job, found in zip(jobs, results, strict=True)])
-    metrics = pd.DataFrame([found.get("val", {}) | found.get("after", {}) for found in results])
+    metrics = pd.DataFrame([found.get("val", {}) | found.get("after", {}) | _known(found) for found in results])
     frame = pd.concat([pd.Series([job.name for job in jobs], name="job"), overrides, measured, metrics], axis=1)
     frame = frame.sort_values(["monitor", "worth"], ascending=[True, False], na_position="last")
     frame.drop(columns="worth").to_csv(folder / "multirun.csv", index=False)
@@ -76,6 +76,11 @@ def _overrides(job: Path) -> dict[str, str]:
 def _results(job: Path) -> dict[str, Any]:
     file = job / "results.json"
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+
+def _known(results: dict[str, Any]) -> dict[str, Any]:
+    """What a job still knew of the dataset that `retention` names."""
+    return {f"retention/{name}": value for name, value in results.get("retention", {}).get("after", {}).items()}
 
 
 def _measured(job: Path, results: dict[str, Any]) -> dict[str, Any]:

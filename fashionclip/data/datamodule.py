@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import warnings
 from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -225,7 +226,15 @@ class RetrievalDataModule(L.LightningDataModule):
                 count=settings.candidates,
                 margin=settings.margin,
             )
-            return distributed.gather(found, total=len(rows)).cpu()
+            found = distributed.gather(found, total=len(rows)).cpu()
+        if not (found >= 0).any() and distributed.rank() == 0:
+            warnings.warn(
+                f"loss.hard_negatives: none was found, so batches are of chance. All {len(rows)} rows of train agree "
+                f"in differ_in={settings.differ_in}, or no wrong photo is less like a text than its own by "
+                f"margin={settings.margin}. Leave out differ_in, or lower the margin.",
+                stacklevel=2,
+            )
+        return found
 
     def begin(self, sampler: Sampler[int], size: int) -> Sampler[int]:
         """The sampler of training, which begins where a training is gone on with, if it is.

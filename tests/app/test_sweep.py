@@ -24,15 +24,17 @@ def test_jobs_are_sorted_by_what_they_monitor_on_val_and_failures_come_last(tmp_
     write_job(tmp_path / "0", ["model.lr=0", "seed=1"], results("query_to_sku/recall@1", 0.2, 0.9))
     write_job(tmp_path / "1", ["model.lr=1", "seed=1"])
     (tmp_path / "1" / "error.txt").write_text("loss.margin=-2: expected a number >= -1.\nand more")
-    write_job(tmp_path / "2", ["model.lr=2", "seed=1"], results("query_to_sku/recall@1", 0.6, 0.1))
+    known = {"retention": {"root": "ROOT", "before": {"zero_shot": 0.8}, "after": {"zero_shot": 0.7}}}
+    write_job(tmp_path / "2", ["model.lr=2", "seed=1"], results("query_to_sku/recall@1", 0.6, 0.1) | known)
     write_job(tmp_path / "10", ["model.lr=3", "seed=1"])
     assert summarize(tmp_path) == ["1", "10"]
     table = pd.read_csv(tmp_path / "multirun.csv").set_index("job")
     assert table.index.tolist() == [2, 0, 1, 10], "the test split would order them the other way round"
     assert table.columns.tolist() == [
         *("model.lr", "seed", "monitor", "val", "test", "error"),
-        *("val/query_to_sku/recall@1", "test/query_to_sku/recall@1"),
+        *("val/query_to_sku/recall@1", "test/query_to_sku/recall@1", "retention/zero_shot"),
     ]
+    assert table["retention/zero_shot"][2] == 0.7
     assert table["model.lr"].tolist() == [2, 0, 1, 3] and table["test/query_to_sku/recall@1"][2] == 0.1
     assert table["error"][1] == "loss.margin=-2: expected a number >= -1." and "killed" in table["error"][10]
     printed = capsys.readouterr().out

@@ -70,6 +70,7 @@ def test_the_share_that_is_best_on_val_is_kept_and_nothing_of_it_is_logged(run, 
     assert curve[MONITOR].iloc[-1] == json.loads((plain / "results.json").read_text())["val"][MONITOR]
     assert curve["chosen"].tolist() == (curve.index == curve[MONITOR].idxmax()).tolist()
     printed = capsys.readouterr().out
+    assert printed.count("before training   val/") == 1, "that of the dataset of training alone"
     assert printed.count("   chosen") == 1 and f"retention, val of {demo_dataset.root}: zero_shot" in printed
     assert len(pd.read_csv(tmp_path / "csv" / "metrics.csv")) == logged
 

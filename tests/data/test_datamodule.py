@@ -243,6 +243,14 @@ def test_hard_negatives_are_found_when_it_is_time_and_processes_share_it(with_ha
     assert [len(share) for share in shares] == [5, 6] and torch.cat(shares).equal(changed)
 
 
+@pytest.mark.parametrize("settings", [{"margin": 3.0}, {"margin": None, "differ_in": ["kind"]}])
+def test_it_is_said_where_there_are_no_hard_negatives(with_hard_negatives, settings):
+    data = with_hard_negatives(every=1, per_group=3, **settings)
+    sampler = data.train_dataloader().sampler
+    with pytest.warns(UserWarning, match=r"none was found.* All 11 rows of train .*lower the margin"):
+        assert len(list(sampler)) == 11
+
+
 def test_hard_negatives_go_on_where_they_were(with_hard_negatives):
     data = with_hard_negatives(every=2)
     data.begun = None
