@@ -94,7 +94,11 @@ def print_table(outcomes: Mapping[str, Outcome], *, monitor: str | None = None, 
         if direction in slices or direction in fields:
             if metric != "recall@1":
                 continue
-            block, _, part = block.rpartition("/")
+            if direction in slices:  # a value may have a slash of its own
+                column, _, part = direction.removeprefix(f"{main}/").partition("/")
+                block = f"{main}/{column}".replace("_", " ")
+            else:
+                block, _, part = block.rpartition("/")
             block, line = f"{block}: recall@1", f"{part} ({last.figures[f'{direction}/queries']:g} queries)"
         if block != shown:
             table.add_section()
@@ -120,8 +124,10 @@ def print_table(outcomes: Mapping[str, Outcome], *, monitor: str | None = None, 
 def _shown_parts(outcome: Outcome, direction: str) -> list[str]:
     """Names of a direction's slices, for each attribute those of most queries."""
     of: dict[str, list[Sample]] = {}
+    search = next((one.search for one in outcome.samples if one.direction == direction), None)
     for part in outcome.parts:
-        if part.direction.startswith(f"{direction}/"):
+        # those of text_to_image/category, a text's field, are none of text_to_image
+        if part.direction.startswith(f"{direction}/") and part.search is search:
             of.setdefault(part.direction.removeprefix(f"{direction}/").partition("/")[0], []).append(part)
     most = [sorted(parts, key=lambda part: -len(part.place))[:PARTS_SHOWN] for parts in of.values()]
     kept = {part.direction for parts in most for part in parts if len(part.place) >= LEAST}

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -67,6 +68,7 @@ def test_seen_skus_follow_unseen_ones_and_slices_are_a_line_each(capsys):
     after |= {"text_to_sku/colour/recall@1": 0.5, "text_to_sku/colour/queries": 4.0}
     parts = {f"query_to_sku/category/{name}": 10 + place for place, name in enumerate("abcdefghij")}
     parts |= {"query_to_sku/occlusion/2": 40, "query_to_sku/occlusion/3": 4, "text_to_sku/category/a": 40}
+    parts |= {"query_to_sku/kind/T-shirts/Tops_": 6}
     print_table({"after": outcome(after, parts=parts)})
     printed = capsys.readouterr().out
     assert [first for first, _ in lines_of(printed)] == [
@@ -75,10 +77,21 @@ def test_seen_skus_follow_unseen_ones_and_slices_are_a_line_each(capsys):
         "query to sku/category: recall@1",
         *(f"  {name} ({10 + place} queries)" for place, name in enumerate("abcdefghij") if place >= 2),
         *("query to sku/occlusion: recall@1", "  2 (40 queries)"),
+        *("query to sku/kind: recall@1", "  T-shirts/Tops_ (6 queries)"),
         *("text to sku: recall@1", "  colour (4 queries)"),  # a text's field
         "clip_score",
     ]
     assert "4 more slices are in results.json" in printed, "the smallest, and those of other directions"
+
+
+def test_slices_of_a_field_of_texts_are_none_of_the_direction_before_it(capsys):
+    names, own, of_field = "text_to_image/category/Shirts", object(), object()
+    after = outcome({"text_to_image/recall@1": 0.5}, parts={names: 9, "text_to_image/category/colour/Red": 99})
+    whole = Sample("text_to_image", {}, torch.arange(9), torch.arange(9), search=own)
+    parts = [replace(part, search=own if part.direction == names else of_field) for part in after.parts]
+    print_table({"after": replace(after, samples=[whole], parts=parts)})
+    printed = capsys.readouterr().out
+    assert "Shirts (9 queries)" in printed and "Red" not in printed
 
 
 def test_each_figure_has_its_interval(capsys):
