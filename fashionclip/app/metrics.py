@@ -16,13 +16,13 @@ from fashionclip.data.manifest_tensors import ManifestTensors, codes_of
 from fashionclip.errors import InputError
 from fashionclip.evaluation.embedded_split import EmbeddedSplit
 from fashionclip.evaluation.outcome import Outcome, outcome_of
-from fashionclip.evaluation.tasks import Functions, Task
+from fashionclip.evaluation.tasks import Task
 from fashionclip.manifest import ROLES, read_triplets
 from fashionclip.metrics import judgement_metrics, triplet_metrics
 from fashionclip.metrics.judgement_metrics import JudgementMetrics
 from fashionclip.metrics.latency import rank_times
 from fashionclip.metrics.retrieval_metrics import RetrievalMetrics
-from fashionclip.metrics.samples import Found
+from fashionclip.metrics.samples import Found, Functions
 from fashionclip.metrics.sku_metrics import SkuScores
 from fashionclip.metrics.triplet_metrics import TripletScores
 from fashionclip.training.module import RetrievalModule
@@ -44,14 +44,15 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[..
             "triplet/".
     """
     dataset, rows = data.dataset, data.rows
-    of_triplets = _named(functions, "triplet/")
+    of_triplets = _named(functions, "triplet/") or triplet_metrics.FUNCTIONS
     functions = {name: function for name, function in functions.items() if "/" not in name}
     also: list[SkuScores | TripletScores] = []
     of_seen: list[SkuScores] = []
+    text_id = torch.where(rows.worded, rows.text_id, -1)
     codes: dict[str, Any] = {
         "item_id": rows.item_id,
-        "text_id": torch.where(rows.worded, rows.text_id, -1),
-        "text_key": _keys(rows, torch.where(rows.worded, rows.text_id, -1)),
+        "text_id": text_id,
+        "text_key": _keys(rows, text_id),
         "photo_id": rows.photo_id,
         "group_id": codes_of(dataset.manifest["group_id"]),
     }
@@ -74,7 +75,7 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[..
                 kind=(fixed["overlay"] + "/" + fixed["edit"]).tolist(),
                 unseen=torch.tensor(fixed["unseen"].tolist()) if "unseen" in fixed else None,
                 group_id=codes["group_id"],
-                functions=of_triplets or triplet_metrics.FUNCTIONS,
+                functions=of_triplets,
             )
         )
     return RetrievalMetrics(
@@ -206,7 +207,6 @@ def judgement_metrics_of(
         data: Data to evaluate.
         functions: Functions by the names of their metrics, of which those of judgements begin with "judgement/".
     """
-    of_judgements = _named(functions, "judgement/")
     judgements = data.rows.judgements
     if judgements is None:
         return None
@@ -216,5 +216,5 @@ def judgement_metrics_of(
         photo=data.rows.photo_id[judgements.image_row],
         text_only=judgements.text_only,
         group=codes_of(data.dataset.manifest["group_id"])[judgements.image_row],
-        functions=of_judgements or judgement_metrics.FUNCTIONS,
+        functions=_named(functions, "judgement/") or judgement_metrics.FUNCTIONS,
     )

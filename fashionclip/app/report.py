@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fashionclip.atomic import write_text
-from fashionclip.evaluation.outcome import Outcome
+from fashionclip.evaluation.outcome import COUNTS, Outcome
 from fashionclip.metrics.judgement_functions import Reliability
 from fashionclip.metrics.samples import Sample
 
@@ -37,7 +37,6 @@ MEANINGS = {  # by the metric's name without its @k; each fits a line
     "f1": "of matches, at the threshold chosen on val",
     "calibration_error": "mean gap between probability and share of matches",
 }
-COUNTS = ("queries", "texts", "skus", "count", "labels", "triplets")
 PARTS_SHOWN, LEAST = 8, 5  # values of an attribute, those of most queries, and of no fewer than these
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from fashionclip.data.text_fields import check_fields
 from fashionclip.evaluation.embedded_split import (
@@ -19,8 +18,8 @@ from fashionclip.evaluation.embedded_split import (
     drawn,
 )
 from fashionclip.manifest import text_key
-from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs
-from fashionclip.metrics.samples import Found, Search, measured
+from fashionclip.metrics.ranking import rank_relevant, relevant_pairs
+from fashionclip.metrics.samples import Found, Functions, Search, measured
 
 
 class ColumnSearch:
@@ -48,7 +47,7 @@ class ColumnSearch:
         check_most(max_queries)
         check_fields(self.documents, key="documents")
 
-    def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
+    def __call__(self, split: EmbeddedSplit, functions: Functions, name: str) -> Found:
         """A sample of all values asked for.
 
         Raises:

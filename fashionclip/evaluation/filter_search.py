@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from fashionclip.data.text_fields import check_fields
 from fashionclip.errors import InputError
 from fashionclip.evaluation.embedded_split import IMAGE, EmbeddedSplit, TaskLeftOut
-from fashionclip.metrics.ranking import Ranks, rank_relevant
-from fashionclip.metrics.samples import Found, Search, measured
+from fashionclip.metrics.ranking import rank_relevant
+from fashionclip.metrics.samples import Found, Functions, Search, measured
 from fashionclip.retrieval.index.filter_parser import Condition, Kind, holds, parse_where
 from fashionclip.retrieval.index.indexed_photo import TEXT_FIELDS, IndexedPhoto
 
@@ -40,7 +39,7 @@ class FilterSearch:
                 raise ValueError(f"queries: {query!r}: {error}") from None
         check_fields(self.documents, key="documents")
 
-    def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
+    def __call__(self, split: EmbeddedSplit, functions: Functions, name: str) -> Found:
         """A sample of the queries that some product answers, and `by_chance`, their share of right products.
 
         Raises:

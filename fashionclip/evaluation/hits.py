@@ -47,7 +47,7 @@ class Hits:
         return found
 
     def first_wrong(self, place: Tensor) -> Tensor:
-        """(N,) place in the gallery of what wrongly stands first for each query, which has a right answer; else -1."""
+        """(N,) place in the gallery of the first hit of each query, -1 where it is right; each has a right answer."""
         found = [place[:0]]
         for scores, right in self._blocks(place):
             first = scores.argmax(1)
@@ -55,11 +55,11 @@ class Hits:
         return torch.cat(found)
 
     def answer(self, place: Tensor) -> Tensor:
-        """(N,) place in the gallery of one right answer of each query, which has one."""
+        """(N,) place in the gallery of a right answer of each query; each has one."""
         return self.relevant.item[torch.searchsorted(self.relevant.query, place)]
 
     def _blocks(self, place: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Scores (B, G) of some queries at a time, -inf for what a gallery lacks, and (B, G) what is right."""
+        """Scores (B, G) of some queries at a time, -inf of what is excluded, and (B, G) bool, what is right."""
         for rows in place.split(BLOCK):
             with full_float32(self.gallery.device):
                 scores = self.query[rows].float() @ self.gallery.T  # (B, G)

@@ -11,6 +11,8 @@ from fashionclip.evaluation.slices import attributes_of, sliced
 from fashionclip.metrics.intervals import Interval, intervals_of
 from fashionclip.metrics.samples import Sample, figures_of
 
+COUNTS = ("queries", "texts", "skus", "count", "labels", "triplets")  # last parts of the names of figures
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -22,8 +24,8 @@ class Outcome:
         samples: Measures of each query, of whole directions.
         parts: The same of their slices.
         queries: A line a query and direction: `direction`, `query` (the text, or the photo's path; else its number),
-            `group`, attributes by which directions are sliced, and metrics, nan where a direction has none. Measures
-            beside all directions are of "photos", or of what their names begin with, such as "triplet".
+            `group`, attributes by which directions are sliced, and metrics, nan where a direction has none. Measures of
+            no direction stand under "photos", or under what their names begin with, such as "triplet".
     """
 
     figures: dict[str, float]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut, check_columns, check_most, drawn
-from fashionclip.metrics.ranking import Ranks, graded, rank_relevant, relevant_pairs
-from fashionclip.metrics.samples import Found, Search, measured
+from fashionclip.metrics.ranking import graded, rank_relevant, relevant_pairs
+from fashionclip.metrics.samples import Found, Functions, Search, measured
 
 
 class PhotoSearch:
@@ -30,7 +30,7 @@ class PhotoSearch:
             check_columns("graded_by", graded_by)
         check_most(max_queries)
 
-    def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
+    def __call__(self, split: EmbeddedSplit, functions: Functions, name: str) -> Found:
         """A sample of all photos that ask.
 
         Raises:

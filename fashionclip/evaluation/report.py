@@ -24,7 +24,7 @@ from torch import Tensor
 from fashionclip.atomic import write_text
 from fashionclip.evaluation.compare import compared
 from fashionclip.evaluation.hits import Hits
-from fashionclip.evaluation.outcome import Outcome
+from fashionclip.evaluation.outcome import COUNTS, Outcome
 from fashionclip.evaluation.slices import SEVERAL, SLICED_BY, UNKNOWN, attributes_of
 from fashionclip.images import UnreadableImageError, load_image
 from fashionclip.manifest import PreparedDataset
@@ -38,7 +38,6 @@ ASKED = 5000  # queries of a direction, at most, whose first hits are compared w
 SIDE, SMALL, MANY = 88, 64, 1200  # pixels of a thumbnail; of more than so many
 DASH = "\u2013"
 HEAVY = 150_000  # bytes of a picture that is shown as JPEG
-COUNTS = ("queries", "texts", "skus", "count")
 RANK = "median_rank"  # metric whose values are ranks
 
 
@@ -311,7 +310,7 @@ class _Page:
 
 
 def _confusions(sample: Sample, page: _Page) -> dict[str, Any] | None:
-    """Which category stands first in the place of that which was asked for, the most frequent first."""
+    """Pairs of the category that was asked for and another one that was found first, the most frequent first."""
     some = torch.linspace(0, len(sample.place) - 1, min(ASKED, len(sample.place)), device=sample.place.device).long()
     place = sample.place[some]
     item = page.hits.first_wrong(place)
@@ -346,7 +345,7 @@ def _confusions(sample: Sample, page: _Page) -> dict[str, Any] | None:
 
 
 def _kinds_asked(sample: Sample, page: _Page) -> np.ndarray:
-    """(A,) category of each query of a sample; of a task's own texts the text, or that which is right for a photo."""
+    """(A,) category that each query asks for; where a task has texts of its own, the text or the right one."""
     search = page.search
     if search.texts is None:
         return attributes_of(sample, page.photos.dataset.manifest)["category"].to_numpy(dtype=object)
@@ -360,7 +359,7 @@ def _kinds_asked(sample: Sample, page: _Page) -> np.ndarray:
 
 
 def _kinds_found(page: _Page) -> np.ndarray:
-    """(G,) category of each of a gallery; of texts that of a product for which they are right, or the text."""
+    """(G,) category of each photo, or of a product that a text is right for; of a task's own texts the texts."""
     search, category = page.search, page.photos.dataset.manifest["category"].to_numpy(dtype=object)
     shown = search.shown.cpu().numpy()
     if not search.among_texts:

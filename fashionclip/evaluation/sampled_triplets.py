@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut
 from fashionclip.manifest import text_key
-from fashionclip.metrics.ranking import Ranks
 from fashionclip.metrics.retrieval_metrics import Embedded
-from fashionclip.metrics.samples import Found
+from fashionclip.metrics.samples import Found, Functions
 from fashionclip.metrics.triplet_metrics import TripletScores
 
 TRIES = 100  # draws of a negative
@@ -36,7 +34,7 @@ class SampledTriplets:
     ) -> None:
         self.group, self.attributes, self.count, self.seed = group, list(attributes), count, seed
 
-    def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
+    def __call__(self, split: EmbeddedSplit, functions: Functions, name: str) -> Found:
         """Samples of the triplets, as of those that a dataset has fixed.
 
         Raises:

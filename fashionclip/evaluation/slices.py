@@ -14,7 +14,7 @@ UNKNOWN = "(unknown)"
 
 
 def attributes_of(sample: Sample, manifest: pd.DataFrame) -> pd.DataFrame:
-    """The attributes of each of A queries, (A, F), as text; no columns where they are of no product of the manifest.
+    """The attributes of each of A queries, (A, F), as text; no columns where they ask by texts of a task.
 
     A photo has its own; a text of the manifest those of the products that it is right for, where these agree.
 

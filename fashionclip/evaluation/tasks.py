@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
 
 from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut
-from fashionclip.metrics.ranking import Ranks
-from fashionclip.metrics.samples import Found, Sample, figures_of
-
-Functions = Mapping[str, Callable[[Ranks], Tensor]]
+from fashionclip.metrics.samples import Found, Functions, Sample, figures_of
 
 
 class Task(Protocol):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut, check_columns, check_templates
-from fashionclip.metrics.ranking import Ranks, rank_relevant, recall
-from fashionclip.metrics.samples import Found, Sample, Search
+from fashionclip.metrics.ranking import rank_relevant, recall
+from fashionclip.metrics.samples import Found, Functions, Sample, Search
 
 
 class ZeroShot:
@@ -26,7 +25,7 @@ class ZeroShot:
         check_columns("label", [label])
         check_templates(templates)
 
-    def __call__(self, split: EmbeddedSplit, functions: Mapping[str, Callable[[Ranks], Tensor]], name: str) -> Found:
+    def __call__(self, split: EmbeddedSplit, functions: Functions, name: str) -> Found:
         """A sample of each labelled photo, `accuracy` and `accuracy@5`, and the mean over labels, `balanced_accuracy`.
 
         Raises:

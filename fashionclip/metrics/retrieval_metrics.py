@@ -11,8 +11,8 @@ from torchmetrics import Metric
 
 from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
 from fashionclip.metrics.matching import clip_score, matching_hits, spread
-from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling, with_fellows
-from fashionclip.metrics.samples import Found, Sample, Search, figures_of, measured
+from fashionclip.metrics.ranking import rank_relevant, relevant_pairs, strict_ceiling, with_fellows
+from fashionclip.metrics.samples import Found, Functions, Sample, Search, figures_of, measured
 
 CEILING_AT = (1, 10)
 EXAMPLES, NEAREST = 6, 5
@@ -123,7 +123,7 @@ class RetrievalMetrics(Metric):
         *,
         item_id: Tensor,
         text_id: Tensor,
-        functions: Mapping[str, Callable[[Ranks], Tensor]],
+        functions: Functions,
         text_key: Tensor | None = None,
         photo_id: Tensor | None = None,
         group_id: Tensor | None = None,

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from fashionclip.metrics.ranking import Ranks
 
+Functions = Mapping[str, Callable[[Ranks], Tensor]]  # with one value an answered query, by the name of their metric
+
 
 @dataclass(frozen=True)
 class Search:
@@ -85,7 +87,7 @@ class Found(NamedTuple):
 
 def measured(
     ranks: Ranks,
-    functions: Mapping[str, Callable[[Ranks], Tensor]],
+    functions: Functions,
     *,
     direction: str,
     group: Tensor,

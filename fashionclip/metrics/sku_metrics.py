@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fashionclip.metrics.gathered import first_of_each
-from fashionclip.metrics.ranking import Ranks, rank_relevant, relevant_pairs, strict_ceiling, with_fellows
+from fashionclip.metrics.ranking import rank_relevant, relevant_pairs, strict_ceiling, with_fellows
 from fashionclip.metrics.retrieval_metrics import CEILING_AT, Embedded
-from fashionclip.metrics.samples import Found, Search, measured
+from fashionclip.metrics.samples import Found, Functions, Search, measured
 
 
 class SkuScores:
@@ -40,7 +38,7 @@ class SkuScores:
         item_id: Tensor,
         text_id: Tensor,
         is_query: Tensor,
-        functions: Mapping[str, Callable[[Ranks], Tensor]],
+        functions: Functions,
         text_key: Tensor | None = None,
         photo_id: Tensor | None = None,
         group_id: Tensor | None = None,

@@ -33,7 +33,7 @@ def prepare_demo(
         source: Folder of the drawn catalogue.
         items: Number of different products.
         shots: Number of photos of each product.
-        ratios: Shares of train, val and test.
+        ratios: Shares of train, val and test; without val a tenth of train becomes val.
         seed: Seed of the drawing and of the split.
         settings: Other arguments of `prepare_kaggle_products`.
 

@@ -56,7 +56,7 @@ def prepare_kaggle_products(
         source: Folder of the release, or the CSV file.
         root: Folder of the prepared dataset.
         max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
-        ratios: Shares of train, val and test.
+        ratios: Shares of train, val and test; without val a tenth of train becomes val.
         seed: Seed of the split.
         download: Whether to fetch `kaggle_handle` with kagglehub (extra `[kaggle]`) instead of reading `source`.
         kaggle_handle: `owner/dataset` on Kaggle.

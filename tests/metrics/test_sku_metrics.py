@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from fashionclip.metrics.ranking import ndcg, rank_relevant, recall, reciprocal_rank
 from fashionclip.metrics.retrieval_metrics import Embedded, RetrievalMetrics
-from fashionclip.metrics.samples import figures_of
+from fashionclip.metrics.samples import Found, figures_of
 from fashionclip.metrics.sku_metrics import SkuScores
 
 FUNCTIONS = {
@@ -120,7 +120,7 @@ def test_without_queries_or_catalogue_there_is_nothing_to_say():
     for rows in ([0, 3], [1, 2, 4], []):
         row = torch.tensor(rows, dtype=torch.long)
         seen = Embedded(row, torch.ones(len(rows), 2), torch.tensor([]), torch.ones(0, 2))
-        assert scores()(seen) == ([], {})
+        assert scores()(seen) == Found([], {})
 
 
 def test_a_constant_model_is_at_the_bottom():

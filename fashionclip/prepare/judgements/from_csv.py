@@ -63,7 +63,8 @@ def prepare_judgements_csv(
         limits: Bounds of the checks that warn.
         tokenizer: Tokenizer of the model, as `count_tokens` takes it.
         max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
-        ratios: Shares of train, val and test, where the table gives no splits.
+        ratios: Shares of train, val and test, where the table gives no splits; without val a tenth of train becomes
+            val.
         seed: Seed of the split.
         workers: Number of processes, by default one a core.
 

@@ -78,7 +78,8 @@ def prepare_products(
         retries: Number of further tries of a download.
         timeout: Seconds that one try may take.
         max_side: Longer side of a written photo, in pixels, at most; about twice what the backbone sees.
-        ratios: Shares of train, val and test, where the catalogue gives no splits.
+        ratios: Shares of train, val and test, where the catalogue gives no splits; without val a tenth of train becomes
+            val.
         seed: Seed of the split.
         workers: Number of processes, by default one a core.
 

@@ -108,7 +108,7 @@ def prepare_synthetic_triplet(
         max_side: Longer side of a written photo, in pixels, at most.
         triplets_per_anchor: Number of triplets of each anchor of val and test.
         save_hf: Whether to write also `hf/`, with the triplets of all splits (extra `[hf]`).
-        ratios: Shares of train, val and test.
+        ratios: Shares of train, val and test; without val a tenth of train becomes val.
         seed: Seed of everything left to chance.
         workers: Number of processes, by default one a core; 0 works in this process.
 
