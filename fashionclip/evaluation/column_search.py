@@ -18,7 +18,7 @@ from fashionclip.evaluation.embedded_split import (
     drawn,
 )
 from fashionclip.manifest import text_key
-from fashionclip.metrics.ranking import rank_relevant, relevant_pairs
+from fashionclip.metrics.ranking import relevant_pairs
 from fashionclip.metrics.samples import Found, Functions, Search, measured
 
 
@@ -71,6 +71,5 @@ class ColumnSearch:
             by_text=True,
             texts=values,
         )
-        ranks = rank_relevant(search.query, search.gallery, search.relevant)
-        sample = measured(ranks, functions, direction=name, group=search.asked, search=search)
+        sample = measured(search.ranks(), functions, direction=name, group=search.asked, search=search)
         return Found([sample], {}, left_out)

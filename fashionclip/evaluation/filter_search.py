@@ -10,7 +10,6 @@ import torch
 from fashionclip.data.text_fields import check_fields
 from fashionclip.errors import InputError
 from fashionclip.evaluation.embedded_split import IMAGE, EmbeddedSplit, TaskLeftOut
-from fashionclip.metrics.ranking import rank_relevant
 from fashionclip.metrics.samples import Found, Functions, Search, measured
 from fashionclip.retrieval.index.filter_parser import Condition, Kind, holds, parse_where
 from fashionclip.retrieval.index.indexed_photo import TEXT_FIELDS, IndexedPhoto
@@ -79,7 +78,7 @@ class FilterSearch:
             by_text=True,
             texts=texts,
         )
-        ranks = rank_relevant(search.query, search.gallery, relevant)
+        ranks = search.ranks()
         chance = torch.tensor(len(hits) / len(photos) / ranks.answered)
         sample = measured(ranks, functions, direction=name, group=asked, search=search)
         return Found([sample], {f"{name}/by_chance": chance}, left_out)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut, check_columns, check_most, drawn
-from fashionclip.metrics.ranking import graded, rank_relevant, relevant_pairs
+from fashionclip.metrics.ranking import graded, relevant_pairs
 from fashionclip.metrics.samples import Found, Functions, Search, measured
 
 
@@ -55,7 +55,7 @@ class PhotoSearch:
             by_text=False,
             exclude=same,
         )
-        ranks = rank_relevant(search.query, search.gallery, right, exclude=same)
+        ranks = search.ranks()
         if self.graded_by:
             grade = torch.ones(len(right), device=device)
             for column in self.graded_by:

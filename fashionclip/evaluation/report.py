@@ -173,8 +173,11 @@ def _tables(stages: Mapping[str, Outcome], chosen_by: str, meanings: Mapping[str
 
 def _differences(stages: Mapping[str, Outcome]) -> dict[str, tuple[float, float, bool]]:
     """The paired interval of each direction's change from the first to the last stage, and whether it is sure."""
-    ends = [outcome.queries for outcome in (*stages.values(),)[:: max(1, len(stages) - 1)]]
-    if len(ends) < 2 or any("direction" not in queries for queries in ends):
+    if len(stages) < 2:
+        return {}
+    first, *_, last = (outcome.queries for outcome in stages.values())
+    ends = (first, last)
+    if any("direction" not in queries for queries in ends):
         return {}
     whole = [queries[queries["direction"] != ""].drop(columns=[*SLICED_BY], errors="ignore") for queries in ends]
     lines = compared(*whole).to_dict("records")

@@ -44,12 +44,9 @@ class SampledTriplets:
         double = split.double.cpu().numpy()
         item = _products(split.manifest, double)
         draws = np.random.default_rng(self.seed)
-        has = np.array([False] * len(item))
         by_item = pd.Series(np.arange(len(item))).groupby(item).indices
         by_group = pd.Series(np.arange(len(item))).groupby(group).indices
-        for photos in by_item.values():
-            has[photos] = len(np.unique(double[photos])) > 1
-        anchors = np.flatnonzero(has)
+        anchors = np.flatnonzero(pd.Series(double).groupby(item).transform("nunique") > 1)
         if not len(anchors) or len(by_group) < 2:
             raise TaskLeftOut(f"no product has two photos, or {self.group} has one value only")
         rows = [

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from fashionclip.evaluation.embedded_split import EmbeddedSplit, TaskLeftOut, check_columns, check_templates
-from fashionclip.metrics.ranking import rank_relevant, recall
+from fashionclip.metrics.ranking import recall
 from fashionclip.metrics.samples import Found, Functions, Sample, Search
 
 
@@ -48,7 +48,7 @@ class ZeroShot:
             among_texts=True,
             texts=list(labels),
         )
-        ranks = rank_relevant(search.query, search.gallery, pairs)
+        ranks = search.ranks()
         hit = recall(ranks, k=1)
         sample = Sample(
             direction=name,

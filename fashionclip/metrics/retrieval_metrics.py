@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from fashionclip.metrics.gathered import first_of_each, gather_uneven, joined
 from fashionclip.metrics.matching import clip_score, matching_hits, spread
-from fashionclip.metrics.ranking import rank_relevant, relevant_pairs, strict_ceiling, with_fellows
+from fashionclip.metrics.ranking import relevant_pairs, strict_ceiling, with_fellows
 from fashionclip.metrics.samples import Found, Functions, Sample, Search, figures_of, measured
 
 CEILING_AT = (1, 10)
@@ -185,9 +185,8 @@ class RetrievalMetrics(Metric):
         right = with_fellows(relevant_pairs(alike, alike), photo_id)  # for a photo, and for its doubles
         right = with_fellows(right.flip(1), photo_id).flip(1)
         right = self.embedded.asked(right[photo_id[right[:, 0]] != photo_id[right[:, 1]]], row)
-        ranks = rank_relevant(image, image, right, exclude=same)
         search = Search(image, image, right, row, row, by_text=False, exclude=same)
-        among = measured(ranks, self.functions, direction="image_to_image", group=group, search=search)
+        among = measured(search.ranks(), self.functions, direction="image_to_image", group=group, search=search)
         every = torch.arange(len(row), device=row.device)
         found.append(Found([among, Sample("", {"spread": spread(image)}, group, every)], {}))
         found.append(Found(self._by_field(both.of(~apart, text_of_row=self.texts_of_row)), {}))
@@ -211,10 +210,9 @@ class RetrievalMetrics(Metric):
             right = with_fellows(relevant_pairs([seen.text_id[asked]], [text_id]), key)
             right = seen.asked(with_fellows(right, photo_id), seen.text_id[asked])
             search = Search(seen.text[asked], seen.image, right, seen.text_id[asked], row, by_text=True)
-            ranks = rank_relevant(search.query, search.gallery, right)
             each = torch.arange(int(asked.sum()), device=row.device)
             of_field = f"text_to_image/{name}"
-            samples.append(measured(ranks, self.functions, direction=of_field, group=each, search=search))
+            samples.append(measured(search.ranks(), self.functions, direction=of_field, group=each, search=search))
         return samples
 
     def _with_texts(self, embedded: Embedded) -> Found:
@@ -237,13 +235,7 @@ class RetrievalMetrics(Metric):
         right = embedded.asked(right.flip(1), row)
         by_photo = Search(image, text, right, row, seen, by_text=False, among_texts=True)
         samples = [
-            measured(
-                rank_relevant(search.query, search.gallery, search.relevant),
-                self.functions,
-                direction=direction,
-                group=of_query,
-                search=search,
-            )
+            measured(search.ranks(), self.functions, direction=direction, group=of_query, search=search)
             for direction, search, of_query in (
                 ("text_to_image", by_text, group_of_text),
                 ("image_to_text", by_photo, group),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fashionclip.metrics.ranking import Ranks
+from fashionclip.metrics.ranking import Ranks, rank_relevant
 
 Functions = Mapping[str, Callable[[Ranks], Tensor]]  # with one value an answered query, by the name of their metric
 
@@ -40,6 +40,10 @@ class Search:
     among_texts: bool = False
     exclude: Tensor | None = None
     texts: Sequence[str] | None = None
+
+    def ranks(self) -> Ranks:
+        """Ranks of the right answers, each item of the gallery by itself."""
+        return rank_relevant(self.query, self.gallery, self.relevant, exclude=self.exclude)
 
 
 @dataclass(frozen=True)

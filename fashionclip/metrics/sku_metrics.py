@@ -77,10 +77,9 @@ class SkuScores:
         )
         of_query = group[is_query]
         of_means = Search(query, mean, pairs.unique(dim=0), row[is_query], photo_of_sku, by_text=False)
-        mean_ranks = rank_relevant(query, mean, pairs)
         samples = [
             measured(ranks, self.functions, direction=by_photo, group=of_query, search=of_photos),
-            measured(mean_ranks, self.functions, direction=by_mean, group=of_query, search=of_means),
+            measured(of_means.ranks(), self.functions, direction=by_mean, group=of_query, search=of_means),
         ]
         figures = {f"{by_photo}/skus": torch.tensor(float(len(skus)))}
         if len(seen.text):
@@ -90,8 +89,8 @@ class SkuScores:
             of_text = _skus_of(own, item_id, skus)
             same = _skus_of(with_fellows(with_fellows(own, item_id), photo_id), item_id, skus)
             same = seen.asked(same, seen.text_id)
-            ranks = rank_relevant(seen.text, mean, same)
             of_texts = Search(seen.text, mean, same, seen.text_id, photo_of_sku, by_text=True)
+            ranks = of_texts.ranks()
             samples.append(measured(ranks, self.functions, direction=by_text, group=group_of_text, search=of_texts))
             figures[f"{by_text}/texts"] = torch.tensor(float(len(of_text[:, 0].unique())))
             figures |= {f"{by_text}/strict_ceiling@{k}": strict_ceiling(of_text[:, 0], k=k) for k in CEILING_AT}
