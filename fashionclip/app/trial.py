@@ -26,14 +26,16 @@ def open_study(folder: Path, *, drawn: int, lowest_is_best: bool = False, seed: 
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
+    study = optuna.create_study(
         storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / STUDY))),
         study_name=STUDY,
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(n_startup_trials=drawn, seed=seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=drawn),
         direction="minimize" if lowest_is_best else "maximize",
     )
+    told = len(study.get_trials(deepcopy=False))  # else a search that goes on would draw what it drew at first
+    study.sampler = optuna.samplers.TPESampler(n_startup_trials=drawn, seed=None if seed is None else seed + told)
+    return study
 
 
 def running_trial(folder: Path) -> Trial | None:

@@ -11,11 +11,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from fashionclip.atomic import locked
 from fashionclip.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 NAME = "sweep"
+KILLED = "killed"  # attribute of a trial that left nothing, since the search was killed
 HELP = "search for the best settings of a training: 'model.lr=tag(log,interval(1e-5,1e-3))'"
 
 
@@ -60,12 +63,14 @@ def run(options: argparse.Namespace) -> None:
     options.to.mkdir(parents=True, exist_ok=True)
     lowest_is_best = mode_of(cfg.loss.monitor) == "min"
     study = open_study(options.to, drawn=options.random, lowest_is_best=lowest_is_best, seed=options.seed)
-    while len(study.trials) < options.trials:
+    _tell_killed(study, options.to)
+    while sum(KILLED not in trial.user_attrs for trial in study.trials) < options.trials:
         trial = study.ask(searched)
-        try:
-            _train(trial, [*fixed, *_overrides(trial.params)], options)
-        finally:
-            _tell(study, trial, options.to / str(trial.number))
+        with locked(options.to / f"{trial.number}.lock", name=options.to):
+            try:
+                _train(trial, [*fixed, *_overrides(trial.params)], options)
+            finally:
+                _tell(study, trial.number, options.to / str(trial.number))
     summarize(options.to)
     states = Counter(trial.state.name.lower() for trial in study.trials)
     print(f"{len(study.trials)} trials: {', '.join(f'{count} {state}' for state, count in states.items())}")
@@ -125,7 +130,28 @@ def _train(trial: Trial, overrides: list[str], options: argparse.Namespace) -> N
         training.wait()
 
 
-def _tell(study: Study, trial: Trial, folder: Path) -> None:
+def _tell_killed(study: Study, folder: Path) -> None:
+    """Tells what trials have left that run for ever, since the search was killed at them; of those with nothing another
+    one takes the place."""
+    from optuna import Trial
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        own = folder / str(trial.number)
+        locks = [folder / f"{trial.number}.lock", *([own / ".lock"] if own.is_dir() else [])]
+        try:
+            with ExitStack() as held:
+                for lock in locks:
+                    held.enter_context(locked(lock, name=folder, refuse="it is at work"))
+                if not (own / "results.json").is_file():
+                    Trial(study, trial._trial_id).set_user_attr(KILLED, True)
+                    print(f"trial {trial.number}: was killed; another one takes its place")
+                _tell(study, trial.number, own)
+        except InputError:
+            continue
+
+
+def _tell(study: Study, number: int, folder: Path) -> None:
     """Tells what a trial has left: a value, also where it was ended early, or nothing."""
     from optuna.trial import TrialState
 
@@ -133,8 +159,8 @@ def _tell(study: Study, trial: Trial, folder: Path) -> None:
     found = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {"val": {}}
     value = found["val"].get(found.get("monitor"), math.nan)
     if math.isnan(value):
-        study.tell(trial, state=TrialState.FAIL)
-    elif study.trials[trial.number].user_attrs.get("pruned"):
-        study.tell(trial, state=TrialState.PRUNED)
+        study.tell(number, state=TrialState.FAIL)
+    elif study.trials[number].user_attrs.get("pruned"):
+        study.tell(number, state=TrialState.PRUNED)
     else:
-        study.tell(trial, value)
+        study.tell(number, value)

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from fashionclip.app.cli import main
 from fashionclip.app.commands import sweep
 from fashionclip.app.trial import TRIAL, open_study, running_trial
+from fashionclip.atomic import locked
 
 SPACE = ["model.lr=tag(log,interval(1e-5,1e-2))", "loss.temperature=0.02,0.07", "data.batch_size=int(interval(8,16))"]
 
@@ -50,6 +51,34 @@ def test_a_search_goes_on_where_it_was_stopped_and_prints_the_best(trained, tmp_
     assert f"best: trial {best}" in said and f"python train.py {' '.join(trained[best])}" in said
     table = pd.read_csv(tmp_path / "multirun.csv").set_index("job")
     assert len(table) == 5 and table["error"][2] == "no such thing"
+
+
+def test_trials_of_a_search_that_was_killed_are_told_or_made_up_for(trained, tmp_path, monkeypatch, capsys):
+    class Killed(BaseException):
+        pass
+
+    def kill(*_):
+        raise Killed
+
+    words = ["sweep", "loss=contrastive", *SPACE, "--to", str(tmp_path), "--seed", "1", "--trials", "3"]
+    with monkeypatch.context() as patched:  # a kill leaves no time to tell
+        patched.setattr(sweep, "_tell", kill)
+        patched.setattr(sweep, "_tell_killed", lambda *_: None)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                main(words)
+    (tmp_path / "1" / "results.json").unlink()
+    with locked(tmp_path / "1.lock", name=tmp_path):  # somewhere else it is at work
+        main([*words, "--trials", "2"])
+    said = capsys.readouterr().out
+    assert len(trained) == 2 and "2 trials: 1 complete, 1 running" in said
+    assert trained[0] != trained[1], "what was drawn by the seed is not drawn again"
+    main(words)
+    said = capsys.readouterr().out
+    assert "trial 1: was killed; another one takes its place" in said and len(trained) == 4
+    assert "4 trials: 1 complete, 2 fail, 1 pruned" in said, "trial 2 fails by itself"
+    main(words)
+    assert len(trained) == 4, "it is done"
 
 
 def test_of_a_loss_the_lowest_value_is_the_best(trained, tmp_path, capsys):
