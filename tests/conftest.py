@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import sys
+from copy import copy
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import open_clip
 import pytest
 import torch
 from huggingface_hub import constants
+from open_clip.tokenizer import SimpleTokenizer
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -38,6 +40,23 @@ def no_log_of_another_test():
         if handler not in before and isinstance(handler, logging.FileHandler):
             logging.root.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_vocabulary():
+    """open_clip reads its 49,408 tokens anew for every model, which takes as long as the rest of a small one."""
+    made = SimpleTokenizer()
+
+    def tokenizer(context_length, **given):
+        if given:
+            return SimpleTokenizer(context_length=context_length, **given)
+        same = copy(made)
+        same.context_length = context_length
+        return same
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("open_clip.factory.SimpleTokenizer", tokenizer)
+        yield
 
 
 @pytest.fixture(scope="session")

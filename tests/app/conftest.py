@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 
 from fashionclip.app.checkpoint import named
 from fashionclip.app.run import train
+from fashionclip.metrics.intervals import intervals_of
 from fashionclip.retrieval.export.training_record import RECORD, write_record
 from fashionclip.training.module import RetrievalModule
 
@@ -25,7 +27,14 @@ SMALL = {
 
 
 @pytest.fixture
-def run(tmp_path, demo_dataset):
+def quick_results(monkeypatch):
+    """No pictures of examples, and intervals of few draws: both take longer than all else of a small evaluation."""
+    monkeypatch.setattr("fashionclip.app.results.draw_examples", lambda *_: None)
+    monkeypatch.setattr("fashionclip.evaluation.outcome.intervals_of", partial(intervals_of, draws=20))
+
+
+@pytest.fixture
+def run(tmp_path, demo_dataset, quick_results):
     """Trains with overrides; returns what training returns."""
     (tmp_path / "small.json").write_text(json.dumps(SMALL))
     open_clip.add_model_config(tmp_path / "small.json")

@@ -24,7 +24,7 @@ REPO = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def evaluate(tmp_path, monkeypatch, capsys):
+def evaluate(tmp_path, monkeypatch, capsys, quick_results):
     """Runs evaluate.py in this process; returns its metrics and what it said."""
     monkeypatch.chdir(REPO)
 
