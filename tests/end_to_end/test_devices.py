@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from fashionclip.app.checkpoint import load_checkpoint
+from fashionclip.app.cli import main
 
 REPO = Path(__file__).parents[2]
 DEVICES = runpy.run_path(str(REPO / "benchmarks" / "check_devices.py"))
@@ -29,8 +30,21 @@ def cases():
 
 
 @pytest.mark.parametrize(("loss", "launch", "precision"), cases())
-def test_trained_evaluated_and_exported(loss, launch, precision, demo_dataset, tmp_path):
-    found = DEVICES["check"](loss, launch, precision, accelerator="cpu", data=demo_dataset.root, folder=tmp_path)
+def test_trained_evaluated_and_exported(loss, launch, precision, demo_dataset, tmp_path, monkeypatch):
+    """The training in processes of its own, the rest in this one."""
+    monkeypatch.chdir(REPO)
+
+    def run(*arguments):
+        if "train.py" in map(str, arguments):
+            DEVICES["in_process_of_its_own"](*arguments, "report=false")
+        elif arguments[0] == "-m":
+            main(list(map(str, arguments[2:])))
+        else:
+            monkeypatch.setattr(sys, "argv", list(map(str, arguments)))
+            runpy.run_path(arguments[0], run_name="__main__")
+
+    of = {"accelerator": "cpu", "data": demo_dataset.root, "folder": tmp_path}
+    found = DEVICES["check"](loss, launch, precision, **of, run=run)
     assert 0 < found.least < found.first  # not the last one: of 11 photos, after 4 steps, it may be any
 
 
@@ -140,8 +154,8 @@ def alive(pid):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: run make check-gpu")
-def test_without_a_gpu_the_check_says_that_it_did_not_run():
-    done = subprocess.run(
-        [sys.executable, REPO / "benchmarks" / "check_devices.py"], text=True, capture_output=True, check=False
-    )
-    assert done.returncode == 1 and "did NOT run: torch sees no GPU" in done.stderr
+def test_without_a_gpu_the_check_says_that_it_did_not_run(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(sys, "argv", ["check_devices.py"])
+    with pytest.raises(SystemExit, match="did NOT run: torch sees no GPU"):
+        DEVICES["main"]()

@@ -1,4 +1,5 @@
-"""The three scripts as a user runs them: whole runs in processes of their own, mistakes in this one."""
+"""The three scripts as a user runs them: the first training and several jobs in a process of their own, the rest in
+this one, whose imports are done."""
 
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -33,15 +35,23 @@ def run(script, *arguments):
 
 
 @pytest.fixture
-def evaluate(monkeypatch):
-    """`evaluate.py` in this process, whose imports are done."""
+def run_here(monkeypatch, capfd):
+    """The output of a script that runs in this process."""
+    monkeypatch.setenv("COLUMNS", "200")
 
-    def evaluate(*arguments):
+    def run_here(script, *arguments):
         monkeypatch.chdir(REPO)
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", "data.num_workers=0", *map(str, arguments)])
-        runpy.run_path("evaluate.py", run_name="__main__")
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        capfd.readouterr()
+        runpy.run_path(script, run_name="__main__")
+        return "".join(capfd.readouterr())
 
-    return evaluate
+    return run_here
+
+
+@pytest.fixture
+def evaluate(run_here):
+    return partial(run_here, "evaluate.py", "data.num_workers=0")
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +104,8 @@ def bare(tmp_path_factory):
     ]
 
 
-def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path, evaluate):
-    output = run("train.py", *bare, "loss.mining=batch-hard", f"hydra.run.dir={tmp_path / 'run'}")
+def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path, run_here, evaluate):
+    output = run_here("train.py", *bare, "loss.mining=batch-hard", f"hydra.run.dir={tmp_path / 'run'}")
     assert "variants of 20 base photos" in output, "prepared on first use"
     results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
     assert {"test/triplet/accuracy", "test/triplet/order_accuracy/text/replaced", "test/spread"} <= set(results)
@@ -112,33 +122,33 @@ def test_a_bare_run_learns_triplets_of_the_demo(bare, tmp_path, evaluate):
 @pytest.mark.parametrize(
     ("loss", "measure"), [("contrastive", "text_to_image/mrr"), ("match-mismatch", "judgement/auroc")]
 )
-def test_captions_as_texts(bare, loss, measure, tmp_path):
-    run("train.py", *bare, f"loss={loss}", f"hydra.run.dir={tmp_path}")
+def test_captions_as_texts(bare, loss, measure, tmp_path, run_here):
+    run_here("train.py", *bare, f"loss={loss}", f"hydra.run.dir={tmp_path}")
     after = json.loads((tmp_path / "results.json").read_text())["after"]
     assert {f"test/{measure}", "test/triplet/order_accuracy"} <= set(after)
 
 
 @pytest.mark.slow
-def test_triplets_of_products(dataset, tmp_path):
-    run("train.py", "loss=semipos", *SMALL, *dataset, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}")
+def test_triplets_of_products(dataset, tmp_path, run_here):
+    run_here("train.py", "loss=semipos", *SMALL, *dataset, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}")
     assert "test/image_to_image/recall@1" in json.loads((tmp_path / "results.json").read_text())["after"]
 
 
 @pytest.fixture
-def skus(demo_dataset, tmp_path, monkeypatch):
+def skus(demo_dataset, tmp_path, monkeypatch, run_here):
     """A small DeepFashion2, prepared."""
     monkeypatch.setenv("DF2_ROOT", str(tmp_path / "raw"))
     monkeypatch.setenv("SKU_ROOT", str(tmp_path / "prepared"))
     photos = demo_dataset.root / "images"
     write_deepfashion2_fixture(tmp_path / "raw", photos=photos, images=120, faults=False, workers=0)
-    assert "kept" in run(
+    assert "kept" in run_here(
         "prepare.py", "dataset=df2", "dataset.max_side=160", "dataset.workers=0", "dataset.dev_split=0.3"
     )
     return ["dataset=df2", "loss=mixed", *SMALL, "trainer.max_epochs=1"]
 
 
-def test_users_photos_and_texts_find_the_shops_sku(skus, tmp_path):
-    printed = run("train.py", *skus, f"hydra.run.dir={tmp_path / 'run'}")
+def test_users_photos_and_texts_find_the_shops_sku(skus, tmp_path, run_here):
+    printed = run_here("train.py", *skus, f"hydra.run.dir={tmp_path / 'run'}")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     after = results["after"]
     assert {"test/query_to_sku/recall@20", "test/query_to_sku_mean/mrr", "test/text_to_sku_seen/texts"} <= set(after)
@@ -155,9 +165,9 @@ def test_users_photos_and_texts_find_the_shops_sku(skus, tmp_path):
     ("loss", "measure"),
     [("semipos", "query_to_sku/mrr"), ("contrastive", "text_to_sku/mrr"), ("match-mismatch", "judgement/auroc")],
 )
-def test_every_loss_on_skus(skus, loss, measure, tmp_path):
+def test_every_loss_on_skus(skus, loss, measure, tmp_path, run_here):
     given = [f"loss={loss}" if part == "loss=mixed" else part for part in skus]
-    run("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
+    run_here("train.py", *given, f"hydra.run.dir={tmp_path / 'run'}")
     assert f"test/{measure}" in json.loads((tmp_path / "run" / "results.json").read_text())["after"]
     assert (tmp_path / "run" / "examples.png").is_file()
 
@@ -176,34 +186,37 @@ def test_seen_skus_on_two_processes_and_again_on_one(skus, tmp_path):
     assert "test/query_to_sku/recall@1" in untouched and not any("seen" in name for name in untouched)
 
 
-def test_judgements_of_products(demo_dataset, tmp_path, evaluate, capfd):
+def test_judgements_of_products(demo_dataset, tmp_path, run_here, evaluate):
     data = ["dataset=judgements-derived", f"dataset.root={tmp_path / 'prepared'}"]
-    said = run("prepare.py", *data, f"dataset.source={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2")
+    source = f"dataset.source={demo_dataset.root}"
+    said = run_here("prepare.py", *data, source, "dataset.matches=2", "dataset.mismatches=2")
     assert "judgements of" in said and "shuffled" in said
     small = [*data, "model=tiny", "data.batch_size=16", "data.num_workers=0", "trainer.max_epochs=1"]
-    run("train.py", "loss=match-mismatch", *small, "trainer.limit_train_batches=2", f"hydra.run.dir={tmp_path / 'run'}")
+    short = ["trainer.limit_train_batches=2", f"hydra.run.dir={tmp_path / 'run'}"]
+    run_here("train.py", "loss=match-mismatch", *small, *short)
     results = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
     assert {"test/judgement/auroc", "test/judgement/auroc/colour", "test/judgement/calibration_error"} <= set(results)
     for name in ("reliability.png", "training_history.png", "offenders.png"):
         with Image.open(tmp_path / "run" / name) as picture:
             assert picture.width > 400
-    evaluate(f"ckpt={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'again'}")
-    assert f"worst judgements: {tmp_path / 'again' / 'offenders.png'}" in capfd.readouterr().out
+    said = evaluate(f"ckpt={tmp_path / 'run'}", f"hydra.run.dir={tmp_path / 'again'}")
+    assert f"worst judgements: {tmp_path / 'again' / 'offenders.png'}" in said
     assert (tmp_path / "again" / "offenders.png").is_file()
     again = json.loads((tmp_path / "again" / "results.json").read_text())["metrics"]
     assert again == pytest.approx(results, abs=1e-6, nan_ok=True), "threshold and calibration are the checkpoint's"
 
 
 @pytest.mark.slow
-def test_texts_and_judgements_at_once(demo_dataset, tmp_path):
+def test_texts_and_judgements_at_once(demo_dataset, tmp_path, run_here):
     data = ["dataset=judgements-derived", f"dataset.root={tmp_path / 'prepared'}"]
-    run("prepare.py", *data, f"dataset.source={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2")
-    run("train.py", "loss=mixed-judgements", *data, *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
+    run_here("prepare.py", *data, f"dataset.source={demo_dataset.root}", "dataset.matches=2", "dataset.mismatches=2")
+    short = ["trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}"]
+    run_here("train.py", "loss=mixed-judgements", *data, *SMALL, *short)
     after = json.loads((tmp_path / "run" / "results.json").read_text())["after"]
     assert {"test/judgement/auroc", "test/text_to_image/mrr"} <= set(after)
 
 
-def test_a_table_of_judgements_is_checked(tmp_path):
+def test_a_table_of_judgements_is_checked(tmp_path, run_here):
     with Image.new("RGB", (300, 300), "red") as photo:
         photo.save(tmp_path / "red.png")
     table = tmp_path / "pairs.csv"
@@ -211,7 +224,7 @@ def test_a_table_of_judgements_is_checked(tmp_path):
     table.write_text("\n".join(("image_path;text;label", *rows)))
     command = ["dataset=judgements-csv", f"dataset.source={table}", f"dataset.report={tmp_path / 'validation.json'}"]
     told = [f"dataset.root={tmp_path / 'prepared'}", "check_only=true", f"check_to={tmp_path / 'to'}"]
-    said = run("prepare.py", *command, *told)
+    said = run_here("prepare.py", *command, *told)
     assert "few_rows: all: 2 judgements, under 100" in said and "nothing is prepared" in said
     assert (tmp_path / "to" / "contact_sheet.png").is_file() and not (tmp_path / "prepared").exists()
     assert json.loads((tmp_path / "validation.json").read_text())["valid"]
@@ -244,6 +257,7 @@ def test_multirun_leaves_a_folder_each_a_run_of_wandb_each_and_a_table(search, t
         *one_epoch,
         "logger=wandb",
         "logger.wandb.offline=true",
+        "report=false",
         f"hydra.sweep.dir={tmp_path}",
     )
     summary = pd.read_csv(tmp_path / "multirun.csv")
@@ -305,8 +319,8 @@ def test_a_mistake_ends_in_one_message(command, message, dataset, tmp_path, monk
     assert end.value.code and message in said and "Traceback" not in said
 
 
-def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
-    write_demo_catalog(tmp_path / "raw", items=120, shots=3, seed=0)
+def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path, run_here):
+    write_demo_catalog(tmp_path / "raw", items=60, shots=3, seed=0)
     root = tmp_path / "prepared"
     command = ["dataset=kaggle-products", f"dataset.source={tmp_path / 'raw'}", f"dataset.root={root}"]
     process = subprocess.Popen(
@@ -322,5 +336,5 @@ def test_ctrl_c_leaves_nothing_half_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     message = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "goes on from here" in message and not root.exists()
-    assert "kept 360 of 360" in run("prepare.py", *command, "dataset.max_side=100")
-    assert json.loads((root / "dataset.json").read_text())["counts"]["kept"] == 360
+    assert "kept 180 of 180" in run_here("prepare.py", *command, "dataset.max_side=100")
+    assert json.loads((root / "dataset.json").read_text())["counts"]["kept"] == 180

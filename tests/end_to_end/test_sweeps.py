@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import yaml
 from optuna.trial import TrialState, create_trial
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from wandb_offline import read_offline
 
 from fashionclip.app.trial import open_study
@@ -76,6 +75,8 @@ def test_a_search_goes_on_and_ends_early_what_falls_behind(run, tmp_path):
 
 
 def test_an_agent_of_wandb_can_run_its_sweep(run, tmp_path):
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args  # imports much, for seconds
+
     sweep = yaml.safe_load((REPO / "configs" / "wandb_sweep.yaml").read_text())
     proposed = {"model.lr": {"value": 0.0004}, "loss.temperature": {"value": 0.07}}
     assert proposed.keys() == sweep["parameters"].keys()

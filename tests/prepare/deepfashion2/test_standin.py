@@ -167,12 +167,15 @@ def test_a_killed_run_leaves_no_half_tree_and_the_same_call_makes_the_whole(phot
     assert len(list((tmp_path / "df2").glob("*/image/*.jpg"))) == 20
 
 
-def test_the_command_draws_the_demo_catalogue_s_garments(tmp_path):
-    command = [sys.executable, "-m", "fashionclip.prepare.deepfashion2.standin", "--to", "df2", "--images", "10"]
+def test_the_command_draws_the_demo_catalogue_s_garments(tmp_path, monkeypatch):
+    arguments = ["--to", "df2", "--images", "10"]
+    command = [sys.executable, "-m", "fashionclip.prepare.deepfashion2.standin", *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=_path(), text=True, capture_output=True)
     assert done.returncode == 0 and "10 photos" in done.stdout, done.stderr
-    again = subprocess.run(command, cwd=tmp_path, env=_path(), text=True, capture_output=True)
-    assert again.returncode and again.stderr.strip().endswith("Remove it or name another one.")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["standin", *arguments])
+    with pytest.raises(SystemExit, match=r"Remove it or name another one\.$"):
+        standin.main()
 
 
 def _path():

@@ -22,7 +22,8 @@ def contents(folder):
 @pytest.mark.parametrize(
     ("kills", "milvus"),
     [
-        (20, ""),
+        (7, ""),
+        pytest.param(20, "", marks=pytest.mark.slow),
         pytest.param(20, "photos.db", marks=pytest.mark.slow),
     ],
 )
