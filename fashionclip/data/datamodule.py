@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import multiprocessing
 import os
 import signal
 import warnings
@@ -340,6 +342,15 @@ def _without_signals(worker: int) -> None:
     """Whoever asked a training to end, and all its processes, gets the step at hand done first, for which they load."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_loading() -> None:
+    """Ends loading processes with the program: Python asks them by SIGTERM, and waits until they have ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes an ended one for a fault
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _whole(batch: Any) -> Any:

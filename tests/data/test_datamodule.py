@@ -1,3 +1,7 @@
+import multiprocessing
+import signal
+import subprocess
+import sys
 from contextlib import nullcontext
 from itertools import chain
 from types import SimpleNamespace
@@ -9,9 +13,10 @@ from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import nn
 from torch.nn.functional import normalize
+from torch.utils.data import DataLoader
 
 from fashionclip import distributed
-from fashionclip.data.datamodule import RetrievalDataModule
+from fashionclip.data.datamodule import RetrievalDataModule, _end_loading, _without_signals
 from fashionclip.data.hard_negatives import HardNegatives, hard_negatives
 from fashionclip.data.mixed import MixedRelation
 from fashionclip.data.relations import IdentityRelation, PairRelation
@@ -276,3 +281,35 @@ def test_hard_negatives_are_off_by_default_and_refused_where_they_say_nothing(wi
     for setting in {"per_group": 8}, {"margin": None}, {"differ_in": ["colour"]}:
         with pytest.raises(InputError, match=r"change nothing\. Give loss\.hard_negatives\.every=1"):
             HardNegatives(**setting)
+
+
+def test_loading_processes_which_ignore_signals_are_ended():
+    handler = signal.getsignal(signal.SIGCHLD)
+    loading = iter(DataLoader(range(9), num_workers=1, worker_init_fn=_without_signals))
+    next(loading)
+    (process,) = multiprocessing.active_children()
+    process.terminate()  # as Python does at its end
+    process.join(timeout=0.5)
+    assert process.is_alive()
+    try:
+        _end_loading()
+        process.join(timeout=10)
+        assert not process.is_alive()
+        loading._shutdown_workers()
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+@pytest.mark.slow
+def test_a_program_ends_though_something_still_holds_its_loader():
+    """As a traceback does: some Pythons then wait for its processes."""
+    program = """
+import sys
+from torch.utils.data import DataLoader
+from fashionclip.data.datamodule import _without_signals
+sys.kept = iter(DataLoader(range(9), num_workers=1, worker_init_fn=_without_signals, persistent_workers=True))
+sys.kept.itself = sys.kept
+raise SystemExit(143)
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=120, text=True, capture_output=True)
+    assert (done.returncode, done.stderr) == (143, "")
