@@ -58,12 +58,8 @@ def metrics_of(data: RetrievalDataModule, *, functions: Mapping[str, Callable[..
     }
     domain = dataset.manifest["domain"]
     if {"query", "catalog"} <= set(domain):
-        scores = partial(
-            SkuScores,
-            **codes,
-            is_query=torch.from_numpy((domain == "query").to_numpy("bool").copy()),
-            functions=functions,
-        )
+        is_query = torch.from_numpy((domain == "query").to_numpy("bool").copy())
+        scores = partial(SkuScores, **codes, is_query=is_query, functions=functions)
         also.append(scores())
         of_seen.append(scores(suffix="_seen"))
     fixed = read_triplets(dataset)

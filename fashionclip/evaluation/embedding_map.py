@@ -124,21 +124,15 @@ def _draw_colours(picture: Path, point: np.ndarray, values: np.ndarray, *, title
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(
-        point[values == "", 0],
-        point[values == "", 1],
-        s=9,
-        color="#d0d0d0",
-        label="others" if (values == "").any() else None,
-    )
+    others = point[values == ""]
+    axes.scatter(others[:, 0], others[:, 1], s=9, color="#d0d0d0", label="others" if len(others) else None)
     palette = list(colormaps["tab20"].colors)  # type: ignore[attr-defined]
     palette[14:16] = "black", "#004d40"  # in the place of greys, which are of others
     counts = Counter(value for value in values if value)
     for colour, (value, count) in zip(palette[::2] + palette[1::2], counts.most_common(), strict=False):
-        chosen = point[values == value]
-        axes.scatter(
-            chosen[:, 0], chosen[:, 1], s=12, color=colour, label=f"{value[:40]} ({count})".replace("$", r"\$")
-        )
+        across, up = point[values == value].T
+        label = f"{value[:40]} ({count})".replace("$", r"\$")
+        axes.scatter(across, up, s=12, color=colour, label=label)
     axes.set(title=title, xticks=[], yticks=[], xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, markerscale=2)
     with warnings.catch_warnings():
