@@ -296,6 +296,8 @@ def _splits(groups: Sequence[str], given: Sequence[str], *, ratios: Mapping[str,
         dealt = assign_splits([groups[place] for place in places], ratios=shares if total else ratios, seed=seed)
         for place, one in zip(places, dealt, strict=True) if total else ():
             chosen[place] = one
+        if split and (new := [part for part in parts if part != split and part in dealt]):
+            print(f"the catalogue gives no {' and no '.join(new)}; a part of its {split} becomes {' and '.join(new)}")
     return chosen
 
 

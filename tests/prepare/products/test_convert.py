@@ -239,7 +239,8 @@ def test_given_splits_are_kept_and_what_straddles_them_is_said(tmp_path, capsys)
     assert {split[str(number)] for number in range(40)} == {"train"}
     assert {split[str(number)] for number in range(40, 60)} == {"val", "test"}, "val is divided"
     said = "20 pairs of photos that belong together lie in two of the given splits, such as '0' and '40'"
-    assert said in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert said in printed and "the catalogue gives no test; a part of its val becomes test" in printed
 
 
 def test_a_text_of_many_photos_does_not_keep_them_together(tmp_path):
