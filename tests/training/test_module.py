@@ -21,7 +21,7 @@ def test_the_loss_falls_and_the_checkpoint_loads_without_code(built, trainer, tm
     losses = []
     step = module.training_step
     module.training_step = lambda batch, batch_idx: losses.append(step(batch, batch_idx)) or losses[-1]
-    runner = trainer(max_epochs=4)
+    runner = trainer(max_epochs=4, check_val_every_n_epoch=4)
     runner.fit(module, data)
     assert sum(losses[-3:]) / 3 < 0.9 * sum(losses[:3]) / 3
     assert module.lr_schedulers().get_last_lr()[0] == pytest.approx(0, abs=1e-9)
