@@ -104,21 +104,24 @@ def log_figures(
     *,
     best: Mapping[str, float],
     last: Mapping[str, float],
+    known: Mapping[str, float],
     step: int,
 ) -> None:
-    """Shows slices of what was tested as a table, and in W&B's summary what the best and last validation measured.
+    """Shows slices of what was tested as a table, and in W&B's summary what the best and last validation measured, and
+    what is still known.
 
     Args:
         loggers: Loggers of the run.
         results: Metrics by stage, "before" and "after"; those after training are in W&B's summary anyway.
         best: Metrics of the best validation.
         last: Metrics of the last validation.
+        known: Metrics of retention after training, if any.
         step: Step of training.
     """
     slices = slices_of(results)
     for logger in loggers:
         if isinstance(logger, WandbLogger):
-            stages = {"best": best, "last": last, "before": results["before"]}
+            stages = {"best": best, "last": last, "before": results["before"], "retention": known}
             logger.experiment.summary.update(
                 {f"{s}/{name}": v for s, some in stages.items() for name, v in some.items()}
             )

@@ -179,7 +179,7 @@ def train(cfg: DictConfig) -> float:
         results = leave_results(folder, stages, module, data, split=data.tested, also=also, report=report)
         merge_adapters(backbone)
         write_record(folder / RECORD, backbone, dataset)
-        log_figures(trainer.loggers, results, best=val, last=last_val, step=steps)
+        log_figures(trainer.loggers, results, best=val, last=last_val, known=known_after, step=steps)
         log_pictures(trainer.loggers, folder, step=steps)
         log_best_checkpoint(cfg, trainer.loggers, best)
         log_embeddings(trainer.loggers, dataset, module.metrics.embedded, stage="after", step=steps)

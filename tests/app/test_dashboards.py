@@ -119,13 +119,14 @@ def test_a_run_is_read_back_from_the_files_of_both_dashboards(tmp_path, monkeypa
         made = make_loggers(cfg.logger, folder, name=name_of(cfg))
         log_config(made, {"loss": {"temperature": 0.07}, "seed": 3})
         stages = {"before": {"test/x": 0.1}, "after": SKUS}
-        log_figures(made, stages, best={"val/x": 0.4}, last={"val/x": 0.3}, step=12)
+        log_figures(made, stages, best={"val/x": 0.4}, last={"val/x": 0.3}, known={"zero_shot": 0.2}, step=12)
         log_pictures(made, folder, step=12)
         log_best_checkpoint(cfg, made, str(folder / "best.ckpt"))
     run = read_offline(folder)
     assert (run["name"], run["group"]) == ("lite0 contrastive demo", "search")
     assert run["config"]["loss"] == {"temperature": 0.07} and run["config"]["seed"] == 3
-    assert [run["summary"][key] for key in ("best/val/x", "last/val/x", "before/test/x")] == [0.4, 0.3, 0.1]
+    keys = ("best/val/x", "last/val/x", "before/test/x", "retention/zero_shot")
+    assert [run["summary"][key] for key in keys] == [0.4, 0.3, 0.1, 0.2]
     assert run["logged"]["slices/nrows"] == 2 and "triplets/filenames" in run["logged"]
     assert list((folder / "wandb").rglob("media/images/triplets_*.png"))
     assert run["artifacts"][f"model-{run['id']}"] == ["best.ckpt"]
