@@ -104,7 +104,7 @@ def choose_weights(
     before = {f"{PREFIX}{name}": value for name, value in before.items()}
     sign = 1 if mode_of(monitor) == "max" else -1
     rows, best, chosen, state = [], -math.inf, {}, {}
-    for alpha in sorted(alphas):
+    for alpha in sorted(set(alphas)):
         module.load_state_dict(mixed(before, trained, alpha=alpha))
         (measured,) = trainer.validate(module, data, verbose=False)
         known = {} if retention is None else retention.measure(trainer, module)
