@@ -122,9 +122,8 @@ class StopOnSignal(L.Callback):
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.process:  # a loading process, which has taken the handler over
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+        if os.getpid() != self.process:  # a loading process that has just begun, and does not ignore it yet
+            return
         wait = self.stepping and self.asked is None
         self.asked = number
         if wait:

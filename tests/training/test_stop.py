@@ -138,13 +138,12 @@ def test_what_lightning_started_leaves_signals_to_the_first_process_which_ends_i
     os.kill(os.getpid(), signal.SIGTERM)  # it is ending already
 
 
-def test_a_loading_process_ends_without_a_word(tmp_path, capfd):
+def test_a_loading_process_that_has_just_begun_outlives_the_signal(tmp_path, capfd):
     StopOnSignal(tmp_path)
     child = os.fork()
     if child == 0:
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-        finally:
-            os._exit(1)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM
+        for number in SIGNALS:
+            os.kill(os.getpid(), number)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert capfd.readouterr() == ("", "")
