@@ -192,9 +192,8 @@ def main() -> None:
     figures: dict[str, Figures] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "case.pt")
-        start(
-            write, file, options.queries, options.gallery, options.size, options.answers
-        ).join()  # not here: what a process has in memory counts as the peak of its children
+        # not here: what a process has in memory counts as the peak of its children
+        start(write, file, options.queries, options.gallery, options.size, options.answers).join()
         for name in options.only:
             here, there = multiprocessing.Pipe(duplex=False)
             queries = options.few if name.endswith(FEW) else options.queries

@@ -1,4 +1,4 @@
-"""What each way of fine-tuning costs, what it reaches in the same processor time, and what it forgets.
+"""What each way of fine-tuning costs, what it reaches in the same time, and what it forgets.
 
     python benchmarks/tuning.py --kaggle DIR [--minutes 2] [--model lite0-unfrozen] [--only full lora wise-ft]
     python benchmarks/tuning.py --kaggle DIR --trainer gpu

@@ -143,7 +143,8 @@ def train(cfg: DictConfig) -> float:
         print("no checkpoint was written: below are the weights as training left them")
     val = epochs.best
     if alphas and (best is None or interrupted is not None):
-        print("wise_ft.alphas: nothing was mixed, since training did not come to its end with a checkpoint")
+        if trainer.is_global_zero and not cfg.trainer.get("fast_dev_run"):
+            print("wise_ft.alphas: nothing was mixed, since training did not come to its end with a checkpoint")
     elif alphas and best is not None and parts.untrained is not None:
         curve, val = choose_weights(
             trainer,
